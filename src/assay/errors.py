@@ -1,0 +1,96 @@
+"""Every error that assay raises, in one tree.
+
+::
+
+    AssayError
+    ├── InputError                  (also ValueError) what was given cannot be used; the command exits with 2
+    │   ├── SourceError             a path or hub id that cannot be opened
+    │   ├── CheckpointError         a folder whose files are not a readable checkpoint
+    │   │   ├── PickleError         only pickled weights, which are never loaded
+    │   │   └── QuantisedError      packed weights, which cannot be audited as matrices
+    │   ├── AdapterError            an adapter that is empty, foreign, or of an unsupported kind
+    │   ├── MismatchError           a base and a tuned model that do not belong together
+    │   ├── ValuesError             NaN or infinite weights
+    │   ├── SettingError            an option, a specification key or a gate that is not understood
+    │   └── RecordError             a record file that is not one of ours, or of another version
+    └── NotConvergedError           (also ArithmeticError) an iteration stopped before its bound was met
+
+Each message says what was found, what was wanted and what to do; `where` names the file and the tensor.
+"""
+
+from __future__ import annotations
+
+
+class AssayError(Exception):
+    """Root of all errors raised on purpose by assay.
+
+    Args:
+        found: what was found, as a sentence without a full stop.
+        wanted: what would have been right.
+        remedy: what the user can do about it.
+        where: the file, and the tensor in it, if there is one.
+    """
+
+    def __init__(self, found: str, *, wanted: str = "", remedy: str = "", where: str = "") -> None:
+        self.found, self.wanted, self.remedy, self.where = found, wanted, remedy, where
+        super().__init__(found)
+
+    def __str__(self) -> str:
+        parts = [f"{self.where}: {self.found}" if self.where else self.found]
+        if self.wanted:
+            parts.append(f"Wanted: {self.wanted}")
+        if self.remedy:
+            parts.append(f"Remedy: {self.remedy}")
+        return ". ".join(parts) + "."
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.found, self.wanted, self.remedy, self.where)
+
+
+def _rebuild(kind: type[AssayError], found: str, wanted: str, remedy: str, where: str) -> AssayError:
+    """Unpickle an error with its parts (keyword arguments do not survive `Exception.__reduce__`)."""
+    return kind(found, wanted=wanted, remedy=remedy, where=where)
+
+
+class InputError(AssayError, ValueError):
+    """What was given cannot be used."""
+
+
+class SourceError(InputError):
+    """A path or hub id that cannot be opened."""
+
+
+class CheckpointError(InputError):
+    """A folder whose files are not a readable checkpoint."""
+
+
+class PickleError(CheckpointError):
+    """Only pickled weights were found; loading them could run code, so they are never loaded."""
+
+
+class QuantisedError(CheckpointError):
+    """Packed (quantised) weights, which are codes and not the matrix."""
+
+
+class AdapterError(InputError):
+    """An adapter that is empty, foreign, or of a kind that cannot be audited."""
+
+
+class MismatchError(InputError):
+    """A base and a tuned model that do not belong together."""
+
+
+class ValuesError(InputError):
+    """Weights that are NaN or infinite."""
+
+
+class SettingError(InputError):
+    """An option, a specification key or a gate that is not understood."""
+
+
+class RecordError(InputError):
+    """A record file that is not one of ours, or of another version."""
+
+
+class NotConvergedError(AssayError, ArithmeticError):
+    """An iteration stopped before its bound was met."""

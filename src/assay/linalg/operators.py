@@ -1,0 +1,251 @@
+"""Matrices as things that multiply: dense, low-rank, sums, row-scaled, transposed.
+
+Shapes in comments: `m` outputs (rows), `n` inputs (columns), `r` rank, `c` any number of columns.
+Nothing here is approximate: an operator is a way to store a matrix, and `dense()` is that matrix.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+
+class AbstractOperator(ABC):
+    """An m x n real matrix that can be multiplied by from both sides."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """(m, n)."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the operator's tensors are."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """The precision that products are made in."""
+
+    @abstractmethod
+    def matmul(self, X: Tensor) -> Tensor:
+        """W X, for X of shape (n, c)."""
+
+    @abstractmethod
+    def rmatmul(self, Y: Tensor) -> Tensor:
+        """W^T Y, for Y of shape (m, c)."""
+
+    @abstractmethod
+    def dense(self) -> Tensor:
+        """The matrix itself, shape (m, n)."""
+
+    @abstractmethod
+    def to(self, dtype: torch.dtype) -> AbstractOperator:
+        """The same matrix with its products in `dtype`."""
+
+    def frobenius(self) -> float:
+        """The Frobenius norm, accumulated in float64."""
+        return float(torch.linalg.vector_norm(self.dense(), dtype=torch.float64))
+
+    @property
+    def T(self) -> AbstractOperator:
+        """The transpose."""
+        return Transposed(self)
+
+
+@final
+@dataclass(frozen=True)
+class Dense(AbstractOperator):
+    """A matrix that is held in memory, shape (m, n)."""
+
+    matrix: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.matrix.shape[0], self.matrix.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        return self.matrix.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.matrix.dtype
+
+    def matmul(self, X: Tensor) -> Tensor:
+        return self.matrix @ X
+
+    def rmatmul(self, Y: Tensor) -> Tensor:
+        return self.matrix.T @ Y
+
+    def dense(self) -> Tensor:
+        return self.matrix
+
+    def to(self, dtype: torch.dtype) -> Dense:
+        return Dense(self.matrix.to(dtype))
+
+
+@final
+@dataclass(frozen=True)
+class LowRank(AbstractOperator):
+    """`scale * B A`, never multiplied out unless `dense()` is asked for."""
+
+    B: Tensor  # (m, r)
+    A: Tensor  # (r, n)
+    scale: float = 1.0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.B.shape[0], self.A.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        return self.B.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.B.dtype
+
+    def matmul(self, X: Tensor) -> Tensor:
+        return self.B @ (self.scale * (self.A @ X))
+
+    def rmatmul(self, Y: Tensor) -> Tensor:
+        return self.A.T @ (self.scale * (self.B.T @ Y))
+
+    def dense(self) -> Tensor:
+        return self.scale * (self.B @ self.A)
+
+    def to(self, dtype: torch.dtype) -> LowRank:
+        return LowRank(self.B.to(dtype), self.A.to(dtype), self.scale)
+
+    def core(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(Q_B, K, Q_A) in float64 with `scale * B A = Q_B K Q_A^T`: orthonormal (m, q), small (q, p), (n, p)."""
+        Q_B, R_B = torch.linalg.qr(self.B.double())
+        Q_A, R_A = torch.linalg.qr(self.A.T.double())
+        return Q_B, self.scale * (R_B @ R_A.T), Q_A
+
+    def frobenius(self) -> float:
+        _, K, _ = self.core()
+        return float(torch.linalg.vector_norm(K))
+
+
+@final
+@dataclass(frozen=True)
+class Sum(AbstractOperator):
+    """`first + weight * second`: an update on its base, or the difference of two models (weight -1)."""
+
+    first: AbstractOperator
+    second: AbstractOperator
+    weight: float = 1.0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.first.shape
+
+    @property
+    def device(self) -> torch.device:
+        return self.first.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.first.dtype
+
+    def matmul(self, X: Tensor) -> Tensor:
+        return torch.add(self.first.matmul(X), self.second.matmul(X), alpha=self.weight)
+
+    def rmatmul(self, Y: Tensor) -> Tensor:
+        return torch.add(self.first.rmatmul(Y), self.second.rmatmul(Y), alpha=self.weight)
+
+    def dense(self) -> Tensor:
+        return torch.add(self.first.dense(), self.second.dense(), alpha=self.weight)
+
+    def to(self, dtype: torch.dtype) -> Sum:
+        return Sum(self.first.to(dtype), self.second.to(dtype), self.weight)
+
+
+@final
+@dataclass(frozen=True)
+class RowScaled(AbstractOperator):
+    """`diag(rows) W`: each output scaled, as DoRA's magnitudes do."""
+
+    rows: Tensor  # (m,)
+    inner: AbstractOperator
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.inner.shape
+
+    @property
+    def device(self) -> torch.device:
+        return self.inner.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.inner.dtype
+
+    def matmul(self, X: Tensor) -> Tensor:
+        return self.rows[:, None] * self.inner.matmul(X)
+
+    def rmatmul(self, Y: Tensor) -> Tensor:
+        return self.inner.rmatmul(self.rows[:, None] * Y)
+
+    def dense(self) -> Tensor:
+        return self.rows[:, None] * self.inner.dense()
+
+    def to(self, dtype: torch.dtype) -> RowScaled:
+        return RowScaled(self.rows.to(dtype), self.inner.to(dtype))
+
+
+@final
+@dataclass(frozen=True)
+class Transposed(AbstractOperator):
+    """The transpose of another operator; the transpose of that is the operator itself."""
+
+    inner: AbstractOperator
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        m, n = self.inner.shape
+        return n, m
+
+    @property
+    def device(self) -> torch.device:
+        return self.inner.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.inner.dtype
+
+    def matmul(self, X: Tensor) -> Tensor:
+        return self.inner.rmatmul(X)
+
+    def rmatmul(self, Y: Tensor) -> Tensor:
+        return self.inner.matmul(Y)
+
+    def dense(self) -> Tensor:
+        return self.inner.dense().T
+
+    def to(self, dtype: torch.dtype) -> Transposed:
+        return Transposed(self.inner.to(dtype))
+
+    def frobenius(self) -> float:
+        return self.inner.frobenius()
+
+    @property
+    def T(self) -> AbstractOperator:
+        return self.inner
+
+
+def as_operator(matrix: AbstractOperator | Tensor) -> AbstractOperator:
+    """An operator as it is; a 2-D array as a `Dense` one (NumPy arrays are taken too)."""
+    if isinstance(matrix, AbstractOperator):
+        return matrix
+    tensor = torch.as_tensor(matrix)
+    if tensor.ndim != 2:
+        raise ValueError(f"a matrix has 2 dimensions, this array has {tensor.ndim}")
+    return Dense(tensor)

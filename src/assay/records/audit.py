@@ -1,0 +1,259 @@
+"""The record of an audit: what fine-tuning did to every matrix of a model, with a bound on every verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field, computed_field
+
+from assay import gates
+from assay.records.record import Part, Record, Source
+
+if TYPE_CHECKING:
+    import pandas
+
+Side = Literal["left", "right"]
+Verdict = Literal["intruder", "matched", "undecided"]
+Status = Literal["analysed", "unchanged", "changed, not a matrix", "skipped"]
+
+
+class Direction(Part):
+    """One leading singular vector of the tuned matrix, and whether the base has anything like it.
+
+    Attributes:
+        position: 1 for the largest singular value.
+        side: left (outputs) or right (inputs).
+        sigma: its singular value in the tuned matrix.
+        cosine: its largest overlap with a singular vector of the base; None when only bounded.
+        cosine_bounds: least and largest value the overlap can have.
+        cluster: first and last position of the near-equal singular values it belongs to; None when it stands alone.
+        verdict: intruder when the upper bound is under eps, matched when the lower one is not, undecided between.
+        decided_by: "vector", "cluster" (its own values are near-equal) or "base cluster" (the base's are).
+        update_share: share of `||dW||_F^2` that lies in this direction.
+    """
+
+    position: int
+    side: Side
+    sigma: float
+    cosine: float | None
+    cosine_bounds: tuple[float, float]
+    cluster: tuple[int, int] | None = None
+    verdict: Verdict
+    decided_by: Literal["vector", "cluster", "base cluster"] = "vector"
+    update_share: float | None = None
+
+
+class Chance(Part):
+    """What random updates of the same shape, rank and Frobenius norm score on the same base matrix."""
+
+    draws: int
+    rank: int
+    seed: int
+    median: float
+    percentile_95: float
+
+
+class MatrixAudit(Part):
+    """One weight matrix of the base beside its tuned counterpart.
+
+    Attributes:
+        name: the weight's name in the base checkpoint.
+        role: what the matrix does in its layer, the same word in every layer.
+        layer: the index of its block; None outside of the blocks.
+        shape: outputs, inputs (not as stored).
+        orientation: how it is stored, and whether that was read off the model's modules or assumed.
+        scale: what the update `BA` was multiplied by; None when the update is not one adapter.
+        update: how the update was given.
+        rank: number of singular values of the update above rounding, where that is known.
+        relative_norm: `||dW||_F / ||W0||_F`.
+        rounding_floor: the relative norm that storing the weights in their precision alone can cause.
+        count: intruders on the counted side; `undecided` more are possible.
+        counts: for every eps that was asked for, the count and the undecided.
+        energy_share: sum of sigma^2 over intruders / over all leading directions, counting the undecided as matched;
+            `energy_share_bounds` has both ends.
+        intruder_update_share: share of `||dW||_F^2` in the intruder directions.
+        sigma_base, sigma_tuned, sigma_update: leading singular values of the three.
+        similarity: `|U0^T U|` of leading vectors, rows of the base, columns of the tuned matrix.
+        amplification: `||dW||_F / ||U^T W0 V^T||_F` over the leading `amplification_rank` directions of dW.
+        solver: what decided the verdicts.
+        products: columns multiplied by the matrix; decompositions: dense ones taken.
+    """
+
+    name: str
+    role: str
+    layer: int | None
+    shape: tuple[int, int]
+    orientation: str
+    scale: float | None
+    update: Literal["adapter", "checkpoint", "adapters"]
+    rank: int | None
+    relative_norm: float
+    rounding_floor: float | None
+    effective_rank: float | None
+    stable_rank: float | None
+    energy_rank: int | None
+    count: int
+    undecided: int
+    counts: dict[str, tuple[int, int]]
+    energy_share: float | None
+    energy_share_bounds: tuple[float, float] | None
+    intruder_update_share: float | None
+    chance: Chance | None = None
+    directions: tuple[Direction, ...]
+    sigma_base: tuple[float, ...]
+    sigma_tuned: tuple[float, ...]
+    sigma_update: tuple[float, ...]
+    similarity: tuple[tuple[float, ...], ...]
+    amplification: float | None
+    amplification_rank: int | None
+    solver: str
+    products: int
+    decompositions: int
+    base_norm: float
+    digest: str
+
+    def on(self, side: Side) -> tuple[Direction, ...]:
+        """The directions of one side, largest singular value first."""
+        return tuple(direction for direction in self.directions if direction.side == side)
+
+
+class Coverage(Part):
+    """What became of one stored tensor.
+
+    Attributes:
+        status: analysed | unchanged | changed, not a matrix | skipped.
+        files: which side stores it: base, tuned or both.
+        reason: why it was skipped, or what it was analysed with.
+        matters: whether it belongs to what the audit promises to analyse, so that skipping it leaves a gate open.
+    """
+
+    status: Status
+    files: Literal["base", "tuned", "both"]
+    reason: str = ""
+    matters: bool = False
+
+
+class Audit(Record):
+    """What fine-tuning did to a model, matrix by matrix.
+
+    Attributes:
+        base, tuned: what was compared; `tuned` has several for a sum of adapters.
+        kind_of_update: adapter, adapters, checkpoint, or none when the method changes no weight matrix.
+        k, eps, side: the question that was asked.
+        matrices: one entry a matrix, in the base's order.
+        coverage: every tensor of both sides, once.
+        notes: what a reader must know, one sentence each.
+    """
+
+    KIND: ClassVar[str] = "audit"
+
+    kind: Literal["audit"] = "audit"
+    schema_version: Literal[1] = 1
+    base: Source
+    tuned: tuple[Source, ...]
+    kind_of_update: Literal["adapter", "adapters", "checkpoint", "none"]
+    model_type: str | None
+    k: int
+    eps: tuple[float, ...]
+    side: Literal["left", "right", "both"]
+    matrices: tuple[MatrixAudit, ...]
+    coverage: dict[str, Coverage]
+    notes: tuple[str, ...] = ()
+    seconds: float = Field(description="wall time of the audit")
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def count(self) -> int:
+        """Intruders over all matrices, on the counted side."""
+        return sum(matrix.count for matrix in self.matrices)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def undecided(self) -> int:
+        """Directions whose verdict is open, over all matrices."""
+        return sum(matrix.undecided for matrix in self.matrices)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def energy_share(self) -> float | None:
+        """Sum of sigma^2 over intruders / over all leading directions of all matrices (undecided ones as matched)."""
+        energies = self._energies()
+        return energies[0] / energies[2] if energies[2] else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def relative_norm(self) -> float | None:
+        """`||dW||_F / ||W0||_F` over all analysed matrices together."""
+        base = math.fsum(matrix.base_norm**2 for matrix in self.matrices)
+        update = math.fsum((matrix.relative_norm * matrix.base_norm) ** 2 for matrix in self.matrices)
+        return math.sqrt(update / base) if base > 0 else None
+
+    @property
+    def open_tensors(self) -> tuple[str, ...]:
+        """Tensors that the audit promises to analyse and could not: they leave every gate open."""
+        return tuple(name for name, entry in self.coverage.items() if entry.matters and entry.status == "skipped")
+
+    def check(self, condition: str, against: Audit | None = None) -> gates.Gate:
+        """Evaluate a gate such as `energy_share > 0.2` or `count > old.count` on this record.
+
+        Crossed only if it is for every outcome of the undecided directions; a matrix of the body that could not be
+        analysed could hold anything.
+        """
+        return gates.evaluate(condition, self.fields(), against.fields() if against else None)
+
+    def fields(self) -> dict[str, gates.Range | None]:
+        """The ranges of what a gate can be set on; None for all when the method changes no weight matrix."""
+        if self.kind_of_update == "none":
+            return dict.fromkeys(("count", "undecided", "energy_share", "relative_norm"))
+        surely, possibly, total = self._energies()
+        share = (surely / total, possibly / total) if total else None
+        norm = self.relative_norm
+        if self.open_tensors:
+            return {
+                "count": (self.count, math.inf),
+                "undecided": (self.undecided, math.inf),
+                "energy_share": (0.0, 1.0),
+                "relative_norm": (0.0, math.inf),
+            }
+        return {
+            "count": (self.count, self.count + self.undecided),
+            "undecided": (self.undecided, self.undecided),
+            "energy_share": share,
+            "relative_norm": None if norm is None else (norm, norm),
+        }
+
+    def worst(self, count: int = 10) -> tuple[MatrixAudit, ...]:
+        """The matrices with most intruders, then most energy in them, then the largest update."""
+        order = sorted(self.matrices, key=lambda m: (-m.count, -(m.energy_share or 0.0), -m.relative_norm))
+        return tuple(order[:count])
+
+    def to_frame(self) -> pandas.DataFrame:
+        """One row a matrix, as a pandas data frame (pandas must be installed)."""
+        import pandas
+
+        nested = {"directions", "similarity", "sigma_base", "sigma_tuned", "sigma_update", "counts", "chance"}
+        return pandas.DataFrame([matrix.model_dump(exclude=nested) for matrix in self.matrices])
+
+    def _energies(self) -> tuple[float, float, float]:
+        """Sums of sigma^2: of intruders, of intruders and undecided, and of all leading directions."""
+        counted: Side = "right" if self.side == "right" else "left"
+        directions = [d for matrix in self.matrices for d in matrix.on(counted) if d.position <= self.k]
+        return energies(directions)
+
+
+def energies(directions: Iterable[Direction]) -> tuple[float, float, float]:
+    """Sums of sigma^2: of the intruders, of intruders and undecided, and of all of them."""
+    directions = list(directions)
+    surely = math.fsum(d.sigma**2 for d in directions if d.verdict == "intruder")
+    possibly = math.fsum(d.sigma**2 for d in directions if d.verdict != "matched")
+    return surely, possibly, math.fsum(d.sigma**2 for d in directions)
+
+
+def by_role(matrices: Sequence[MatrixAudit]) -> dict[str, list[MatrixAudit]]:
+    """The matrices of every role, in the order in which the roles appear in the model."""
+    groups: dict[str, list[MatrixAudit]] = {}
+    for matrix in matrices:
+        groups.setdefault(matrix.role, []).append(matrix)
+    return groups

@@ -1,0 +1,155 @@
+"""What every record has: a kind, a schema version, what made it, and a strict way to and from disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from assay.errors import RecordError
+from assay.version import __version__
+
+
+class Part(BaseModel):
+    """A part of a record: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", protected_namespaces=())
+
+
+class Setting(Part):
+    """One setting and where its value came from."""
+
+    value: Any
+    origin: Literal["default", "given", "derived"]
+
+
+class Source(Part):
+    """A model or data set that was read, named so that another machine can find it: no path of this machine.
+
+    `name` is a hub id or the last part of a folder's path; `digest` identifies the bytes.
+    """
+
+    name: str
+    revision: str | None = None
+    digest: str | None = None
+
+
+class Provenance(Part):
+    """What made a record: enough to make it again."""
+
+    assay: str = __version__
+    python: str = Field(default_factory=platform.python_version)
+    versions: dict[str, str] = Field(default_factory=dict)
+    settings: dict[str, Setting] = Field(default_factory=dict)
+    seed: int | None = None
+
+    @classmethod
+    def of(cls, packages: tuple[str, ...], settings: dict[str, Setting], seed: int | None = None) -> Self:
+        """The provenance of a record that `packages` and `settings` decide."""
+        return cls(versions={name: _version(name) for name in packages}, settings=settings, seed=seed)
+
+
+def _version(package: str) -> str:
+    try:
+        return installed_version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+class Record(Part):
+    """Root of all records. A subclass names its `kind`, and raises `schema_version` when its shape changes.
+
+    Records are written whole or not at all: to a temporary file in the same folder, renamed last.
+    """
+
+    KIND: ClassVar[str]
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    kind: str
+    schema_version: int
+    provenance: Provenance
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_computed(cls, data: Any) -> Any:
+        """Computed fields are written for readers of the JSON, and made again when it is read."""
+        if isinstance(data, dict):
+            return {key: value for key, value in data.items() if key not in cls.model_computed_fields}
+        return data
+
+    def to_json(self) -> str:
+        """The record as JSON text, with sorted settings and a final newline."""
+        return self.model_dump_json(indent=1) + "\n"
+
+    def save(self, path: str | Path) -> Path:
+        """Write the record to `path`, all or nothing, and return the path."""
+        return write_text(Path(path), self.to_json())
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a record of this kind.
+
+        Raises:
+            RecordError: the file is missing, not JSON, of another kind or version, or has unknown or missing fields.
+        """
+        where = str(path)
+        data = read_json(Path(path), what="a record")
+        kind, version = data.get("kind"), data.get("schema_version")
+        if kind != cls.KIND:
+            raise RecordError(f"the record's kind is {kind!r}", wanted=f"{cls.KIND!r}", where=where)
+        if version != cls.SCHEMA_VERSION:
+            raise RecordError(
+                f"the record has schema version {version}",
+                wanted=f"{cls.SCHEMA_VERSION}, which assay {__version__} writes",
+                remedy="make the record again, or read it with the version of assay that wrote it",
+                where=where,
+            )
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise RecordError(
+                f"{error.error_count()} field(s) are wrong, first {field}: {first['msg']}",
+                remedy="make the record again",
+                where=where,
+            ) from None
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        RecordError: the file is missing or does not hold a JSON object.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf8"))
+    except FileNotFoundError:
+        raise RecordError("there is no such file", wanted=what, where=str(path)) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RecordError(f"cannot be read as JSON ({error})", wanted=what, where=str(path)) from None
+    if not isinstance(data, dict):
+        raise RecordError(f"holds a JSON {type(data).__name__}", wanted=f"{what}, a JSON object", where=str(path))
+    return data
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file, all or nothing: a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
