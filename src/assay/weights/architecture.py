@@ -109,9 +109,12 @@ class Architecture:
             assumed=assumed,
         )
 
-    def canonical(self, module_name: str) -> str:
-        """The canonical form of a name as the built model's modules (and so PEFT) spell it."""
-        return self._strip(module_name) if self.model is not None else module_name
+    def holds_experts(self, module_name: str) -> bool:
+        """Whether a module (or the layer that PEFT wraps, under its name) holds experts fused in one tensor."""
+        if self.model is None:
+            return False
+        module = self._modules.get(module_name.removesuffix(".base_layer"))
+        return module is not None and any(value.ndim == 3 for value in module.parameters(recurse=False))
 
     def _rename(self, name: str) -> tuple[str, str, bool]:
         """Name as modules spell it but before fusing, name of the parameter it ends in, whether fusing transposes."""

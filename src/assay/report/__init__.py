@@ -1,0 +1,1 @@
+"""Records to text, pictures and pages; reads nothing but records."""
