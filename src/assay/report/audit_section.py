@@ -33,7 +33,7 @@ def audit_views(audits: Sequence[Audit]) -> tuple[AuditView, ...]:
 
 
 def _view(summary: Summary) -> AuditView:
-    if summary.state not in ("ordinary", "zero"):
+    if summary.state != "ordinary":
         return AuditView(summary)
     worst = summary.worst[0]
     return AuditView(
@@ -46,7 +46,8 @@ def _view(summary: Summary) -> AuditView:
 
 
 def differences(audits: Sequence[Audit]) -> list[str]:
-    """What the audits do not share and must for their counts to be compared."""
+    """What the audits do not share and must for their counts to be compared; those without matrices have no counts."""
+    audits = [audit for audit in audits if audit.matrices]
     shared = {
         "base": {(audit.base.name, audit.base.revision, audit.base.digest) for audit in audits},
         "k": {audit.k for audit in audits},

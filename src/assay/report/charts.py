@@ -13,7 +13,7 @@ import altair as alt
 
 from assay.records.audit import Audit, MatrixAudit
 from assay.report.formats import number, plural, share
-from assay.report.summary import Group, Summary, counted_side, counts_by_eps, group, leading
+from assay.report.summary import Summary, counts_by_eps, group, leading
 
 # One strong hue for intruders, a quiet blue for sizes, greys for the rest; told apart by shape and lightness as well.
 INTRUDER = "#c8450b"
@@ -81,7 +81,8 @@ def _render(chart: Any, ending: str) -> bytes:
 
 def _finish(chart: Any, height: int) -> Any:
     """One look for all charts."""
-    axis = dict(labelFont=FONT, titleFont=FONT, labelColor=MATCHED, titleColor=INK, labelFontSize=11, titleFontSize=11)
+    fonts = {"labelFont": FONT, "titleFont": FONT, "labelFontSize": 11, "titleFontSize": 11}
+    text = fonts | {"labelColor": MATCHED, "titleColor": INK, "titleFontWeight": "normal"}
     return (
         chart.properties(
             width=WIDTH,
@@ -91,56 +92,58 @@ def _finish(chart: Any, height: int) -> Any:
         )
         .configure(aria=False, font=FONT, background="white")
         .configure_view(stroke=None)
-        .configure_axis(**axis, titleFontWeight="normal", gridColor=RULE, domainColor=BASE, tickColor=BASE, tickSize=4)
-        .configure_legend(
-            **axis, titleFontWeight="normal", orient="bottom", direction="horizontal", gradientLength=160, offset=8
-        )
+        .configure_axis(**text, gridColor=RULE, domainColor=BASE, tickColor=BASE, tickSize=4)
+        .configure_legend(**text, orient="bottom", direction="horizontal", gradientLength=160, offset=8)
         .configure_title(font=FONT, fontSize=13, color=INK, anchor="start", fontWeight=600, limit=WIDTH)
     )
 
 
 def layer_maps(summary: Summary) -> list[Picture]:
-    """The maps of layer by role: intruders, the energy in them, and the size of the change.
+    """The maps of layer by role: intruders and the energy in them, where there are any, and the size of the change.
 
     A role that has several matrices in one layer, as experts have, is one cell: their sum, or their share together.
     """
     cells = _cells(summary)
-    if not cells:
-        return []
-    most = max(cells, key=lambda cell: cell.cell.audit.count)
-    largest = max(cells, key=lambda cell: cell.cell.audit.relative_norm or 0.0)
-    full = max(cells, key=lambda cell: cell.cell.audit.energy_share or 0.0)
-    return [
-        Picture(
-            f"{summary.anchor}-intruders-map",
-            "Intruders",
-            f"Map of intruders by layer and role. Most are in {most.place}: {most.cell.audit.count}.",
-            _map(cells, lambda audit: audit.count, "intruders", HEAT_INTRUDER, "d", labelled=True),
-            "Count in each matrix. Grey: none.",
-        ),
-        Picture(
-            f"{summary.anchor}-energy-map",
-            "Energy share",
-            f"Map of the energy share by layer and role. Largest in {full.place}: {share(full.cell.audit.energy_share)}.",
-            _map(cells, lambda audit: audit.energy_share, "energy share", HEAT_INTRUDER, ".2~%"),
-            "Part of the leading directions' energy that is in intruders. Grey: none.",
-        ),
-        Picture(
-            f"{summary.anchor}-norm-map",
-            "Relative norm",
-            "Map of the relative norm of the change by layer and role. "
-            f"Largest in {largest.place}: {number(largest.cell.audit.relative_norm)}.",
-            _map(cells, lambda audit: audit.relative_norm, "relative norm", HEAT_SIZE, ".2~g"),
-            "Size of the change beside the base's own, for each matrix. Grey: no change.",
-        ),
-    ]
+    aside = (
+        "" if all(len(cell.part.matrices) == 1 for cell in cells) else " Matrices of one role and layer share a cell."
+    )
+    if len(summary.roles) > MAP_ROLES:
+        aside += f" Only the {MAP_ROLES} roles with most intruders of {len(summary.roles)}."
+    most = max(cells, key=lambda cell: cell.part.count)
+    fullest = max(cells, key=lambda cell: cell.part.energy_share or 0.0)
+    largest = max(cells, key=lambda cell: cell.part.relative_norm or 0.0)
+    size = Picture(
+        f"{summary.anchor}-norm-map",
+        "Relative norm",
+        "Map of the change's relative norm by layer and role. "
+        f"Largest in {largest.place}: {number(largest.part.relative_norm)}.",
+        _map(cells, lambda audit: audit.relative_norm, "relative norm", HEAT_SIZE, ".2~g"),
+        f"Size of the change beside the base's own. Grey: no change.{aside}",
+    )
+    if not most.part.count:
+        return [size]
+    count = Picture(
+        f"{summary.anchor}-intruders-map",
+        "Intruders",
+        f"Map of intruders by layer and role. Most are in {most.place}: {most.part.count}.",
+        _map(cells, lambda audit: audit.count, "intruders", HEAT_INTRUDER, "d", labelled=True),
+        f"Directions counted. Grey: none.{aside}",
+    )
+    energy = Picture(
+        f"{summary.anchor}-energy-map",
+        "Energy share",
+        f"Map of energy share by layer and role. Most is in {fullest.place}: {share(fullest.part.energy_share)}.",
+        _map(cells, lambda audit: audit.energy_share, "energy share", HEAT_INTRUDER, ".2~%"),
+        f"Part of the leading directions' energy that is in intruders. Grey: none.{aside}",
+    )
+    return [count, energy, size]
 
 
 @dataclass(frozen=True)
 class _Cell:
     layer: str
     role: str
-    cell: Group
+    part: Audit
 
     @property
     def place(self) -> str:
@@ -157,7 +160,7 @@ def _cells(summary: Summary) -> list[_Cell]:
             found.setdefault((matrix.layer, matrix.role), []).append(matrix)
     in_order = sorted(found.items(), key=lambda item: (item[0][0] is None, item[0][0] or 0, order[item[0][1]]))
     return [
-        _Cell(OUTSIDE if layer is None else str(layer), role, group(summary.audit, role, matrices))
+        _Cell(OUTSIDE if layer is None else str(layer), role, group(summary.audit, role, matrices).audit)
         for (layer, role), matrices in in_order
     ]
 
@@ -173,7 +176,7 @@ def _map(
     """A heat map of one value, grey where it is zero or missing, with the number in the cell where it has room."""
     layers = list(dict.fromkeys(cell.layer for cell in cells))
     roles = list(dict.fromkeys(cell.role for cell in cells))
-    rows = [{"layer": cell.layer, "role": cell.role, "value": value(cell.cell.audit) or 0} for cell in cells]
+    rows = [{"layer": cell.layer, "role": cell.role, "value": value(cell.part) or 0} for cell in cells]
     top = max(row["value"] for row in rows)
     row_height = min(max(MAP_HEIGHT / len(layers), ROW_HEIGHTS[0]), ROW_HEIGHTS[1])
     every = max(1, round(12 / row_height))
@@ -273,7 +276,7 @@ def similarity(summary: Summary, matrix: MatrixAudit) -> Picture | None:
         f"Overlaps of the leading left directions of {matrix.name}, base against tuned. "
         f"{plural(len(marked), 'column')} marked as intruder.",
         _finish(chart, 370),
-        f"{matrix.name}. A dark diagonal: the tuned directions are the base's, in the same order. A triangle: an intruder.",
+        f"{matrix.name}. A dark diagonal: the base's directions, in the same order. A triangle: an intruder.",
     )
 
 

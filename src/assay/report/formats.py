@@ -24,7 +24,7 @@ def number(value: float | None) -> str:
     if size < 1e-4 or size >= 1e7:  # outside, plain digits are mostly zeros
         digits, exponent = f"{value:.2e}".split("e")
         return f"{digits}e{int(exponent)}"
-    return f"{value:,.0f}" if size >= 1000 else f"{value:#.3g}".rstrip(".")
+    return f"{value:,.0f}" if size >= 999.5 else f"{value:#.3g}".rstrip(".")
 
 
 def share(value: float | None) -> str:
