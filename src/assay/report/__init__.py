@@ -1,1 +1,5 @@
-"""Records to text, pictures and pages; reads nothing but records."""
+"""Pages and pictures of records: one self-contained HTML file, and its charts as files."""
+
+from assay.report.page import Page, report
+
+__all__ = ["Page", "report"]
