@@ -130,7 +130,7 @@ def test_an_adapter_equals_its_merged_weights(case: str, base_of: BaseOf, tmp_pa
 
 
 def test_a_classifier_on_a_bare_encoder(base_of: BaseOf, tmp_path: Path) -> None:
-    """The base stores `encoder...`, the tuned classifier `bert.encoder...`, the adapter names a classifier's modules."""
+    """The base stores `encoder...`, the tuned classifier `bert.encoder...`, the adapter names the classifier's."""
     folder = base_of("bert")
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     make_adapter(model, tmp_path / "adapter", {"target_modules": ["query", "value"], "task_type": "SEQ_CLS"})

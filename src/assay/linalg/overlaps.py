@@ -104,9 +104,12 @@ def _groups(base: Triplets) -> tuple[Tensor, Tensor]:
 
 
 def _null_level(base: Triplets) -> float:
-    """At or under this a singular value is numerically zero: the convention of `numpy.linalg.matrix_rank`."""
-    tolerance = max(base.u.shape[0], base.v.shape[0]) * torch.finfo(torch.float64).eps * float(base.sigma[0])
-    return max(tolerance, 2 * base.error)
+    """At or under this a singular value cannot be told from zero.
+
+    Storing a matrix in float32 moves it by up to `2^-24 ||W||_F`, so directions under twice that are made by rounding.
+    """
+    norm = float(torch.linalg.vector_norm(base.sigma))
+    return max(torch.finfo(torch.float32).eps * norm, 2 * base.error)
 
 
 @dataclass(frozen=True)

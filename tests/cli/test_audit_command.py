@@ -1,0 +1,118 @@
+"""The `assay audit` command as a user runs it: its own process, its output, its files and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from peft import LoraConfig, get_peft_model
+from typer.testing import CliRunner
+
+import assay
+import tiny
+from assay.cli import app
+
+BaseOf = Callable[[str], Path]
+run = CliRunner()
+
+
+@pytest.fixture
+def pair(base_of: BaseOf, tmp_path: Path) -> tuple[str, str]:
+    model = tiny.build("llama")
+    adapted = get_peft_model(model, LoraConfig(r=4, lora_alpha=16, target_modules=["q_proj", "up_proj"]))
+    tiny.randomise(adapted.named_parameters(), ("lora_",))
+    adapted.save_pretrained(tmp_path / "adapter")
+    return str(base_of("llama")), str(tmp_path / "adapter")
+
+
+def test_the_table_says_what_was_found(pair: tuple[str, str]) -> None:
+    result = run.invoke(app, ["audit", *pair])
+    assert result.exit_code == 0, result.output
+    record = assay.audit(*pair)
+    assert f"{record.count} intruders of 40 leading directions in 4 matrices" in result.stdout
+    assert "self_attn.q_proj" in result.stdout
+    assert result.stdout.count("\n") < 40
+
+
+def test_json_is_the_record_and_nothing_else(pair: tuple[str, str]) -> None:
+    result = run.invoke(app, ["audit", *pair, "--json"])
+    record = json.loads(result.stdout)
+    assert record["kind"] == "audit"
+    assert record["count"] == assay.audit(*pair).count
+
+
+def test_output_holds_the_record_and_a_page(pair: tuple[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run.invoke(app, ["audit", *pair, "-o", str(out)]).exit_code == 0
+    assert assay.load(out / "audit.json") == assay.Audit.read(out / "audit.json")
+    assert "<script" not in (out / "report.html").read_text()
+    page = tmp_path / "page.html"
+    assert run.invoke(app, ["report", str(out / "audit.json"), "-o", str(page)]).exit_code == 0
+    assert page.exists()
+
+
+def test_a_record_holds_no_path_of_this_machine(pair: tuple[str, str], tmp_path: Path) -> None:
+    text = assay.audit(*pair).to_json()
+    assert str(tmp_path) not in text
+    assert str(Path.home()) not in text
+
+
+@pytest.mark.parametrize(
+    ("gates", "code"),
+    [
+        (["count >= 0"], 1),
+        (["count < 0"], 0),
+        (["count < 0", "relative_norm > 0"], 1),
+        (["nonsense > 1"], 2),
+        (["count > old.count"], 2),
+    ],
+)
+def test_exit_codes_of_gates(pair: tuple[str, str], gates: list[str], code: int) -> None:
+    flags = [part for gate in gates for part in ("--fail-on", gate)]
+    assert run.invoke(app, ["audit", *pair, *flags]).exit_code == code
+
+
+def test_a_method_without_matrices_is_done_and_its_gate_inconclusive(base_of: BaseOf, tmp_path: Path) -> None:
+    from peft import PromptTuningConfig
+
+    config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
+    get_peft_model(tiny.build("llama"), config).save_pretrained(tmp_path)
+    models = [str(base_of("llama")), str(tmp_path)]
+    assert run.invoke(app, ["audit", *models]).exit_code == 0
+    result = run.invoke(app, ["audit", *models, "--fail-on", "count > 0"])
+    assert result.exit_code == 3
+    assert "does not apply" in result.stderr
+
+
+def test_against_an_earlier_record(pair: tuple[str, str], tmp_path: Path) -> None:
+    assay.audit(*pair).save(tmp_path / "old.json")
+    flags = ["--against", str(tmp_path / "old.json"), "--fail-on", "count > old.count"]
+    assert run.invoke(app, ["audit", *pair, *flags]).exit_code == 0
+
+
+def test_bad_input_is_one_line_exit_2_and_nothing_written(pair: tuple[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run.invoke(app, ["audit", pair[0], "/nowhere", "-o", str(out)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: /nowhere: ")
+    assert result.stderr.count("\n") == 1
+    assert not out.exists()
+
+
+def test_several_adapters_side_by_side_and_as_a_sum(pair: tuple[str, str], tmp_path: Path) -> None:
+    base, adapter = pair
+    out = tmp_path / "out"
+    assert run.invoke(app, ["audit", base, adapter, adapter, "-o", str(out)]).exit_code == 0
+    assert len(list(out.glob("*/audit.json"))) == 2
+    result = run.invoke(app, ["audit", base, adapter, adapter, "--weights", "0.5,0.5", "--json"])
+    assert json.loads(result.stdout)["count"] == assay.audit(base, adapter).count
+    assert run.invoke(app, ["audit", base, adapter, "--weights", "1,1"]).exit_code == 2
+
+
+def test_the_module_is_the_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "assay", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"assay {assay.__version__}\n"

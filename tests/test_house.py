@@ -1,0 +1,82 @@
+"""The house itself: what is public, what is loaded when, and that its own map is true."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import assay
+from assay import errors
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "src" / "assay").rglob("*.py"))
+
+
+@pytest.mark.parametrize("statement", ["import assay", "from assay.cli import app"])
+def test_starting_loads_no_torch(statement: str) -> None:
+    code = f"{statement}; import sys; print('torch' in sys.modules, 'altair' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_public_names_are_sorted_and_importable() -> None:
+    assert assay.__all__ == sorted(assay.__all__)
+    for name in assay.__all__:
+        assert getattr(assay, name) is not None
+    with pytest.raises(AttributeError):
+        _ = assay.no_such_name
+
+
+def test_every_error_is_in_the_drawn_tree_and_has_a_standard_base() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.AssayError)]
+    for kind in kinds:
+        assert kind.__name__ in (errors.__doc__ or "")
+        assert kind is errors.AssayError or issubclass(kind, ValueError | ArithmeticError)
+
+
+def test_the_map_in_the_readme_is_the_first_line_of_every_module() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for path in SOURCES:
+        docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+        line = docstring.splitlines()[0] if docstring else ""
+        assert line, path
+        if path.name not in ("__init__.py", "__main__.py"):
+            relative = path.relative_to(ROOT / "src" / "assay")
+            assert f"`{relative}` {line}" in readme, f"README.md's map lacks: `{relative}` {line}"
+
+
+def test_no_module_is_a_drawer_and_none_outgrows_its_page() -> None:
+    for path in SOURCES:
+        assert path.stem not in ("utils", "common", "helpers", "misc", "base")
+        assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_functions_stay_short_and_no_exception_is_caught_blindly() -> None:
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                docstring = ast.get_docstring(node) or ""
+                length = (node.end_lineno or 0) - node.lineno + 1 - len(docstring.splitlines())
+                assert length <= 75, f"{path}: {node.name} has {length} lines"
+            if isinstance(node, ast.ExceptHandler):
+                assert node.type is not None, path
+
+
+def test_published_schemas_are_those_of_the_records() -> None:
+    from assay.records.kinds import KINDS
+
+    for kind, record in KINDS.items():
+        published = ROOT / "docs" / "schemas" / f"{kind}.json"
+        assert published.exists(), f"{published} is missing: make schemas"
+        import json
+
+        assert json.loads(published.read_text()) == record.model_json_schema(), f"{published} is old: make schemas"
+
+
+def test_the_changelog_names_this_version() -> None:
+    assert re.search(rf"^## {re.escape(assay.__version__)}", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
