@@ -7,6 +7,7 @@ import doctest
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import escape
 
 from assay.report import formats
 
@@ -44,6 +45,4 @@ def test_none_and_all_are_said_only_of_none_and_all(value):
 
 @given(st.text(max_size=30))
 def test_a_breakable_name_keeps_its_characters(name):
-    from html import unescape
-
-    assert unescape(formats.breakable(name).replace("<wbr>", "")) == unescape(unescape(name)) or "&" in name
+    assert formats.breakable(name).replace("<wbr>", "") == escape(name)

@@ -14,17 +14,30 @@ from assay.records import Source
 from assay.report import report
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
---disable-component-update --disable-sync --dump-dom --virtual-time-budget=4000 --window-size=1400,1000""".split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--virtual-time-budget=4000",
+    "--window-size=1400,1000",
+    "--dump-dom",
+]
 # The page itself has no scripts; a frame around it, of the width in question, lets one measure it with all folds open.
 MEASURE = """<iframe id=frame style="width:{width}px;height:800px;border:0" srcdoc="{page}"></iframe><script>
 frame.onload = () => {{
   const page = frame.contentDocument;
   page.querySelectorAll("details").forEach(fold => fold.open = true);
-  const past = [...page.querySelectorAll("main *:not(svg *)")].filter(e => e.getBoundingClientRect().right > {width} + 1);
+  const right = element => element.getBoundingClientRect().right;
+  const past = [...page.querySelectorAll("main *:not(svg *)")].filter(e => right(e) > {width} + 1);
   const shown = past.filter(e => !e.closest(".table"));
-  const text = [...page.querySelectorAll("main p, main td, main dd")].map(e => parseFloat(getComputedStyle(e).fontSize));
-  document.title = [page.documentElement.scrollWidth, shown.length, Math.min(...text)].join(" ");
+  const text = [...page.querySelectorAll("main p, main td, main dd")];
+  const sizes = text.map(e => parseFloat(getComputedStyle(e).fontSize));
+  document.title = [page.documentElement.scrollWidth, shown.length, Math.min(...sizes)].join(" ");
 }};
 </script>"""
 
