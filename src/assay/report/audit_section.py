@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from assay.records.audit import Audit
 from assay.report.charts import Picture, counts_against_eps, layer_maps, similarity, spectrum
@@ -48,7 +49,7 @@ def _view(summary: Summary) -> AuditView:
 def differences(audits: Sequence[Audit]) -> list[str]:
     """What the audits do not share and must for their counts to be compared; those without matrices have no counts."""
     audits = [audit for audit in audits if audit.matrices]
-    shared = {
+    shared: dict[str, set[Any]] = {
         "base": {(audit.base.name, audit.base.revision, audit.base.digest) for audit in audits},
         "k": {audit.k for audit in audits},
         "eps": {audit.eps[:1] for audit in audits},

@@ -176,7 +176,9 @@ def _map(
     """A heat map of one value, grey where it is zero or missing, with the number in the cell where it has room."""
     layers = list(dict.fromkeys(cell.layer for cell in cells))
     roles = list(dict.fromkeys(cell.role for cell in cells))
-    rows = [{"layer": cell.layer, "role": cell.role, "value": value(cell.part) or 0} for cell in cells]
+    rows: list[dict[str, Any]] = [
+        {"layer": cell.layer, "role": cell.role, "value": value(cell.part) or 0} for cell in cells
+    ]
     top = max(row["value"] for row in rows)
     row_height = min(max(MAP_HEIGHT / len(layers), ROW_HEIGHTS[0]), ROW_HEIGHTS[1])
     every = max(1, round(12 / row_height))
@@ -206,7 +208,9 @@ def _role_axis(roles: list[str]) -> Any:
 
 def spectrum(summary: Summary, matrix: MatrixAudit, rank: int) -> Picture:
     """The leading singular values of one matrix, each marked with its verdict, against the base's."""
-    tuned = [{"position": d.position, "sigma": d.sigma, "verdict": d.verdict} for d in leading(summary.audit, matrix)]
+    tuned: list[dict[str, Any]] = [
+        {"position": d.position, "sigma": d.sigma, "verdict": d.verdict} for d in leading(summary.audit, matrix)
+    ]
     last = max((row["position"] for row in tuned), default=0)
     base = [
         {"position": position, "sigma": sigma, "verdict": "base"}

@@ -10,7 +10,7 @@ from functools import cached_property
 from statistics import median
 from typing import Literal
 
-from assay.records.audit import Audit, Coverage, Direction, MatrixAudit, Side, by_role, energies
+from assay.records.audit import Audit, Coverage, Direction, MatrixAudit, Side, Status, by_role, energies
 
 State = Literal["not applicable", "nothing analysed", "zero", "ordinary"]
 
@@ -18,7 +18,7 @@ State = Literal["not applicable", "nothing analysed", "zero", "ordinary"]
 PICTURED = 6
 LISTED = 10
 # How a tensor's status is ordered in the coverage table: what needs attention first.
-_STATUS_ORDER = ("skipped", "changed, not a matrix", "unchanged", "analysed")
+_STATUS_ORDER: tuple[Status, ...] = ("skipped", "changed, not a matrix", "unchanged", "analysed")
 
 
 @dataclass(frozen=True)
@@ -185,13 +185,13 @@ class Summary:
         return sum(matrix.count > 0 for matrix in self.audit.matrices)
 
     @cached_property
-    def statuses(self) -> tuple[tuple[str, int], ...]:
+    def statuses(self) -> tuple[tuple[Status, int], ...]:
         """How many tensors have each status, what needs attention first."""
         counts = Counter(entry.status for entry in self.audit.coverage.values())
         return tuple((status, counts[status]) for status in _STATUS_ORDER if counts[status])
 
     @property
-    def reasons(self) -> list[tuple[str, str, int]]:
+    def reasons(self) -> list[tuple[Status, str, int]]:
         """The same, with what was not analysed split by reason, the most frequent first."""
         counts = Counter(
             (entry.status, entry.reason if entry.status in _STATUS_ORDER[:2] else "")
