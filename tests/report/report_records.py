@@ -80,9 +80,8 @@ def matrix(
         shape=shape,
         orientation="outputs x inputs (Linear)",
         scale=2.0,
-        update="adapter",
         rank=8,
-        relative_norm=rng.uniform(0.004, 0.05) * (1 + strange),
+        relative_norm=(relative_norm := rng.uniform(0.004, 0.05) * (1 + strange)),
         rounding_floor=1e-7,
         effective_rank=rng.uniform(2, 7.5),
         stable_rank=rng.uniform(1.2, 4),
@@ -112,7 +111,8 @@ def matrix(
         solver="exact",
         products=48,
         decompositions=2,
-        base_norm=rng.uniform(20, 80),
+        base_norm=(base_norm := rng.uniform(20, 80)),
+        update_norm=relative_norm * base_norm,
         digest="b3a1f0c2",
     )
 

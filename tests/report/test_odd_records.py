@@ -65,6 +65,7 @@ matrices = st.builds(
     products=st.just(0),
     decompositions=st.just(0),
     base_norm=sizes,
+    update_norm=sizes,
     digest=names,
 )
 sources = st.builds(Source, name=names, revision=maybe(names), digest=maybe(names))

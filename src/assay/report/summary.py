@@ -175,7 +175,7 @@ class Summary:
     def at_rounding(self) -> int:
         """Matrices whose change is no larger than storing them in their precision can cause."""
         return sum(
-            matrix.rounding_floor is not None and 0 < matrix.relative_norm <= matrix.rounding_floor
+            matrix.rounding_floor is not None and 0 < (matrix.relative_norm or 0.0) <= matrix.rounding_floor
             for matrix in self.audit.matrices
         )
 
