@@ -63,6 +63,10 @@ def test_identifiers_are_unique_and_found(page, tree):
     assert set(re.findall(r"url\(#([^)]*)\)", page.html)) <= set(identifiers)
 
 
+def test_the_same_record_gives_the_same_page(record, page):
+    assert report(record).html == page.html
+
+
 def test_every_matrix_is_in_the_table_with_the_records_numbers(record, tree):
     tables = [t for t in tree.all("table") if "By chance: median, 95%" in t.text]
     rows = [row.all("th", "td") for row in tables[1].all("tbody")[0].all("tr")]
