@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import pytest
 from report_records import audit
 
@@ -98,3 +100,11 @@ def test_without_intruders_there_is_no_map_of_them(summary):
         update={"matrices": tuple(m.model_copy(update={"count": 0}) for m in summary.audit.matrices)}
     )
     assert [picture.title for picture in layer_maps(Summary(quiet, 1))] == ["Relative norm"]
+
+
+def test_labels_are_drawn_as_they_are(summary):
+    role = 'id="1.23456789" xmlns="q"'
+    matrix = summary.audit.matrices[0].model_copy(update={"role": role})
+    picture = layer_maps(Summary(summary.audit.model_copy(update={"matrices": (matrix,)}), 1))[-1]
+    shown = html.unescape(picture.svg())
+    assert f">{role[:8]}" in shown  # the rest is cut where the label has no room

@@ -42,13 +42,19 @@ frame.onload = () => {{
 </script>"""
 
 
+@pytest.fixture(scope="module")
+def long_names() -> str:
+    """A page whose every name is longer than a line."""
+    first = audit(2, side="both", chance=True, prefix="x" * 150)
+    second = first.model_copy(update={"tuned": (Source(name="a/" * 60),), "notes": ("n" * 300,)})
+    return report([first, audit(1, tuned="t" * 200, base="b" * 200), second]).html
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 @pytest.mark.parametrize("width", [1280, 390])
-def test_page_fits_the_screen(width, tmp_path):
-    records = [audit(3, side="both", chance=True, prefix="x" * 150), audit(2, tuned="t" * 200, base="b" * 200)]
-    records.append(records[0].model_copy(update={"tuned": (Source(name="a/" * 60),), "notes": ("n" * 300,)}))
+def test_page_fits_the_screen(width, long_names, tmp_path):
     frame = tmp_path / "frame.html"
-    frame.write_text(MEASURE.format(width=width, page=html.escape(report(records).html)), encoding="utf8")
+    frame.write_text(MEASURE.format(width=width, page=html.escape(long_names)), encoding="utf8")
     command = [BROWSER, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", frame.as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     measured = re.search(r"<title>(\d+) (\d+) ([\d.]+)</title>", dom)

@@ -91,7 +91,7 @@ audits = st.builds(
 
 
 # Each example draws up to eight charts, at a tenth of a second each: too slow to shrink.
-@settings(max_examples=15, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
 @given(st.lists(audits, min_size=1, max_size=2))
 def test_any_valid_audit_becomes_a_page(records):
     tree = read(report(records).html)

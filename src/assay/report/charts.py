@@ -55,11 +55,17 @@ class Picture:
     caption: str = ""
 
     def svg(self) -> str:
-        """The chart for a page: static SVG without a name space, its identifiers made unique by its name."""
+        """The chart for a page: static SVG without name spaces, the same for the same record whatever was drawn before.
+
+        Identifiers are numbered under the chart's name, since the renderer counts on from one chart to the next.
+        Lengths are cut to a hundredth of a pixel, which halves the page.
+        """
         text = _render(self.chart, "svg").decode()
-        text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
-        text = re.sub(r'\b(id="|url\(#)', rf"\g<1>{self.name}-", text)
-        return re.sub(r"(\d+\.\d\d)\d+", r"\1", text)  # a hundredth of a pixel is enough, and halves the page
+        for place, identifier in enumerate(re.findall(r'<\w+ id="([^"]+)"', text)):
+            for around in (' id="{}"', '"url(#{})"'):
+                text = text.replace(around.format(identifier), around.format(f"{self.name}-{place}"))
+        text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text, count=2)
+        return re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), text)
 
     def files(self) -> dict[str, bytes]:
         """The chart as files, with its title, by file name."""
