@@ -13,13 +13,13 @@ from assay.version import __version__
 if TYPE_CHECKING:
     from assay.audits import audit
     from assay.records import Audit, load
-    from assay.report.page import report
+    from assay.reports.page import report
 
 _HOMES = {
     "Audit": "assay.records",
     "audit": "assay.audits",
     "load": "assay.records",
-    "report": "assay.report.page",
+    "report": "assay.reports.page",
 }
 
 __all__ = ["Audit", "__version__", "audit", "load", "report"]

@@ -151,7 +151,7 @@ def report(
 ) -> None:
     """Any set of records side by side, as one page that needs nothing from outside."""
     from assay.records import load
-    from assay.report.page import report as page
+    from assay.reports.page import report as page
 
     written = page([load(path) for path in records]).save(output)
     _say(f"wrote {written}")
@@ -183,7 +183,7 @@ def _numbers(text: str, name: str) -> list[float]:
 
 def _write(found: list[Audit], output: Path) -> None:
     """Each record in the folder (in one of its own if there are several), and one page of them all."""
-    from assay.report.page import report as page
+    from assay.reports.page import report as page
 
     for position, record in enumerate(found):
         home = output if len(found) == 1 else output / f"{position + 1}-{record.tuned[0].name.replace('/', '-')}"
@@ -193,7 +193,7 @@ def _write(found: list[Audit], output: Path) -> None:
 
 
 def _show(found: list[Audit], as_json: bool) -> None:
-    from assay.report.text import print_audit
+    from assay.reports.text import print_audit
 
     if as_json:
         texts = [record.to_json() for record in found]

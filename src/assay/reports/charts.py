@@ -12,8 +12,8 @@ from typing import Any
 import altair as alt
 
 from assay.records.audit import Audit, MatrixAudit
-from assay.report.formats import number, plural, share
-from assay.report.summary import Summary, counts_by_eps, group, leading
+from assay.reports.formats import number, plural, share
+from assay.reports.summary import Summary, counts_by_eps, group, leading
 
 # One strong hue for intruders, a quiet blue for sizes, greys for the rest; told apart by shape and lightness as well.
 INTRUDER = "#c8450b"

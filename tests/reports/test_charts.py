@@ -7,8 +7,8 @@ import html
 import pytest
 from report_records import audit
 
-from assay.report.charts import MAP_ROLES, counts_against_eps, layer_maps, similarity, spectrum
-from assay.report.summary import Summary
+from assay.reports.charts import MAP_ROLES, counts_against_eps, layer_maps, similarity, spectrum
+from assay.reports.summary import Summary
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from report_records import audit
 
 from assay.errors import RecordError
 from assay.records import Coverage, Record, Setting, Source
-from assay.report import Page, report
-from assay.report.audit_section import differences
+from assay.reports import Page, report
+from assay.reports.audit_section import differences
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reading import read
 
 from assay.records import Audit, Chance, Coverage, Direction, MatrixAudit, Provenance, Setting, Source
-from assay.report import report
+from assay.reports import report
 
 names = st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=12)
 sizes = st.floats(0, 1e12, allow_subnormal=False)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import escape
 
-from assay.report import formats
+from assay.reports import formats
 
 
 def test_examples():

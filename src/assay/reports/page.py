@@ -15,11 +15,11 @@ import jinja2
 from assay.errors import RecordError
 from assay.records import Audit, Record
 from assay.records.record import write_text
-from assay.report import formats
+from assay.reports import formats
 from assay.version import __version__
 
 if TYPE_CHECKING:
-    from assay.report.charts import Picture
+    from assay.reports.charts import Picture
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def report(records: Record | Sequence[Record]) -> Page:
 
 
 def _page(audits: list[Audit]) -> Page:
-    from assay.report.audit_section import audit_views, differences  # altair takes half a second to import
+    from assay.reports.audit_section import audit_views, differences  # altair takes half a second to import
 
     views = audit_views(audits)
     text = (
@@ -98,7 +98,7 @@ def _page(audits: list[Audit]) -> Page:
 def _environment() -> jinja2.Environment:
     """The templates, everything escaped, and the formats as filters."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("assay.report"),
+        loader=jinja2.PackageLoader("assay.reports"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -11,7 +11,7 @@ import pytest
 from report_records import audit
 
 from assay.records import Source
-from assay.report import report
+from assay.reports import report
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [

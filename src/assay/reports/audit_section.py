@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.records.audit import Audit
-from assay.report.charts import Picture, counts_against_eps, layer_maps, similarity, spectrum
-from assay.report.summary import Summary
+from assay.reports.charts import Picture, counts_against_eps, layer_maps, similarity, spectrum
+from assay.reports.summary import Summary
 
 
 @dataclass(frozen=True)
