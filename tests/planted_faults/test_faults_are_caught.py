@@ -1,0 +1,87 @@
+"""One-line faults planted in a copy of the sources: the tests named beside each must fail on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PLANTED = "tests/measures/test_planted.py"
+ADAPTERS = "tests/weights/test_adapters_against_peft.py"
+
+# fault: file, what is there, what is put in its place, the tests that must notice
+FAULTS: dict[str, tuple[str, str, str, str]] = {
+    "wrong side": (
+        "measures/intruders.py",
+        'if side == "right":',
+        'if side == "left":',
+        f"{PLANTED}::test_exactly_as_many_as_were_planted",
+    ),
+    "missing scale": (
+        "weights/adapters.py",
+        "scale = asked[module]",
+        "scale = 1.0",
+        f"{ADAPTERS}::test_an_adapter_equals_its_merged_weights",
+    ),
+    "rule without the square root": (
+        "weights/adapters.py",
+        "alpha / rank**0.5 if",
+        "alpha / rank if",
+        "tests/weights/test_adapters.py",
+    ),
+    "transposed Conv1D": (
+        "weights/architecture.py",
+        'return "linear", True, False',
+        'return "linear", False, False',
+        f"{ADAPTERS}::test_an_adapter_equals_its_merged_weights",
+    ),
+    "dropped absolute value": (
+        "linalg/overlaps.py",
+        'energies = torch.einsum("ip,iq->ipq", coefficients, coefficients)',
+        'energies = torch.einsum("ip,iq->ipq", coefficients.clamp(min=0), coefficients.clamp(min=0))',
+        PLANTED,
+    ),
+    "one direction too few": (
+        "measures/intruders.py",
+        "min(k, len(sigma))",
+        "min(k - 1, len(sigma))",
+        f"{PLANTED}::test_exactly_as_many_as_were_planted",
+    ),
+    "null directions match": (
+        "linalg/overlaps.py",
+        "alive = base.sigma > _null_level(base)",
+        "alive = base.sigma >= 0",
+        f"{PLANTED}::test_null_directions_of_the_base_match_nothing",
+    ),
+    "bounds without the angle": (
+        "linalg/svd.py",
+        "2 * error / room",
+        "0 * error / room",
+        f"{PLANTED}::test_equal_values_are_judged_as_one_space",
+    ),
+    "a skipped matrix closes its gate": (
+        "weights/checkpoint_pairs.py",
+        "matters = slot.body and",
+        "matters = False and",
+        "tests/weights/test_full_checkpoints.py",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_caught(fault: str, tmp_path: Path) -> None:
+    file, right, wrong, tests = FAULTS[fault]
+    shutil.copytree(ROOT / "src", tmp_path / "src")
+    path = tmp_path / "src" / "assay" / file
+    text = path.read_text()
+    assert text.count(right) == 1, f"{file} no longer has the one line that this fault changes"
+    path.write_text(text.replace(right, wrong))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", *(f"{ROOT}/{part}" for part in tests.split())]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 1, done.stdout[-2000:]
