@@ -2,16 +2,22 @@
 
 from assay.records.audit import Audit, Chance, Coverage, Direction, MatrixAudit
 from assay.records.record import Part, Provenance, Record, Setting, Source
+from assay.records.run import Run
+from assay.records.scores import Forgetting, Scores, TaskScore
 
 __all__ = [
     "Audit",
     "Chance",
     "Coverage",
     "Direction",
+    "Forgetting",
     "MatrixAudit",
     "Part",
     "Provenance",
     "Record",
+    "Run",
+    "Scores",
     "Setting",
     "Source",
+    "TaskScore",
 ]

@@ -1,0 +1,141 @@
+"""Models and tokenizers, loaded to be run: a folder or a hub id, whole or as an adapter on its base."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from assay.conditions import digest
+from assay.errors import AdapterError, CheckpointError, PickleError, SourceError
+from assay.records import Source
+from assay.records.run import Objective
+
+_ADAPTER = "adapter_config.json"
+_WEIGHTS = "*.safetensors"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model lies on this machine, and how a record names it.
+
+    Attributes:
+        folder: its files.
+        source: its name, revision and digest, without any path of this machine.
+        is_adapter: whether it is a PEFT adapter, which needs its base.
+    """
+
+    folder: Path
+    source: Source
+    is_adapter: bool
+
+
+def find(reference: str | Path, start: Path | None = None) -> Place:
+    """Find a model: a folder (relative to `start`), or a hub id `org/name@revision`.
+
+    Raises:
+        SourceError: neither a folder nor to be had from the hub.
+        PickleError: only pickled weights, which are never loaded.
+        CheckpointError: a folder without weights.
+    """
+    path = (start or Path()) / reference
+    if path.is_dir():
+        name, revision, folder = path.resolve().name, None, path.resolve()
+    else:
+        name, _, revision = str(reference).partition("@")
+        folder = _from_hub(name, revision or None)
+        revision = folder.name  # the hub's cache names a snapshot by its commit
+    weights = sorted(folder.glob(_WEIGHTS))
+    if not weights:
+        pickled = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
+        kind, found = (PickleError, "only pickled weights") if pickled else (CheckpointError, "no weights")
+        raise kind(f"holds {found}", wanted=_WEIGHTS, remedy="save the model as safetensors", where=str(reference))
+    source = Source(name=name, revision=revision, digest=digest(weights))
+    return Place(folder, source, (folder / _ADAPTER).exists())
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        patterns = [_WEIGHTS, "*.json", "*.model", "*.txt", "*.jinja"]
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise SourceError(
+            f"{name!r} is not a folder here, and the hub does not give it ({type(error).__name__})",
+            wanted="a folder with config.json and safetensors, or a hub id org/name@revision",
+            where=name,
+        ) from None
+
+
+def base_of(adapter: Place) -> Place:
+    """The base that an adapter names: a path relative to the adapter's folder, or a hub id.
+
+    Raises:
+        AdapterError: the adapter names none.
+    """
+    config = json.loads((adapter.folder / _ADAPTER).read_text(encoding="utf8"))
+    named = config.get("base_model_name_or_path")
+    if not named:
+        raise AdapterError("the adapter names no base model", wanted="base_model_name_or_path in its configuration")
+    if (adapter.folder / named).is_dir():
+        return find(named, adapter.folder)
+    revision = config.get("revision")
+    return find(f"{named}@{revision}" if revision and not Path(named).is_dir() else named)
+
+
+def load_tokenizer(place: Place) -> Any:
+    """The tokenizer beside a model; for an adapter without one, its base's.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    if not (place.folder / "tokenizer_config.json").exists() and not (place.folder / "tokenizer.json").exists():
+        if place.is_adapter:
+            return load_tokenizer(base_of(place))
+        raise CheckpointError(
+            "there is no tokenizer beside the model", wanted="tokenizer.json", where=place.source.name
+        )
+    return AutoTokenizer.from_pretrained(place.folder)
+
+
+def load_base(place: Place, objective: Objective, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:
+    """A whole model in float32, with a head for the objective (a new one is drawn from torch's generator).
+
+    Args:
+        place: where it lies.
+        objective: what it is to predict.
+        labels: the classes of a classification head that is to be made; empty to take the head that is stored.
+        device: where to put it.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
+    if objective == "causal-lm":
+        return AutoModelForCausalLM.from_pretrained(place.folder, **options).to(device)
+    if labels:
+        options["id2label"] = dict(enumerate(labels))
+        options["label2id"] = {label: position for position, label in enumerate(labels)}
+    return AutoModelForSequenceClassification.from_pretrained(place.folder, **options).to(device)
+
+
+def load(place: Place, objective: Objective, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:
+    """A model as it was tuned, ready to be scored: a whole one, or an adapter on its base, unmerged."""
+    if not place.is_adapter:
+        return load_base(place, objective, labels, device).eval()
+    from peft import PeftModel
+
+    base = load_base(base_of(place), objective, labels, device)
+    return PeftModel.from_pretrained(base, place.folder).eval()
+
+
+def relative(folder: Path, start: Path) -> str:
+    """A folder's path as seen from another, so that both can be moved together."""
+    return os.path.relpath(folder, start)
