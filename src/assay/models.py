@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from assay.conditions import digest
-from assay.errors import AdapterError, CheckpointError, PickleError, SourceError
+from assay.errors import AdapterError, CheckpointError, MismatchError, PickleError, SourceError
 from assay.records import Source
 from assay.records.run import Objective
 
@@ -106,24 +106,73 @@ def load_tokenizer(place: Place) -> Any:
     return AutoTokenizer.from_pretrained(place.folder)
 
 
+def stored_objective(place: Place) -> Objective | None:
+    """What a stored model predicts; None for a body without a head, or with a head that is neither."""
+    if place.is_adapter:
+        kind = json.loads((place.folder / _ADAPTER).read_text(encoding="utf8")).get("task_type")
+        return {"CAUSAL_LM": "causal-lm", "SEQ_CLS": "sequence-classification"}.get(kind)  # type: ignore[return-value]
+    config = place.folder / "config.json"
+    names = json.loads(config.read_text(encoding="utf8")).get("architectures") if config.exists() else None
+    for name in names or ():
+        if name.endswith(("ForCausalLM", "LMHeadModel")):
+            return "causal-lm"
+        if name.endswith("ForSequenceClassification"):
+            return "sequence-classification"
+    return None
+
+
+def positions_of(place: Place) -> int | None:
+    """Most tokens that a model takes at once; None where its configuration does not say."""
+    whole = base_of(place) if place.is_adapter else place
+    limit = json.loads((whole.folder / "config.json").read_text(encoding="utf8")).get("max_position_embeddings")
+    return int(limit) if limit is not None else None
+
+
 def load_base(place: Place, objective: Objective, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:
-    """A whole model in float32, with a head for the objective (a new one is drawn from torch's generator).
+    """A whole model in float32, with a head for the objective.
 
     Args:
         place: where it lies.
-        objective: what it is to predict.
-        labels: the classes of a classification head that is to be made; empty to take the head that is stored.
+        objective: what it is to predict. A language model must be stored whole; a classification head that is not
+            stored is drawn from torch's generator.
+        labels: the classes of the head, in order; empty to take the head and the classes that are stored.
         device: where to put it.
+
+    Raises:
+        CheckpointError: weights are missing, so that some would be random.
+        MismatchError: the stored head has another number of classes.
     """
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
-    if objective == "causal-lm":
-        return AutoModelForCausalLM.from_pretrained(place.folder, **options).to(device)
+    kind = AutoModelForCausalLM if objective == "causal-lm" else AutoModelForSequenceClassification
+    options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
     if labels:
         options["id2label"] = dict(enumerate(labels))
         options["label2id"] = {label: position for position, label in enumerate(labels)}
-    return AutoModelForSequenceClassification.from_pretrained(place.folder, **options).to(device)
+    if labels and stored_objective(place) == objective and _classes(place) != len(labels):
+        raise MismatchError(
+            f"the stored head has {_classes(place)} classes, the data {len(labels)}", where=place.source.name
+        )
+    model, report = kind.from_pretrained(place.folder, **options)
+    prefix = f"{model.base_model_prefix}."
+    # A head is drawn anew only for classes that are to be learned; BERT's pooler is drawn with it where it is missing.
+    new_head = bool(labels) and objective == "sequence-classification"
+    missing = [
+        name for name in report["missing_keys"] if not new_head or (name.startswith(prefix) and "pooler" not in name)
+    ]
+    if missing:
+        raise CheckpointError(
+            f"{len(missing)} weights are missing, first {sorted(missing)[0]}",
+            wanted=f"a whole model for {objective}",
+            where=place.source.name,
+        )
+    return model.to(device)
+
+
+def _classes(place: Place) -> int:
+    """Number of classes that a stored head tells apart; transformers' configurations leave two unsaid."""
+    config = json.loads((place.folder / "config.json").read_text(encoding="utf8"))
+    return len(config.get("id2label") or (0, 1))
 
 
 def load(place: Place, objective: Objective, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:

@@ -104,7 +104,7 @@ def _problem(error: dict[str, Any]) -> str:
             model = choices[part]
             continue
         names.append(part)
-        field = model.model_fields.get(part) if isinstance(model, type) else None
+        field = model.model_fields.get(part) if part in _fields(model) else None
         model = field.annotation if field is not None else model
     name = ".".join(names)
     if kind == "extra_forbidden":
