@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models_in_miniature import WORDS, bert, letters, lines, llama, tokenizer
 from scipy import stats
 from sklearn.metrics import accuracy_score
 
@@ -21,6 +20,7 @@ from assay.errors import InputError, MismatchError, SettingError
 from assay.models import find, load
 from assay.records import Scores
 from assay.training.run import train
+from models_in_miniature import WORDS, bert, letters, lines, llama, tokenizer
 
 TOKENIZER = tokenizer()
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from models_in_miniature import lines, tokenizer
 
 from assay.data import IGNORED, Classification, Example, PromptAnswer, Text, batch_hash, collate, order
 from assay.errors import InputError, SourceError
+from models_in_miniature import lines, tokenizer
 
 TOKENIZER = tokenizer()
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from models_in_miniature import bert, letters, lines, llama
 from safetensors.torch import load_file
 
 from assay.conditions import digest
@@ -18,6 +17,7 @@ from assay.errors import CheckpointError, MismatchError, PickleError, SettingErr
 from assay.models import find, load
 from assay.records import Run
 from assay.training.run import train
+from models_in_miniature import bert, letters, lines, llama
 
 CAUSAL = """
 base = "base"
