@@ -1,1 +1,35 @@
-"""What did fine-tuning do to this model, and would another way of tuning it have been better?"""
+"""What did fine-tuning do to this model, and would another way of tuning it have been better?
+
+The names below are the public promise. They are imported when they are first used, so that `import assay` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from assay.version import __version__
+
+if TYPE_CHECKING:
+    from assay.audits import audit
+    from assay.records import Audit, load
+    from assay.report.page import report
+
+_HOMES = {
+    "Audit": "assay.records",
+    "audit": "assay.audits",
+    "load": "assay.records",
+    "report": "assay.report.page",
+}
+
+__all__ = ["Audit", "__version__", "audit", "load", "report"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'assay' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

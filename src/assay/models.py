@@ -11,12 +11,10 @@ from typing import Any
 import torch
 
 from assay.conditions import digest
-from assay.errors import AdapterError, CheckpointError, MismatchError, PickleError, SourceError
+from assay.errors import AdapterError, CheckpointError, MismatchError
 from assay.records import Source
 from assay.records.run import Objective
-
-_ADAPTER = "adapter_config.json"
-_WEIGHTS = "*.safetensors"
+from assay.weights.checkpoints import ADAPTER_CONFIG, locate, refuse_pickles
 
 
 @dataclass(frozen=True)
@@ -43,34 +41,13 @@ def find(reference: str | Path, start: Path | None = None) -> Place:
         CheckpointError: a folder without weights.
     """
     path = (start or Path()) / reference
-    if path.is_dir():
-        name, revision, folder = path.resolve().name, None, path.resolve()
-    else:
-        name, _, revision = str(reference).partition("@")
-        folder = _from_hub(name, revision or None)
-        revision = folder.name  # the hub's cache names a snapshot by its commit
-    weights = sorted(folder.glob(_WEIGHTS))
+    folder, source = locate(path if path.is_dir() else reference)
+    weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        pickled = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
-        kind, found = (PickleError, "only pickled weights") if pickled else (CheckpointError, "no weights")
-        raise kind(f"holds {found}", wanted=_WEIGHTS, remedy="save the model as safetensors", where=str(reference))
-    source = Source(name=name, revision=revision, digest=digest(weights))
-    return Place(folder, source, (folder / _ADAPTER).exists())
-
-
-def _from_hub(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        patterns = [_WEIGHTS, "*.json", "*.model", "*.txt", "*.jinja"]
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise SourceError(
-            f"{name!r} is not a folder here, and the hub does not give it ({type(error).__name__})",
-            wanted="a folder with config.json and safetensors, or a hub id org/name@revision",
-            where=name,
-        ) from None
+        refuse_pickles(folder)
+        raise CheckpointError("no safetensors file", wanted="a checkpoint or an adapter", where=str(reference))
+    described = source.model_copy(update={"digest": digest(weights)})
+    return Place(folder.resolve(), described, (folder / ADAPTER_CONFIG).exists())
 
 
 def base_of(adapter: Place) -> Place:
@@ -79,7 +56,7 @@ def base_of(adapter: Place) -> Place:
     Raises:
         AdapterError: the adapter names none.
     """
-    config = json.loads((adapter.folder / _ADAPTER).read_text(encoding="utf8"))
+    config = json.loads((adapter.folder / ADAPTER_CONFIG).read_text(encoding="utf8"))
     named = config.get("base_model_name_or_path")
     if not named:
         raise AdapterError("the adapter names no base model", wanted="base_model_name_or_path in its configuration")
@@ -97,6 +74,8 @@ def load_tokenizer(place: Place) -> Any:
     """
     from transformers import AutoTokenizer
 
+    if place.source.revision is not None:
+        return AutoTokenizer.from_pretrained(place.source.name, revision=place.source.revision)
     if not (place.folder / "tokenizer_config.json").exists() and not (place.folder / "tokenizer.json").exists():
         if place.is_adapter:
             return load_tokenizer(base_of(place))
@@ -109,7 +88,7 @@ def load_tokenizer(place: Place) -> Any:
 def stored_objective(place: Place) -> Objective | None:
     """What a stored model predicts; None for a body without a head, or with a head that is neither."""
     if place.is_adapter:
-        kind = json.loads((place.folder / _ADAPTER).read_text(encoding="utf8")).get("task_type")
+        kind = json.loads((place.folder / ADAPTER_CONFIG).read_text(encoding="utf8")).get("task_type")
         return {"CAUSAL_LM": "causal-lm", "SEQ_CLS": "sequence-classification"}.get(kind)  # type: ignore[return-value]
     config = place.folder / "config.json"
     names = json.loads(config.read_text(encoding="utf8")).get("architectures") if config.exists() else None

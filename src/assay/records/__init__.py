@@ -1,6 +1,7 @@
 """Every shape that goes to or comes from disk: strict, versioned, written whole or not at all."""
 
 from assay.records.audit import Audit, Chance, Coverage, Direction, MatrixAudit
+from assay.records.kinds import load
 from assay.records.record import Part, Provenance, Record, Setting, Source
 from assay.records.run import Run
 from assay.records.scores import Forgetting, Scores, TaskScore
@@ -20,4 +21,5 @@ __all__ = [
     "Setting",
     "Source",
     "TaskScore",
+    "load",
 ]

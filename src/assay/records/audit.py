@@ -65,9 +65,8 @@ class MatrixAudit(Part):
         shape: outputs, inputs (not as stored).
         orientation: how it is stored, and whether that was read off the model's modules or assumed.
         scale: what the update `BA` was multiplied by; None when the update is not one adapter.
-        update: how the update was given.
         rank: number of singular values of the update above rounding, where that is known.
-        relative_norm: `||dW||_F / ||W0||_F`.
+        relative_norm: `||dW||_F / ||W0||_F`; None for a base matrix of zeros.
         rounding_floor: the relative norm that storing the weights in their precision alone can cause.
         count: intruders on the counted side; `undecided` more are possible.
         counts: for every eps that was asked for, the count and the undecided.
@@ -87,9 +86,8 @@ class MatrixAudit(Part):
     shape: tuple[int, int]
     orientation: str
     scale: float | None
-    update: Literal["adapter", "checkpoint", "adapters"]
     rank: int | None
-    relative_norm: float
+    relative_norm: float | None
     rounding_floor: float | None
     effective_rank: float | None
     stable_rank: float | None
@@ -112,6 +110,7 @@ class MatrixAudit(Part):
     products: int
     decompositions: int
     base_norm: float
+    update_norm: float
     digest: str
 
     def on(self, side: Side) -> tuple[Direction, ...]:
@@ -148,6 +147,10 @@ class Audit(Record):
     """
 
     KIND: ClassVar[str] = "audit"
+    # The fields a gate can be set on, each with any value: what a condition is checked against before the audit.
+    ANY_FIELDS: ClassVar[dict[str, gates.Range | None]] = dict.fromkeys(
+        ("count", "undecided", "energy_share", "relative_norm")
+    )
 
     kind: Literal["audit"] = "audit"
     schema_version: Literal[1] = 1
@@ -187,13 +190,21 @@ class Audit(Record):
     def relative_norm(self) -> float | None:
         """`||dW||_F / ||W0||_F` over all analysed matrices together."""
         base = math.fsum(matrix.base_norm**2 for matrix in self.matrices)
-        update = math.fsum((matrix.relative_norm * matrix.base_norm) ** 2 for matrix in self.matrices)
+        update = math.fsum(matrix.update_norm**2 for matrix in self.matrices)
         return math.sqrt(update / base) if base > 0 else None
 
     @property
     def open_tensors(self) -> tuple[str, ...]:
         """Tensors that the audit promises to analyse and could not: they leave every gate open."""
         return tuple(name for name, entry in self.coverage.items() if entry.matters and entry.status == "skipped")
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """How many tensors have each status."""
+        counts: dict[str, int] = {}
+        for entry in self.coverage.values():
+            counts[entry.status] = counts.get(entry.status, 0) + 1
+        return counts
 
     def check(self, condition: str, against: Audit | None = None) -> gates.Gate:
         """Evaluate a gate such as `energy_share > 0.2` or `count > old.count` on this record.
@@ -206,7 +217,7 @@ class Audit(Record):
     def fields(self) -> dict[str, gates.Range | None]:
         """The ranges of what a gate can be set on; None for all when the method changes no weight matrix."""
         if self.kind_of_update == "none":
-            return dict.fromkeys(("count", "undecided", "energy_share", "relative_norm"))
+            return dict(self.ANY_FIELDS)
         surely, possibly, total = self._energies()
         share = (surely / total, possibly / total) if total else None
         norm = self.relative_norm
@@ -226,7 +237,7 @@ class Audit(Record):
 
     def worst(self, count: int = 10) -> tuple[MatrixAudit, ...]:
         """The matrices with most intruders, then most energy in them, then the largest update."""
-        order = sorted(self.matrices, key=lambda m: (-m.count, -(m.energy_share or 0.0), -m.relative_norm))
+        order = sorted(self.matrices, key=lambda m: (-m.count, -(m.energy_share or 0.0), -(m.relative_norm or 0.0)))
         return tuple(order[:count])
 
     def to_frame(self) -> pandas.DataFrame:

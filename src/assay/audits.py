@@ -1,0 +1,184 @@
+"""The audit of a model: every matrix of a base and its tuned counterpart, into one record."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from assay.errors import SettingError
+from assay.measures.matrix import Measures, Question, measure_matrix
+from assay.records import Audit, MatrixAudit, Provenance, Setting
+from assay.weights.pairing import Tuned, pair
+from assay.weights.sides import Pairing, Scope
+from assay.weights.updates import AbstractPair
+
+Progress = Callable[[int, int, str], None]  # matrices done, of how many, the one that comes next
+PACKAGES = ("torch", "transformers", "peft", "safetensors")
+_PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+
+
+def audit(
+    base: str | Path | None,
+    tuned: Tuned,
+    *,
+    k: int = 10,
+    eps: float | Sequence[float] = 0.5,
+    side: Literal["left", "right", "both"] = "left",
+    solver: Literal["auto", "exact"] = "auto",
+    precision: Literal["float32", "float64"] = "float32",
+    adapter: str | None = None,
+    matrices: str | Sequence[str] | None = None,
+    include: Sequence[str] = (),
+    chance: int = 0,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Audit:
+    """Say what fine-tuning did to every weight matrix of a model.
+
+    Args:
+        base: folder or hub id (`org/name@revision`) of the base; None for the one that an adapter names.
+        tuned: a full or merged checkpoint, an adapter, or `[(adapter, weight), ...]` for a weighted sum of adapters.
+        k: how many leading directions of each matrix are judged.
+        eps: a direction is an intruder if its largest overlap with the base is under this; several give counts for
+            each, and the first gives the verdicts.
+        side: left (outputs), right (inputs), or both; with both, the counts are left's.
+        solver: "exact" takes dense decompositions; "auto" chooses, and for now chooses that.
+        precision: float32 first, with float64 for the matrices it leaves undecided; or float64 throughout.
+        adapter: which one, if the folder holds several.
+        matrices: shell patterns on stored names or roles, to look at some matrices only.
+        include: also "embeddings", "heads".
+        chance: random updates to draw for each matrix's chance level (20 or more mean something); 0 for none.
+        seed: of those draws.
+        device: where the arithmetic is done.
+        progress: called before every matrix.
+
+    Returns:
+        The record, with a verdict and its bounds for every direction, and every stored tensor accounted for.
+
+    Raises:
+        InputError: with the file, the tensor, what was wanted and the remedy. Nothing is written.
+    """
+    started = time.perf_counter()
+    thresholds = tuple(float(value) for value in (eps if isinstance(eps, Sequence) else (eps,)))
+    _check(k, thresholds, side, solver, precision, chance)
+    patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
+    given = {
+        "k": k,
+        "eps": eps,
+        "side": side,
+        "solver": solver,
+        "precision": precision,
+        "adapter": adapter,
+        "matrices": matrices,
+        "include": include,
+        "chance": chance,
+        "seed": seed,
+        "device": device,
+    }
+    found = pair(base, tuned, adapter, Scope(tuple(include), patterns))
+    question = Question(k, thresholds, side, _PRECISIONS[precision], chance, seed)
+    measured = []
+    for position, entry in enumerate(found.pairs):
+        if progress is not None:
+            progress(position, len(found.pairs), entry.name)
+        measured.append(_measure(found, entry, question, torch.device(device)))
+    if progress is not None:
+        progress(len(found.pairs), len(found.pairs), "")
+    _compare(found)
+    return Audit(
+        provenance=Provenance.of(PACKAGES, _settings(given), seed if chance else None),
+        base=found.base.described(),
+        tuned=tuple(side.described() for side in found.tuned),
+        kind_of_update=found.kind,
+        model_type=found.model_type,
+        k=k,
+        eps=thresholds,
+        side=side,
+        matrices=tuple(measured),
+        coverage=dict(sorted(found.coverage.items())),
+        notes=tuple(found.notes + _notes(found, measured)),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _check(k: int, eps: tuple[float, ...], side: str, solver: str, precision: str, chance: int) -> None:
+    """Refuse settings that have no meaning, before anything is read."""
+    if k < 1:
+        raise SettingError(f"k is {k}", wanted="at least 1")
+    if not eps or not all(0.0 < value <= 1.0 for value in eps):
+        raise SettingError(f"eps is {list(eps)}", wanted="one or more numbers over 0 and up to 1")
+    for name, value, allowed in (
+        ("side", side, ("left", "right", "both")),
+        ("solver", solver, ("auto", "exact")),
+        ("precision", precision, tuple(_PRECISIONS)),
+    ):
+        if value not in allowed:
+            raise SettingError(f"{name} is {value!r}", wanted=f"one of {', '.join(allowed)}")
+    if chance < 0:
+        raise SettingError(f"chance is {chance}", wanted="a number of draws, or 0 for none")
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Setting]:
+    """What was asked for, and whether it is the default of `audit`'s own signature."""
+    defaults = inspect.signature(audit).parameters
+    return {
+        name: Setting(value=value, origin="default" if value == defaults[name].default else "given")
+        for name, value in given.items()
+    }
+
+
+def _measure(found: Pairing, entry: AbstractPair, question: Question, device: torch.device) -> MatrixAudit:
+    """Read one pair, measure it, and put both into the record's shape."""
+    operators = entry.load(question.dtype, device)
+    measures = measure_matrix(operators.base, operators.update, operators.tuned, question)
+    if measures.update_norm == 0.0:
+        before = found.coverage[entry.name]
+        found.coverage[entry.name] = before.model_copy(update={"status": "unchanged"})
+    return MatrixAudit(
+        name=entry.name,
+        role=entry.slot.role,
+        layer=entry.slot.layer,
+        shape=operators.base.shape,
+        orientation=entry.slot.orientation,
+        scale=operators.scale,
+        rounding_floor=operators.rounding_floor,
+        digest=operators.digest,
+        **{field.name: getattr(measures, field.name) for field in fields(Measures)},
+    )
+
+
+def _compare(found: Pairing) -> None:
+    """Tell unchanged from changed among the tensors that are no matrix to analyse."""
+    tuned = found.tuned[0]
+    for name, other, entry in found.to_compare:
+        first, second = found.base.read(name), tuned.read(other)
+        equal = first.dtype == second.dtype and bool(torch.equal(first, second))
+        key = other if entry.files == "tuned" else name
+        found.coverage[key] = entry.model_copy(update={"status": "unchanged", "matters": False}) if equal else entry
+
+
+def _notes(found: Pairing, measured: list[MatrixAudit]) -> list[str]:
+    """What a reader must know of the whole."""
+    notes = []
+    changed = [matrix for matrix in measured if matrix.update_norm > 0]
+    if measured and not changed:
+        notes.append(f"The update is zero: none of the {len(measured)} matrices differs from the base.")
+    elif len(changed) < len(measured):
+        notes.append(f"{len(measured) - len(changed)} of the {len(measured)} matrices are unchanged.")
+    floors = [matrix for matrix in changed if matrix.rounding_floor]
+    close = [m for m in floors if (m.relative_norm or 0.0) < 3 * (m.rounding_floor or 0.0)]
+    if close:
+        notes.append(
+            f"In {len(close)} matrices the update is less than three times as large as what rounding to the stored "
+            f"precision causes by itself (relative norm about {max(m.rounding_floor or 0.0 for m in close):.1g})."
+        )
+    if not measured and found.kind != "none":
+        notes.append("No matrix was analysed: see coverage for the reasons.")
+    return notes

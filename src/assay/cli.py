@@ -1,0 +1,235 @@
+"""The command line: arguments in, one library call, text out."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from assay import gates
+from assay.errors import AssayError, SettingError
+from assay.version import __version__
+
+if TYPE_CHECKING:
+    from assay.audits import Progress
+    from assay.records import Audit
+
+app = typer.Typer(
+    help="What did fine-tuning do to this model, and would another way of tuning it have been better?",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+DONE, CROSSED, BAD_INPUT, INCONCLUSIVE = 0, 1, 2, 3
+
+
+def main() -> None:
+    """Run the program."""
+    app()
+
+
+def _clear_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn an error of ours into one clear line and exit 2."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except AssayError as error:
+            _say(f"error: {error}")
+            raise typer.Exit(BAD_INPUT) from None
+
+    return run
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"assay {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _assay(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "assay audit my-adapter\n\n"
+    "assay audit org/base@main my-merged-model -o audit/\n\n"
+    "assay audit base adapter --fail-on 'energy_share > 0.2'"
+)
+@_clear_errors
+def audit(
+    models: Annotated[
+        list[str], typer.Argument(metavar="[BASE] TUNED...", help="Folders or hub ids; an adapter names its own base.")
+    ],
+    k: Annotated[int, typer.Option("--k", help="Leading directions of each matrix that are judged.")] = 10,
+    eps: Annotated[
+        str,
+        typer.Option(help="Overlaps under this make an intruder; several (0.5,0.3) give counts for each."),
+    ] = "0.5",
+    side: Annotated[Literal["left", "right", "both"], typer.Option(help="Outputs, inputs, or both.")] = "left",
+    solver: Annotated[Literal["auto", "exact"], typer.Option(help="auto or exact.")] = "auto",
+    precision: Annotated[
+        Literal["float32", "float64"], typer.Option(help="float32 first, float64 where needed; or float64 throughout.")
+    ] = "float32",
+    adapter: Annotated[str | None, typer.Option(help="Which one, if a folder holds several adapters.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Audit the weighted sum of the adapters, e.g. 0.5,0.5, not each by itself.")
+    ] = None,
+    matrices: Annotated[
+        list[str] | None, typer.Option(help="Only matrices whose name or role fits this shell pattern; repeatable.")
+    ] = None,
+    include: Annotated[list[str] | None, typer.Option(help="Also embeddings, heads; repeatable.")] = None,
+    chance: Annotated[int, typer.Option(help="Random updates to draw for each matrix's chance level; 20 or more.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the random updates.")] = 0,
+    device: Annotated[str, typer.Option(help="Where the arithmetic is done.")] = "cpu",
+    fail_on: Annotated[
+        list[str] | None, typer.Option("--fail-on", help="A gate, e.g. 'energy_share > 0.2'; repeatable.")
+    ] = None,
+    against: Annotated[Path | None, typer.Option(help="An earlier record, for 'count > old.count'.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for audit.json and report.html.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of the table.")] = False,
+) -> None:
+    """What fine-tuning did to every weight matrix: intruder dimensions, with a bound on each verdict.
+
+    Exit 0: done. 1: a gate was crossed. 2: bad input. 3: a gate is inconclusive.
+    """
+    from assay import audits, records
+
+    base, tuned = _models(models)
+    old = records.Audit.read(against) if against else None
+    thresholds = _numbers(eps, "eps")
+    for condition in fail_on or []:  # refuse what is not understood before hours of work, not after
+        gates.evaluate(condition, records.Audit.ANY_FIELDS, records.Audit.ANY_FIELDS if old else None)
+    found: list[Audit] = []
+    for entry in _sum(tuned, weights) if weights else tuned:
+        with _progress() as progress:
+            record = audits.audit(
+                base,
+                entry,
+                k=k,
+                eps=thresholds if len(thresholds) > 1 else thresholds[0],
+                side=side,
+                solver=solver,
+                precision=precision,
+                adapter=adapter,
+                matrices=matrices,
+                include=tuple(include or ()),
+                chance=chance,
+                seed=seed,
+                device=device,
+                progress=progress,
+            )
+        found.append(record)
+    if output is not None:
+        _write(found, output)
+    _show(found, as_json)
+    _exit_by([record.check(condition, old) for record in found for condition in fail_on or []])
+
+
+@app.command(epilog="Example:\n\nassay report audit/audit.json other/audit.json -o page.html")
+@_clear_errors
+def report(
+    records: Annotated[list[Path], typer.Argument(help="Records that assay wrote.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Any set of records side by side, as one page that needs nothing from outside."""
+    from assay.records import load
+    from assay.report.page import report as page
+
+    written = page([load(path) for path in records]).save(output)
+    _say(f"wrote {written}")
+
+
+def _models(models: list[str]) -> tuple[str | None, list[str]]:
+    """The base, if one was named, and what is audited against it: adapters name their own."""
+    from assay.weights.adapters import is_adapter
+
+    if len(models) == 1 or is_adapter(models[0]):
+        return None, models
+    return models[0], models[1:]
+
+
+def _sum(tuned: list[str], weights: str) -> list[list[tuple[str, float]]]:
+    """All adapters as one weighted sum."""
+    numbers = _numbers(weights, "weights")
+    if len(numbers) != len(tuned):
+        raise SettingError(f"{len(numbers)} weights for {len(tuned)} adapters", wanted="one weight for each")
+    return [list(zip(tuned, numbers, strict=True))]
+
+
+def _numbers(text: str, name: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise SettingError(f"{name} is {text!r}", wanted="numbers separated by commas") from None
+
+
+def _write(found: list[Audit], output: Path) -> None:
+    """Each record in the folder (in one of its own if there are several), and one page of them all."""
+    from assay.report.page import report as page
+
+    for position, record in enumerate(found):
+        home = output if len(found) == 1 else output / f"{position + 1}-{record.tuned[0].name.replace('/', '-')}"
+        record.save(home / "audit.json")
+        _say(f"wrote {home / 'audit.json'}")
+    _say(f"wrote {page(found).save(output / 'report.html')}")
+
+
+def _show(found: list[Audit], as_json: bool) -> None:
+    from assay.report.text import print_audit
+
+    if as_json:
+        texts = [record.to_json() for record in found]
+        typer.echo(texts[0] if len(texts) == 1 else f"[{','.join(texts)}]", nl=False)
+        return
+    for record in found:
+        print_audit(record)
+
+
+def _exit_by(outcomes: list[gates.Gate]) -> None:
+    """Say what became of each gate, and exit by the gravest."""
+    for gate in outcomes:
+        remedy = ""
+        if gate.outcome == "inconclusive":
+            remedy = "; the undecided directions and skipped matrices in the record say why"
+        _say(f"gate {gate.outcome}: {gate.condition} ({gate.reason}{remedy})")
+    reached = {gate.outcome for gate in outcomes}
+    code = CROSSED if "crossed" in reached else INCONCLUSIVE if "inconclusive" in reached else DONE
+    if code:
+        raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """A bar on stderr with the matrix at hand; nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("opening")
+
+        def show(done: int, total: int, name: str) -> None:
+            bar.update(task, completed=done, total=total, description=name)
+
+        yield show

@@ -1,0 +1,237 @@
+"""All measures of one matrix: its base, its update and what they sum to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from assay.linalg import AbstractOperator, Cost, LowRank, Triplets, leading_triplets
+from assay.measures.chance import chance_level
+from assay.measures.intruders import count, find_directions
+from assay.measures.spectra import effective_rank, energy_rank, numerical_rank, stable_rank, update_triplets
+from assay.measures.subspaces import amplification, similarity
+from assay.records.audit import Chance, Direction, Side, energies
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of every matrix.
+
+    Attributes:
+        k: leading directions.
+        eps: thresholds on the largest overlap; the first one gives the verdicts.
+        side: "left", "right" or "both" (then the counts are left's).
+        dtype: float32 is tried first unless float64 is asked for; what float32 leaves open is done again in float64.
+        chance: how many random updates to draw for the chance level; 0 for none.
+        seed: of those draws.
+    """
+
+    k: int = 10
+    eps: tuple[float, ...] = (0.5,)
+    side: str = "left"
+    dtype: torch.dtype = torch.float32
+    chance: int = 0
+    seed: int = 0
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The sides to judge, the counted one first."""
+        return ("left", "right") if self.side == "both" else ("right",) if self.side == "right" else ("left",)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What was measured of one matrix; the names are those of the record, `MatrixAudit`."""
+
+    rank: int
+    relative_norm: float | None
+    effective_rank: float
+    stable_rank: float
+    energy_rank: int
+    count: int
+    undecided: int
+    counts: dict[str, tuple[int, int]]
+    energy_share: float | None
+    energy_share_bounds: tuple[float, float] | None
+    intruder_update_share: float | None
+    chance: Chance | None
+    directions: tuple[Direction, ...]
+    sigma_base: tuple[float, ...]
+    sigma_tuned: tuple[float, ...]
+    sigma_update: tuple[float, ...]
+    similarity: tuple[tuple[float, ...], ...]
+    amplification: float | None
+    amplification_rank: int | None
+    solver: str
+    products: int
+    decompositions: int
+    base_norm: float
+    update_norm: float
+
+
+def measure_matrix(
+    base: AbstractOperator, update: AbstractOperator, tuned: AbstractOperator, question: Question
+) -> Measures:
+    """Measure one matrix.
+
+    Args:
+        base: W0, shape (m, n).
+        update: dW.
+        tuned: W0 + dW.
+        question: what to measure.
+
+    Returns:
+        The measures. A zero update has no directions to judge: it has no intruders, and rank 0.
+    """
+    base_norm, update_norm = base.frobenius(), update.frobenius()
+    if update_norm == 0.0:
+        return _unchanged(base_norm, question)
+    parts = _Parts(base, update, tuned).to(question.dtype)
+    judged = _judge(parts, question)
+    if any(undecided for _, undecided in judged.counts.values()) and question.dtype != torch.float64:
+        parts = parts.to(torch.float64)
+        judged = _judge(parts, replace(question, dtype=torch.float64)).after(judged.cost)
+    U, sigma, V, cost = update_triplets(parts.update)
+    factored = isinstance(update, LowRank)
+    rank = numerical_rank(sigma, update.shape, torch.float64 if factored else torch.float32)
+    width = min(rank if factored else question.k, len(sigma))
+    counted = [d for d in judged.directions if d.side == question.sides[0]]
+    surely, possibly, total = energies(counted)
+    shares = [d.update_share for d in counted if d.verdict == "intruder" and d.update_share is not None]
+    cost = judged.cost + cost
+    return Measures(
+        rank=rank,
+        relative_norm=update_norm / base_norm if base_norm > 0 else None,
+        effective_rank=effective_rank(sigma),
+        stable_rank=stable_rank(sigma),
+        energy_rank=energy_rank(sigma),
+        count=judged.counts[_key(question.eps[0])][0],
+        undecided=judged.counts[_key(question.eps[0])][1],
+        counts=judged.counts,
+        energy_share=surely / total if total else None,
+        energy_share_bounds=(surely / total, possibly / total) if total else None,
+        intruder_update_share=min(1.0, sum(shares)),
+        chance=_chance(parts.base, judged.base, rank, update_norm, question),
+        directions=tuple(judged.directions),
+        sigma_base=_rounded(judged.base.sigma[: question.k]),
+        sigma_tuned=_rounded(judged.tuned.sigma[: question.k]),
+        sigma_update=_rounded(sigma[: question.k]),
+        similarity=judged.similarity,
+        amplification=amplification(parts.base, U[:, :width], V[:, :width], update_norm),
+        amplification_rank=width,
+        solver=f"exact {str(judged.base.u.dtype).removeprefix('torch.')}",
+        products=cost.products,
+        decompositions=cost.decompositions,
+        base_norm=base_norm,
+        update_norm=update_norm,
+    )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The three operators of one matrix."""
+
+    base: AbstractOperator
+    update: AbstractOperator
+    tuned: AbstractOperator
+
+    def to(self, dtype: torch.dtype) -> _Parts:
+        """The same with products in another precision."""
+        return _Parts(self.base.to(dtype), self.update.to(dtype), self.tuned.to(dtype))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Verdicts on both sides, with the decompositions that gave them."""
+
+    base: Triplets
+    tuned: Triplets
+    directions: list[Direction]
+    counts: dict[str, tuple[int, int]]
+    similarity: tuple[tuple[float, ...], ...]
+    cost: Cost
+
+    def after(self, spent: Cost) -> _Judged:
+        """The same, with what an earlier attempt cost."""
+        return replace(self, cost=self.cost + spent)
+
+
+def _judge(parts: _Parts, question: Question) -> _Judged:
+    """Decompose both matrices in the question's precision and judge the leading directions."""
+    ours = leading_triplets(parts.base, dtype=question.dtype)
+    theirs = leading_triplets(parts.tuned, question.k, dtype=question.dtype)
+    directions = [
+        direction
+        for side in question.sides
+        for direction in find_directions(theirs, ours, parts.update, k=question.k, eps=question.eps[0], side=side)
+    ]
+    first = question.sides[0]
+    counted = [direction for direction in directions if direction.side == first]
+    pictures = (ours.v, theirs.v) if first == "right" else (ours.u, theirs.u)
+    overlap = similarity(*(picture[:, : question.k] for picture in pictures))
+    return _Judged(
+        ours,
+        theirs,
+        directions,
+        {_key(eps): count(counted, eps) for eps in question.eps},
+        tuple(tuple(round(value, 4) for value in row) for row in overlap.tolist()),
+        ours.cost + theirs.cost,
+    )
+
+
+def _chance(base: AbstractOperator, triplets: Triplets, rank: int, norm: float, question: Question) -> Chance | None:
+    if not question.chance:
+        return None
+    return chance_level(
+        base,
+        triplets,
+        rank=rank,
+        norm=norm,
+        k=question.k,
+        eps=question.eps[0],
+        side=question.sides[0],
+        draws=question.chance,
+        seed=question.seed,
+    )
+
+
+def _unchanged(base_norm: float, question: Question) -> Measures:
+    """The measures of a zero update."""
+    return Measures(
+        rank=0,
+        relative_norm=0.0,
+        effective_rank=0.0,
+        stable_rank=0.0,
+        energy_rank=0,
+        count=0,
+        undecided=0,
+        counts={_key(eps): (0, 0) for eps in question.eps},
+        energy_share=0.0,
+        energy_share_bounds=(0.0, 0.0),
+        intruder_update_share=None,
+        chance=None,
+        directions=(),
+        sigma_base=(),
+        sigma_tuned=(),
+        sigma_update=(),
+        similarity=(),
+        amplification=None,
+        amplification_rank=None,
+        solver="none: the update is zero",
+        products=0,
+        decompositions=0,
+        base_norm=base_norm,
+        update_norm=0.0,
+    )
+
+
+def _key(eps: float) -> str:
+    """A threshold as a key of the record's `counts`."""
+    return f"{eps:g}"
+
+
+def _rounded(sigma: Tensor) -> tuple[float, ...]:
+    """Singular values for the record, to nine significant digits."""
+    return tuple(float(f"{value:.9g}") for value in sigma.tolist())

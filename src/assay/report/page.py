@@ -1,0 +1,131 @@
+"""Records in, one self-contained HTML page out: no scripts, nothing fetched, charts drawn into it."""
+
+from __future__ import annotations
+
+import html
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+
+from assay.errors import RecordError
+from assay.records import Audit, Record
+from assay.records.record import write_text
+from assay.report import formats
+from assay.version import __version__
+
+if TYPE_CHECKING:
+    from assay.report.charts import Picture
+
+
+@dataclass(frozen=True)
+class Page:
+    """A finished report. In a notebook it shows itself.
+
+    Attributes:
+        html: the whole page.
+        pictures: its charts, in the page's order.
+    """
+
+    html: str = field(repr=False)
+    pictures: tuple[Picture, ...] = field(repr=False)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page to `path`, all or nothing, and return the path."""
+        return write_text(Path(path), self.html)
+
+    def save_charts(self, folder: str | Path) -> list[Path]:
+        """Write every chart to `folder` as an SVG and a PNG file, and return their paths."""
+        return [
+            _write_bytes(Path(folder) / name, content)
+            for picture in self.pictures
+            for name, content in picture.files().items()
+        ]
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, so that its style and the notebook's leave each other alone."""
+        return (
+            '<iframe title="assay report" sandbox style="width:100%;height:80vh;min-height:600px;border:0" '
+            f'srcdoc="{html.escape(self.html)}"></iframe>'
+        )
+
+
+def report(records: Record | Sequence[Record]) -> Page:
+    """One page for any records: a section for each kind, and side by side where there are several of a kind.
+
+    The page is read off the records alone: nothing is measured, no model is opened.
+
+    Args:
+        records: one record or several.
+
+    Returns:
+        The page: `save` writes it, `save_charts` its charts.
+
+    Raises:
+        RecordError: there is no record, or one of a kind that has no section.
+
+    Example:
+        >>> import assay                                                   # doctest: +SKIP
+        >>> assay.report(assay.load("audit.json")).save("page.html")       # doctest: +SKIP
+        PosixPath('page.html')
+    """
+    given = [records] if isinstance(records, Record) else list(records)
+    if not given:
+        raise RecordError("there is no record to report on", wanted="one record or more")
+    for record in given:
+        if not isinstance(record, Audit):
+            found = record.kind if isinstance(record, Record) else type(record).__name__
+            raise RecordError(f"a page has no section for {found!r}", wanted="audits")
+    return _page([record for record in given if isinstance(record, Audit)])
+
+
+def _page(audits: list[Audit]) -> Page:
+    from assay.report.audit_section import audit_views, differences  # altair takes half a second to import
+
+    views = audit_views(audits)
+    text = (
+        _environment()
+        .get_template("page.html")
+        .render(views=views, differences=differences(audits), version=__version__)
+    )
+    return Page(text, tuple(picture for view in views for picture in view.pictures))
+
+
+def _environment() -> jinja2.Environment:
+    """The templates, everything escaped, and the formats as filters."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("assay.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=formats.number,
+        share=formats.share,
+        share_range=formats.share_range,
+        bounds=formats.bounds,
+        cosine=formats.cosine,
+        breakable=formats.breakable,
+    )
+    environment.globals.update(plural=formats.plural)
+    return environment
+
+
+def _write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file, all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path

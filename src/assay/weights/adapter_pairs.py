@@ -1,0 +1,171 @@
+"""A base checkpoint beside adapters: every adapted module, trained head, bias and token row, by the base's names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from assay.errors import AdapterError, MismatchError, SettingError, SourceError
+from assay.records import Coverage
+from assay.weights.adapters import Adapter, Factors, resolve_scales
+from assay.weights.architecture import Architecture, Slot, read_architecture
+from assay.weights.checkpoints import open_checkpoint
+from assay.weights.sides import Pairing, Scope, Side
+from assay.weights.updates import AdapterPair
+
+Rows = tuple[Adapter, str, tuple[int, ...]]
+
+
+def pair_adapters(base: str | Path | None, adapters: list[tuple[Adapter, float]], scope: Scope) -> Pairing:
+    """Pair the base's tensors with what one adapter, or a weighted sum of several, does to them.
+
+    Raises:
+        SourceError: the base is not known.
+        AdapterError: the adapters cannot be summed.
+        MismatchError: an adapter belongs to another base.
+    """
+    if not adapters:
+        raise SettingError("no adapter was named", wanted="at least one")
+    first = adapters[0][0]
+    if base is None and not first.base_name:
+        raise SourceError(
+            "the adapter names no base", remedy="assay audit BASE ADAPTER", where=str(first.stored.folder)
+        )
+    checkpoint = open_checkpoint(_named_base(first) if base is None else base)
+    ours = Side.of(checkpoint)
+    model_type = (checkpoint.config or {}).get("model_type")
+    changing = [entry for entry in adapters if entry[0].changes_matrices]
+    kind: Literal["adapter", "adapters", "none"]
+    kind = "none" if not changing else "adapter" if len(adapters) == 1 else "adapters"
+    found = Pairing(checkpoint, [entry[0].stored for entry in adapters], kind, model_type, notes=ours.notes("base"))
+    collected = _Collected(ours, found, several=len(adapters) > 1)
+    for adapter, weight in adapters:
+        collected.add(adapter, weight)
+    for name, slot in ours.slots.items():
+        collected.settle(name, slot, scope)
+    return found
+
+
+def _named_base(adapter: Adapter) -> str:
+    """The base that an adapter names, seen from the adapter's folder; a path that is not here is an error that says so.
+
+    Adapters that assay trains name their base by a path relative to themselves, so that both can be moved together.
+    """
+    name = adapter.base_name or ""
+    if name and (adapter.stored.folder / name).is_dir():
+        return str(adapter.stored.folder / name)
+    if Path(name).is_absolute() and not Path(name).is_dir():
+        raise SourceError(
+            f"the base that the adapter names ({name}) is not on this machine",
+            remedy="assay audit BASE ADAPTER",
+            where=str(adapter.stored.folder),
+        )
+    return name
+
+
+class _Collected:
+    """What all adapters do to the base, by the base's tensor names."""
+
+    def __init__(self, ours: Side, found: Pairing, several: bool) -> None:
+        self.ours, self.found, self.several = ours, found, several
+        self.terms: dict[str, list[tuple[Adapter, Factors, float]]] = {}
+        self.replaced: dict[str, tuple[Adapter, str]] = {}
+        self.rows: dict[str, Rows] = {}
+
+    def add(self, adapter: Adapter, weight: float) -> None:
+        """Sort one adapter's tensors to the base's."""
+        if not adapter.changes_matrices:
+            reason = f"{adapter.peft_type} learns vectors in front of the text"
+            for key in adapter.stored.tensors:
+                self._tell(adapter, key, "changed, not a matrix", reason)
+            self.found.notes.append(f"{adapter.peft_type} changes no weight matrix: a weight spectrum does not apply.")
+            return
+        theirs = self._architecture(adapter)
+        ruled = resolve_scales(adapter, theirs)
+        if ruled:
+            self.found.notes.append(
+                f"PEFT could not be asked for the scale of {len(ruled)} module(s); its rule was applied to their names."
+            )
+        if self.several and any(factors.magnitude for factors in adapter.factors.values()):
+            raise AdapterError("a sum of adapters with DoRA is not linear", where=str(adapter.stored.folder))
+        for module, factors in adapter.factors.items():
+            name = self.ours.find(theirs.place(f"{module}.weight", (2, 2)).canonical)
+            keys = [key for key in (factors.A, factors.B, factors.magnitude) if key]
+            if name is not None:
+                self.terms.setdefault(name, []).append((adapter, factors, weight))
+            elif not theirs.holds_experts(module):
+                self._foreign(adapter, module)
+            for key in keys:
+                if name is not None:
+                    self._tell(adapter, key, "analysed", f"update of {name}")
+                else:
+                    self._tell(adapter, key, "skipped", "an update of experts fused in one tensor", matters=True)
+        self._add_replaced(adapter, theirs)
+
+    def settle(self, name: str, slot: Slot, scope: Scope) -> None:
+        """Decide what becomes of one tensor of the base."""
+        terms, replaced, rows = self.terms.get(name, []), self.replaced.get(name), self.rows.get(name)
+        if not (terms or replaced or rows):
+            self.found.coverage.setdefault(name, Coverage(status="unchanged", files="base", reason="not adapted"))
+            return
+        if slot.kind in ("vector", "other"):
+            self.found.coverage[name] = Coverage(status="changed, not a matrix", files="base")
+            return
+        why = scope.leaves_out(name, slot)
+        if why is not None:
+            self.found.coverage[name] = Coverage(status="skipped", files="base", reason=why)
+            return
+        if self.several and (replaced or rows):
+            owner = (replaced or rows or (terms[0][0],))[0]
+            raise AdapterError(
+                f"replaces {name} whole, so a sum of adapters has no meaning there", where=str(owner.stored.folder)
+            )
+        self.found.coverage[name] = Coverage(status="analysed", files="base")
+        self.found.pairs.append(AdapterPair(name, slot, self.ours.checkpoint, tuple(terms), replaced, rows))
+
+    def _architecture(self, adapter: Adapter) -> Architecture:
+        """The modules as the adapter's task spells them."""
+        if not adapter.task_type:
+            return self.ours.architecture
+        checkpoint = self.ours.checkpoint
+        return read_architecture(checkpoint.folder, checkpoint.config, adapter.task_type)
+
+    def _add_replaced(self, adapter: Adapter, theirs: Architecture) -> None:
+        """Tensors that the adapter stores whole, and trained rows of embeddings."""
+        for tensor, key in adapter.replaced.items():
+            shape = adapter.stored.tensors[key].shape
+            name = self.ours.find(theirs.place(tensor, shape).canonical)
+            if name is None:
+                status: Literal["skipped", "changed, not a matrix"] = (
+                    "skipped" if len(shape) > 1 else "changed, not a matrix"
+                )
+                self._tell(adapter, key, status, "trained with the adapter; the base has no such tensor")
+                continue
+            self.replaced[name] = (adapter, key)
+            self._tell(adapter, key, "analysed", f"in the place of {name}")
+        for module, (key, indices) in adapter.tokens.items():
+            name = self.ours.find(theirs.place(f"{module}.weight", (2, 2)).canonical)
+            if name is None:
+                self._foreign(adapter, module)
+            self.rows[str(name)] = (adapter, key, indices)
+            self._tell(adapter, key, "analysed", f"{len(indices)} trained row(s) of {name}")
+
+    def _tell(
+        self,
+        adapter: Adapter,
+        key: str,
+        status: Literal["analysed", "changed, not a matrix", "skipped"],
+        reason: str,
+        matters: bool = False,
+    ) -> None:
+        """Account for one of the adapter's own tensors."""
+        name = f"{adapter.stored.source.name}/{key}" if self.several else key
+        self.found.coverage[name] = Coverage(status=status, files="tuned", reason=reason, matters=matters)
+
+    def _foreign(self, adapter: Adapter, module: str) -> NoReturn:
+        raise MismatchError(
+            f"the adapter changes {module}, which the base does not have",
+            wanted="the base that the adapter was trained on",
+            remedy=f"name that one ({adapter.base_name or 'the adapter names none'})",
+            where=str(adapter.stored.folder),
+        )

@@ -1,0 +1,42 @@
+"""Open a base and a tuned model, whichever way the tuned one is stored, and pair their tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from assay.errors import SourceError
+from assay.weights.adapter_pairs import pair_adapters
+from assay.weights.adapters import is_adapter, open_adapter
+from assay.weights.checkpoint_pairs import pair_checkpoints
+from assay.weights.checkpoints import open_checkpoint
+from assay.weights.sides import Pairing, Scope
+
+Tuned = str | Path | Sequence[tuple[str | Path, float]]
+
+
+def pair(base: str | Path | None, tuned: Tuned, adapter: str | None = None, scope: Scope | None = None) -> Pairing:
+    """Open both sides and pair their tensors.
+
+    Args:
+        base: folder or hub id; None for the one that an adapter names.
+        tuned: a full or merged checkpoint, an adapter, or adapters with the weights of their sum.
+        adapter: which of several named adapters in a folder.
+        scope: what to look at.
+
+    Raises:
+        InputError: with the file, the tensor and the remedy.
+    """
+    scope = scope or Scope()
+    if not isinstance(tuned, str | Path):
+        return pair_adapters(base, [(open_adapter(source, adapter), weight) for source, weight in tuned], scope)
+    if is_adapter(tuned):
+        return pair_adapters(base, [(open_adapter(tuned, adapter), 1.0)], scope)
+    if base is None:
+        raise SourceError(
+            "a full checkpoint does not say what it was tuned from",
+            wanted="its base",
+            remedy="assay audit BASE TUNED",
+            where=str(tuned),
+        )
+    return pair_checkpoints(open_checkpoint(base), open_checkpoint(tuned), scope)

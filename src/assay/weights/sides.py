@@ -1,0 +1,114 @@
+"""The two sides of an audit: a base with its tensors placed, what is to be looked at, and what became of each tensor.
+
+Every stored tensor of both sides is accounted for once: what is to be analysed is a pair; what is left out says why;
+what remains is compared to tell unchanged from changed.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass, field
+from typing import Literal
+
+from assay.errors import SettingError
+from assay.records import Coverage
+from assay.weights.architecture import Architecture, Slot, read_architecture
+from assay.weights.checkpoints import Checkpoint
+from assay.weights.updates import AbstractPair
+
+INCLUDE = ("embeddings", "heads")
+
+
+@dataclass
+class Pairing:
+    """A base and a tuned model, tensor by tensor.
+
+    Attributes:
+        base: the base checkpoint.
+        tuned: what was compared with it: a checkpoint, or one or more adapters.
+        kind: how the update is stored; "none" for a method that changes no weight matrix.
+        model_type: as the base's configuration names it.
+        pairs: the matrices to analyse, in the base's order.
+        coverage: what is known of all other tensors without reading them.
+        to_compare: tensors that are no matrix to analyse: base name, tuned name, and what they are if they differ.
+        notes: what a reader of the audit must know.
+    """
+
+    base: Checkpoint
+    tuned: list[Checkpoint]
+    kind: Literal["adapter", "adapters", "checkpoint", "none"]
+    model_type: str | None
+    pairs: list[AbstractPair] = field(default_factory=list)
+    coverage: dict[str, Coverage] = field(default_factory=dict)
+    to_compare: list[tuple[str, str, Coverage]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What an audit looks at: the linear layers of the blocks, unless told otherwise.
+
+    Attributes:
+        include: also "embeddings", "heads" (linear layers outside of the blocks).
+        matrices: shell patterns on stored names or roles; None for all.
+    """
+
+    include: tuple[str, ...] = ()
+    matrices: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [word for word in self.include if word not in INCLUDE]
+        if unknown:
+            raise SettingError(f"cannot include {unknown[0]!r}", wanted=f"one of {', '.join(INCLUDE)}")
+
+    def leaves_out(self, name: str, slot: Slot) -> str | None:
+        """Why a matrix is left out; None if it is looked at."""
+        if slot.kind == "embedding" and "embeddings" not in self.include:
+            return "an embedding, left out by default (--include embeddings)"
+        if slot.kind == "linear" and not slot.body and "heads" not in self.include:
+            return "a linear layer outside of the blocks, left out by default (--include heads)"
+        if self.matrices is not None and not any(
+            fnmatch.fnmatchcase(text, pattern) for text in (name, slot.role) for pattern in self.matrices
+        ):
+            return "not among the matrices that were asked for"
+        return None
+
+
+@dataclass
+class Side:
+    """One checkpoint with its tensors placed."""
+
+    checkpoint: Checkpoint
+    architecture: Architecture
+
+    def __post_init__(self) -> None:
+        tensors = self.checkpoint.tensors
+        self.slots = {name: self.architecture.place(name, stored.shape) for name, stored in tensors.items()}
+        self.by_canonical = {slot.canonical: name for name, slot in self.slots.items()}
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Side:
+        """Place every tensor of an opened checkpoint."""
+        return cls(checkpoint, read_architecture(checkpoint.folder, checkpoint.config))
+
+    def find(self, canonical: str) -> str | None:
+        """The stored name with this canonical name; without modules, one that differs by a prefix alone."""
+        if canonical in self.by_canonical:
+            return self.by_canonical[canonical]
+        if self.architecture.model is not None:
+            return None
+        near = [
+            name
+            for known, name in self.by_canonical.items()
+            if known.endswith(f".{canonical}") or canonical.endswith(f".{known}")
+        ]
+        return near[0] if len(near) == 1 else None
+
+    def notes(self, which: str) -> list[str]:
+        """What a reader must know of how this side's tensors were placed."""
+        if self.architecture.model is not None:
+            return []
+        return [
+            f"The {which} model's modules could not be built ({self.architecture.reason}): "
+            "every two-dimensional tensor of a numbered block is taken as outputs x inputs."
+        ]

@@ -1,0 +1,36 @@
+"""One thread, no network, and tiny models of several families that are built once a session."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+import tiny
+
+torch.set_num_threads(1)
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+
+@pytest.fixture(scope="session")
+def base_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny base model of a family, saved once."""
+    home = tmp_path_factory.mktemp("bases")
+
+    def saved(family: str) -> Path:
+        folder = home / family
+        if not folder.exists():
+            tiny.build(family).save_pretrained(folder)
+        return folder
+
+    return saved
