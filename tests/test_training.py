@@ -162,6 +162,8 @@ def test_a_killed_run_leaves_nothing_that_looks_done(place: Path) -> None:
     child.stdout.close()
     assert not (place / "runs/lora").exists()
     assert not list(place.glob("runs/*/run.json"))
+    train(write(place, "lora", LORA))
+    assert [path.name for path in (place / "runs").iterdir()] == ["lora"]
 
 
 def test_an_error_while_saving_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -65,7 +64,7 @@ def train(
     if not data_file.is_file():
         raise SourceError("there is no such file", wanted="data as JSON Lines", where=str(data_file))
     conditions = _conditions(settings, base, data_file)
-    if folder.exists():
+    if folder.exists() and any(folder.iterdir()):
         return _done_before(folder, conditions, _arm(settings))
     memory = PeakMemory(device)
     tokenizer = load_tokenizer(base)
@@ -234,12 +233,15 @@ def _callback(stepped: _Stepped, progress: Progress | None) -> Any:
 
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
-    """A folder beside the wanted one, renamed to it at the end: a killed run leaves nothing that looks done."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    """A folder beside the wanted one, renamed to it at the end: a killed run leaves nothing that looks done.
+
+    What an earlier, killed run left under the same name is removed first.
+    """
+    partial = folder.parent / f".{folder.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
     try:
         yield partial
-        partial.chmod(0o755)
         os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
