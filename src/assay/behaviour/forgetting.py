@@ -1,0 +1,143 @@
+"""Forgetting: token cross-entropy on text, tuned minus base, paired by document."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from assay.behaviour.batches import Ids, by_length, padded
+from assay.behaviour.intervals import RESAMPLES, Floats, weighted_mean
+from assay.data import prompt_ids, rows
+from assay.errors import InputError
+from assay.records import Forgetting, Source
+from assay.records.scores import DocumentLoss
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text in tokens.
+
+    Attributes:
+        ids: its tokens, with the one that begins texts if the tokenizer adds it.
+        bytes: UTF-8 length of what is scored: without the first token, unless that is the beginning of texts.
+    """
+
+    ids: Ids
+    bytes: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are scored: all but the first, which nothing predicts."""
+        return len(self.ids) - 1
+
+    def windows(self, length: int) -> list[Ids]:
+        """The document in stretches of at most `length` tokens, each starting with the last token of the one before.
+
+        So every token but the first is scored once, with at least one token of context.
+        Source: lm-eval's `loglikelihood_rolling`, context length 1.
+        """
+        return [self.ids[start : start + length] for start in range(0, self.tokens, length - 1)]
+
+
+def read_documents(path: Path, tokenizer: Any, column: str = "text") -> tuple[Document, ...]:
+    """The documents of a JSON Lines file, one a row.
+
+    Raises:
+        SourceError, InputError: the file cannot be read, or has fewer than two documents of two tokens or more.
+    """
+    read = []
+    for row in rows(path, column):
+        text = row[column]
+        ids = prompt_ids(tokenizer, text)
+        if len(ids) < 2:
+            continue
+        begins = ids[0] == tokenizer.bos_token_id and tokenizer(text, add_special_tokens=False).input_ids[0] != ids[0]
+        unscored = 0 if begins else len(tokenizer.decode(ids[:1]).encode())
+        read.append(Document(ids, len(text.encode()) - unscored))
+    if len(read) < 2:
+        raise InputError(
+            f"{len(read)} document(s) of two tokens or more",
+            wanted="at least two: the interval comes from their spread",
+            where=path.name,
+        )
+    return tuple(read)
+
+
+def document_losses(model: Any, documents: Sequence[Document], window: int = 1024, batch_tokens: int = 1024) -> Floats:
+    """Cross-entropy of every document, in nats summed over its scored tokens: `-sum_t log P(w_t | w_<t)`.
+
+    Args:
+        model: a causal language model in evaluation mode.
+        documents: the text.
+        window: longest stretch of tokens scored at once; a longer document is scored in several.
+        batch_tokens: tokens in a batch, with padding; bounds the memory (logits are `batch_tokens x vocabulary`).
+
+    Returns:
+        One number a document.
+    """
+    windows = [(position, ids) for position, document in enumerate(documents) for ids in document.windows(window)]
+    nats = np.zeros(len(documents))
+    for batch in by_length([ids for _, ids in windows], batch_tokens):
+        summed = _summed([windows[i][1] for i in batch], model)
+        np.add.at(nats, [windows[i][0] for i in batch], summed)
+    return nats
+
+
+def _summed(sequences: Sequence[Ids], model: Any) -> Floats:
+    """Nats of every sequence of a batch, its first token left out."""
+    inputs = padded(sequences, model)
+    with torch.inference_mode():
+        logits = model(**inputs).logits[:, :-1].float()
+        targets = inputs["input_ids"][:, 1:]
+        each = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+        scored = each.view_as(targets).double() * inputs["attention_mask"][:, 1:]
+    return np.asarray(scored.sum(dim=1).cpu().numpy())
+
+
+def forgetting(
+    text: Source, documents: Sequence[Document], base: Floats, tuned: Floats, window: int = 1024, seed: int = 0
+) -> Forgetting:
+    """Set the losses of two models on the same documents side by side.
+
+    `mean = sum_d (tuned_d - base_d) / sum_d tokens_d`, with a 95 % bootstrap interval over documents.
+
+    Args:
+        text: what the documents are.
+        documents: the documents, in the order of the losses.
+        base, tuned: from `document_losses`, nats a document.
+        window: as it was given there.
+        seed: of the bootstrap.
+    """
+    tokens = np.array([document.tokens for document in documents], dtype=float)
+    total, total_bytes = int(tokens.sum()), sum(document.bytes for document in documents)
+    mean, interval = weighted_mean(tuned - base, tokens, seed)
+    pieces = [len(document.windows(window)) for document in documents]
+    per_bit = total_bytes * math.log(2)
+    return Forgetting(
+        text=text,
+        mean=mean,
+        interval=interval,
+        document_mean=float(((tuned - base) / tokens).mean()),
+        base_loss=float(base.sum()) / total,
+        tuned_loss=float(tuned.sum()) / total,
+        base_bits_per_byte=float(base.sum()) / per_bit,
+        tuned_bits_per_byte=float(tuned.sum()) / per_bit,
+        tokens=total,
+        bytes=total_bytes,
+        unscored_tokens=len(documents),
+        window=window,
+        windows=sum(pieces),
+        divided=sum(count > 1 for count in pieces),
+        documents=tuple(
+            DocumentLoss(tokens=document.tokens, bytes=document.bytes, base=float(one), tuned=float(other))
+            for document, one, other in zip(documents, base, tuned, strict=True)
+        ),
+        resamples=RESAMPLES,
+        seed=seed,
+    )

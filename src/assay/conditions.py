@@ -1,0 +1,52 @@
+"""What makes two runs comparable: the keys of their conditions, and hashes of the bytes behind them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+Condition = str | int | float | None
+
+
+def pair_key(conditions: Mapping[str, Condition]) -> str:
+    """Hash of all conditions: two arms with the same key may be compared example by example.
+
+    Args:
+        conditions: base, data and its order, steps, batch, schedule, precision and seed, by name. What learns, and at
+            what rate, belongs to the arm and is not among them.
+
+    Example:
+        >>> pair_key({"steps": 10, "seed": 0}) == pair_key({"seed": 0, "steps": 10})
+        True
+    """
+    text = json.dumps(dict(conditions), sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def pool_key(conditions: Mapping[str, Condition]) -> str:
+    """Hash of all conditions but the seed: runs with the same key are repetitions of one experiment.
+
+    Example:
+        >>> pool_key({"steps": 10, "seed": 0}) == pool_key({"steps": 10, "seed": 1})
+        True
+    """
+    return pair_key({name: value for name, value in conditions.items() if name != "seed"})
+
+
+def differing(one: Mapping[str, Condition], other: Mapping[str, Condition]) -> tuple[str, ...]:
+    """Names of the conditions in which two runs differ, sorted."""
+    return tuple(sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name)))
+
+
+def digest(files: Iterable[Path]) -> str:
+    """Hash of files' names and bytes, in the order of their names; folders do not count.
+
+    Two copies of a checkpoint in two places have the same digest.
+    """
+    whole = hashlib.sha256()
+    for path in sorted(files, key=lambda path: path.name):
+        with path.open("rb") as file:
+            whole.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return f"sha256:{whole.hexdigest()}"

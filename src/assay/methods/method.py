@@ -1,0 +1,78 @@
+"""What every method of tuning has: a name, a rate, what may learn, and how it is stored."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from assay.records import Part
+
+_HEAD_IN_BODY = "pooler"  # BERT's dense layer between the body and the head; RoBERTa keeps its own inside the head
+
+
+class Method(Part, ABC):
+    """One arm: what learns, and at what rate.
+
+    Attributes:
+        name: the method's name in the registry.
+        lr: the highest learning rate of the schedule. It has no default: each arm is tuned to its own.
+        weight_decay: AdamW's decoupled weight decay; none in both papers' main runs.
+    """
+
+    changes: ClassVar[Literal["matrices", "vectors", "nothing"]]
+
+    name: str
+    lr: float = Field(gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+    @abstractmethod
+    def prepare(self, model: Any) -> Any:
+        """The model with exactly this method's parameters trainable; new ones are drawn from torch's generator."""
+
+    @abstractmethod
+    def save(self, model: Any, folder: Path, base: str) -> None:
+        """Store what was learned as safetensors; `base` is how the folder names its base."""
+
+    def initialisation(self) -> str:
+        """How the new parameters start; empty where there are none."""
+        return ""
+
+    def derived(self) -> dict[str, Any]:
+        """Settings that were not given and follow from others."""
+        return {}
+
+
+def body_matrices(model: Any) -> list[str]:
+    """Names of the linear layers of a model's body, in the model's order.
+
+    Embeddings, the output layer of a language model and the head of a classifier (with BERT's pooler) are not part of
+    the body. Source: arXiv 2410.21228v3, App. B: all linear layers but the embeddings, the head dense.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    heads, output = head_modules(model), model.get_output_embeddings()
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D)
+        and module is not output
+        and not any(name == head or name.startswith(f"{head}.") for head in heads)
+    ]
+
+
+def head_modules(model: Any) -> list[str]:
+    """Names of the modules of a classification head, which every method trains whole; empty for a language model."""
+    if model.get_output_embeddings() is not None:
+        return []
+    prefix = model.base_model_prefix
+    heads = [
+        name for name, module in model.named_children() if name != prefix and any(True for _ in module.parameters())
+    ]
+    body = model.get_submodule(prefix)
+    if isinstance(getattr(body, _HEAD_IN_BODY, None), torch.nn.Module):
+        heads.append(f"{prefix}.{_HEAD_IN_BODY}")
+    return heads

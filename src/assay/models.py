@@ -1,0 +1,169 @@
+"""Models and tokenizers, loaded to be run: a folder or a hub id, whole or as an adapter on its base."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from assay.conditions import digest
+from assay.errors import AdapterError, CheckpointError, MismatchError
+from assay.records import Source
+from assay.records.run import Objective
+from assay.weights.checkpoints import ADAPTER_CONFIG, locate, refuse_pickles
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model lies on this machine, and how a record names it.
+
+    Attributes:
+        folder: its files.
+        source: its name, revision and digest, without any path of this machine.
+        is_adapter: whether it is a PEFT adapter, which needs its base.
+    """
+
+    folder: Path
+    source: Source
+    is_adapter: bool
+
+
+def find(reference: str | Path, start: Path | None = None) -> Place:
+    """Find a model: a folder (relative to `start`), or a hub id `org/name@revision`.
+
+    Raises:
+        SourceError: neither a folder nor to be had from the hub.
+        PickleError: only pickled weights, which are never loaded.
+        CheckpointError: a folder without weights.
+    """
+    path = (start or Path()) / reference
+    folder, source = locate(path if path.is_dir() else reference)
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        refuse_pickles(folder)
+        raise CheckpointError("no safetensors file", wanted="a checkpoint or an adapter", where=str(reference))
+    described = source.model_copy(update={"digest": digest(weights)})
+    return Place(folder.resolve(), described, (folder / ADAPTER_CONFIG).exists())
+
+
+def base_of(adapter: Place) -> Place:
+    """The base that an adapter names: a path relative to the adapter's folder, or a hub id.
+
+    Raises:
+        AdapterError: the adapter names none.
+    """
+    config = json.loads((adapter.folder / ADAPTER_CONFIG).read_text(encoding="utf8"))
+    named = config.get("base_model_name_or_path")
+    if not named:
+        raise AdapterError("the adapter names no base model", wanted="base_model_name_or_path in its configuration")
+    if (adapter.folder / named).is_dir():
+        return find(named, adapter.folder)
+    revision = config.get("revision")
+    return find(f"{named}@{revision}" if revision and not Path(named).is_dir() else named)
+
+
+def load_tokenizer(place: Place) -> Any:
+    """The tokenizer beside a model; for an adapter without one, its base's.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    if place.source.revision is not None:
+        return AutoTokenizer.from_pretrained(place.source.name, revision=place.source.revision)
+    if not (place.folder / "tokenizer_config.json").exists() and not (place.folder / "tokenizer.json").exists():
+        if place.is_adapter:
+            return load_tokenizer(base_of(place))
+        raise CheckpointError(
+            "there is no tokenizer beside the model", wanted="tokenizer.json", where=place.source.name
+        )
+    return AutoTokenizer.from_pretrained(place.folder)
+
+
+def stored_objective(place: Place) -> Objective | None:
+    """What a stored model predicts; None for a body without a head, or with a head that is neither."""
+    if place.is_adapter:
+        kind = json.loads((place.folder / ADAPTER_CONFIG).read_text(encoding="utf8")).get("task_type")
+        return {"CAUSAL_LM": "causal-lm", "SEQ_CLS": "sequence-classification"}.get(kind)  # type: ignore[return-value]
+    config = place.folder / "config.json"
+    names = json.loads(config.read_text(encoding="utf8")).get("architectures") if config.exists() else None
+    for name in names or ():
+        if name.endswith(("ForCausalLM", "LMHeadModel")):
+            return "causal-lm"
+        if name.endswith("ForSequenceClassification"):
+            return "sequence-classification"
+    return None
+
+
+def positions_of(place: Place) -> int | None:
+    """Most tokens that a model takes at once; None where its configuration does not say."""
+    whole = base_of(place) if place.is_adapter else place
+    limit = json.loads((whole.folder / "config.json").read_text(encoding="utf8")).get("max_position_embeddings")
+    return int(limit) if limit is not None else None
+
+
+def load_base(place: Place, objective: Objective, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:
+    """A whole model in float32, with a head for the objective.
+
+    Args:
+        place: where it lies.
+        objective: what it is to predict. A language model must be stored whole; a classification head that is not
+            stored is drawn from torch's generator.
+        labels: the classes of the head, in order; empty to take the head and the classes that are stored.
+        device: where to put it.
+
+    Raises:
+        CheckpointError: weights are missing, so that some would be random.
+        MismatchError: the stored head has another number of classes.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    kind = AutoModelForCausalLM if objective == "causal-lm" else AutoModelForSequenceClassification
+    options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+    if labels:
+        options["id2label"] = dict(enumerate(labels))
+        options["label2id"] = {label: position for position, label in enumerate(labels)}
+    if labels and stored_objective(place) == objective and _classes(place) != len(labels):
+        raise MismatchError(
+            f"the stored head has {_classes(place)} classes, the data {len(labels)}", where=place.source.name
+        )
+    model, report = kind.from_pretrained(place.folder, **options)
+    prefix = f"{model.base_model_prefix}."
+    # A head is drawn anew only for classes that are to be learned; BERT's pooler is drawn with it where it is missing.
+    new_head = bool(labels) and objective == "sequence-classification"
+    missing = [
+        name for name in report["missing_keys"] if not new_head or (name.startswith(prefix) and "pooler" not in name)
+    ]
+    if missing:
+        raise CheckpointError(
+            f"{len(missing)} weights are missing, first {sorted(missing)[0]}",
+            wanted=f"a whole model for {objective}",
+            where=place.source.name,
+        )
+    return model.to(device)
+
+
+def _classes(place: Place) -> int:
+    """Number of classes that a stored head tells apart; transformers' configurations leave two unsaid."""
+    config = json.loads((place.folder / "config.json").read_text(encoding="utf8"))
+    return len(config.get("id2label") or (0, 1))
+
+
+def load(place: Place, objective: Objective, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:
+    """A model as it was tuned, ready to be scored: a whole one, or an adapter on its base, unmerged."""
+    if not place.is_adapter:
+        return load_base(place, objective, labels, device).eval()
+    from peft import PeftModel
+
+    base = load_base(base_of(place), objective, labels, device)
+    return PeftModel.from_pretrained(base, place.folder).eval()
+
+
+def relative(folder: Path, start: Path) -> str:
+    """A folder's path as seen from another, so that both can be moved together."""
+    return os.path.relpath(folder, start)

@@ -1,0 +1,111 @@
+"""The record of a training run: what learned, under which conditions, on which batches, at what cost."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from assay.records.record import Part, Record, Source
+
+Objective = Literal["causal-lm", "sequence-classification"]
+
+
+class Examples(Part):
+    """What the data came to, once it was tokens.
+
+    Attributes:
+        count: examples (of packed text: blocks).
+        tokens: tokens in them, without padding.
+        targets: tokens, or labels, that the loss counts.
+        truncated: examples that were cut to the greatest length.
+        dropped_tokens: tokens that were cut off, or left over after packing.
+    """
+
+    count: int
+    tokens: int
+    targets: int
+    truncated: int
+    dropped_tokens: int
+
+
+class Trained(Part):
+    """What was allowed to learn; layer numbers are written `*`.
+
+    Attributes:
+        parameters: trainable parameters.
+        stored: parameters that the run folder holds.
+        stored_bytes: size of its weight files.
+        tensors: trainable parameters by name.
+        frozen: parameters of the model that could not change, by name.
+    """
+
+    parameters: int
+    stored: int
+    stored_bytes: int
+    tensors: dict[str, int]
+    frozen: dict[str, int]
+
+
+class Cost(Part):
+    """What a run cost on the machine that made it.
+
+    Attributes:
+        seconds: wall time of the steps, data and loading left out.
+        step_seconds: median time of a step.
+        tokens_per_second: tokens of all batches, without padding, / seconds.
+        start_bytes: resident memory before the model was loaded.
+        peak_bytes: most memory above the start; None where the system does not tell.
+        device: cpu or cuda.
+        threads: threads of one operation.
+    """
+
+    seconds: float
+    step_seconds: float
+    tokens_per_second: float
+    start_bytes: int | None
+    peak_bytes: int | None
+    device: str
+    threads: int
+
+
+class Run(Record):
+    """One training run.
+
+    Attributes:
+        objective: what the loss was taken on.
+        method: the method's name in the registry.
+        changes: whether the method changes weight matrices, only vectors, or nothing that is stored in the model.
+        base, data: what was read.
+        labels: the classes in the order of the head's outputs; empty for a language model.
+        conditions: all that must be equal for two runs to be compared; see `assay.conditions`.
+        pair_key: hash of the conditions; pool_key: the same without the seed.
+        arm: what this arm may choose for itself: the method's settings.
+        initialisation: how the new parameters started; empty where there are none.
+        losses: training loss of every step.
+        batch_hashes: hash of every batch as the model received it.
+        weights_digest: hash of the stored weights.
+    """
+
+    KIND: ClassVar[str] = "run"
+
+    kind: Literal["run"] = "run"
+    schema_version: Literal[1] = 1
+    objective: Objective
+    method: str
+    changes: Literal["matrices", "vectors", "nothing"]
+    base: Source
+    data: Source
+    labels: tuple[str, ...]
+    conditions: dict[str, str | int | float | None]
+    pair_key: str
+    pool_key: str
+    arm: dict[str, str | int | float | None]
+    initialisation: str
+    examples: Examples
+    trained: Trained
+    losses: tuple[float, ...]
+    batch_hashes: tuple[str, ...]
+    weights_digest: str
+    cost: Cost
+    notes: tuple[str, ...] = Field(default=(), description="what a reader must know, one sentence each")

@@ -1,0 +1,1 @@
+"""One loop that runs every method under the same conditions."""

@@ -1,0 +1,81 @@
+"""Random models and a tokenizer of a few words, built in a test's own folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+WORDS = ["<end>", "<begin>", "<unknown>", *"abcdefghijklmnopqrstuvwxyz", "yes", "no"]
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One token a word; padding is the end of text, as in SmolLM2."""
+    inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unknown>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<end>", pad_token="<end>", bos_token="<begin>", unk_token="<unknown>"
+    )
+
+
+def llama(folder: Path, seed: int = 0, positions: int = 64) -> Path:
+    """A two-layer decoder with tied embeddings, and its tokenizer."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=positions,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=0,
+        pad_token_id=0,
+        initializer_range=0.3,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def bert(folder: Path, seed: int = 0, headed: bool = False) -> Path:
+    """A two-layer encoder, with or without a classification head, and its tokenizer."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=32,
+        pad_token_id=0,
+        initializer_range=0.3,
+    )
+    (BertForSequenceClassification(config) if headed else BertModel(config)).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def lines(path: Path, rows: list[dict[str, str]]) -> Path:
+    """A JSON Lines file."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf8")
+    return path
+
+
+def letters(count: int, length: int, seed: int = 0) -> str:
+    """Random words, `count` to `length` of them."""
+    generator = torch.Generator().manual_seed(seed)
+    wanted = int(torch.randint(count, length + 1, (1,), generator=generator))
+    return " ".join(WORDS[3 + int(i)] for i in torch.randint(0, 26, (wanted,), generator=generator))

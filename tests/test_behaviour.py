@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import accuracy_score
+
+from assay.behaviour.batches import by_length
+from assay.behaviour.forgetting import Document, document_losses, read_documents
+from assay.behaviour.intervals import mcnemar, proportion, weighted_mean
+from assay.behaviour.scoring import score
+from assay.behaviour.tasks import answer_likelihoods, choose, read_task
+from assay.errors import InputError, MismatchError, SettingError
+from assay.models import find, load
+from assay.records import Scores
+from assay.training.run import train
+from models_in_miniature import WORDS, bert, letters, lines, llama, tokenizer
+
+TOKENIZER = tokenizer()
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    rows = [{"text": letters(3, 25, seed) + (" <end> a" if seed % 3 == 0 else "")} for seed in range(12)]
+    return lines(tmp_path / "prose.jsonl", rows)
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    answers = ("yes", "no", "a b", "a")
+    return lines(
+        tmp_path / "task.jsonl", [{"prompt": letters(2, 9, seed), "answer": answers[seed % 4]} for seed in range(24)]
+    )
+
+
+def test_losses_equal_the_models_own(tmp_path: Path, text: Path) -> None:
+    model = load(find(llama(tmp_path / "base")), "causal-lm")
+    documents = read_documents(text, TOKENIZER)
+    nats = document_losses(model, documents, batch_tokens=64)
+    for document, found in zip(documents, nats, strict=True):
+        ids = torch.tensor([document.ids])
+        with torch.no_grad():
+            own = float(model(input_ids=ids, labels=ids).loss)
+        assert found / document.tokens == pytest.approx(own, abs=1e-4)
+
+
+def test_the_size_of_a_batch_changes_nothing(tmp_path: Path, text: Path) -> None:
+    model = load(find(llama(tmp_path / "base")), "causal-lm")
+    documents = read_documents(text, TOKENIZER)
+    one, other = (document_losses(model, documents, batch_tokens=size) for size in (1, 10_000))
+    assert np.abs(one - other).max() < 1e-4
+
+
+def test_long_documents_are_scored_in_windows_every_token_once(tmp_path: Path) -> None:
+    model = load(find(llama(tmp_path / "base")), "causal-lm")
+    ids = TOKENIZER(letters(23, 23)).input_ids
+    document = Document(tuple(ids), 1)
+    pieces = document.windows(8)
+    assert [ids[0], *(token for piece in pieces for token in piece[1:])] == ids
+    assert max(len(piece) for piece in pieces) == 8
+    by_hand = 0.0
+    for start in range(0, 22, 7):
+        piece = torch.tensor([ids[start : start + 8]])
+        with torch.no_grad():
+            by_hand += float(model(input_ids=piece, labels=piece).loss) * (piece.shape[1] - 1)
+    assert float(document_losses(model, [document], window=8)[0]) == pytest.approx(by_hand, abs=1e-4)
+
+
+@given(st.integers(2, 40), st.integers(2, 12))
+def test_windows_cover_every_token_for_any_length(length: int, window: int) -> None:
+    ids = tuple(range(length))
+    pieces = Document(ids, 1).windows(window)
+    assert [ids[0], *(token for piece in pieces for token in piece[1:])] == list(ids)
+    assert all(2 <= len(piece) <= window for piece in pieces)
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=30), st.integers(1, 60))
+def test_batches_hold_every_sequence_once_within_their_size(lengths: list[int], size: int) -> None:
+    sequences = [(0,) * length for length in lengths]
+    batches = list(by_length(sequences, size))
+    assert sorted(position for batch in batches for position in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= size
+
+
+def test_bytes_leave_out_the_token_that_nothing_predicts(tmp_path: Path) -> None:
+    path = lines(tmp_path / "prose.jsonl", [{"text": "no b c"}, {"text": "a b"}, {"text": "a"}])
+    documents = read_documents(path, TOKENIZER)
+    assert [(document.tokens, document.bytes) for document in documents] == [(2, 4), (1, 2)]
+
+
+def test_forgetting_is_the_token_weighted_difference(tmp_path: Path, text: Path) -> None:
+    base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned", seed=1)
+    lost = score(base, tuned, text=text).forgetting
+    assert lost is not None
+    total = sum(document.tokens for document in lost.documents)
+    assert lost.tokens == total
+    assert lost.mean == pytest.approx(sum(d.tuned - d.base for d in lost.documents) / total)
+    assert lost.mean == pytest.approx(lost.tuned_loss - lost.base_loss)
+    assert lost.interval[0] < lost.mean < lost.interval[1]
+    assert lost.base_bits_per_byte == pytest.approx(lost.base_loss * lost.tokens / lost.bytes / math.log(2))
+    assert lost.unscored_tokens == len(lost.documents) == 12
+    assert score(tuned, base, text=text).forgetting.mean == pytest.approx(-lost.mean)  # type: ignore[union-attr]
+
+
+def test_a_model_beside_itself_forgets_nothing_and_learns_nothing(tmp_path: Path, text: Path, task: Path) -> None:
+    base = llama(tmp_path / "base")
+    scores = score(base, base, text=text, task=task)
+    assert scores.forgetting is not None
+    assert scores.task is not None
+    assert (scores.forgetting.mean, scores.forgetting.interval) == (0.0, (0.0, 0.0))
+    assert (scores.task.difference, scores.task.difference_interval, scores.task.p_value) == (0.0, (0.0, 0.0), 1.0)
+
+
+def test_likelihoods_of_answers_equal_the_models_own(tmp_path: Path, task: Path) -> None:
+    model = load(find(llama(tmp_path / "base")), "causal-lm")
+    asked = read_task(task, TOKENIZER)
+    found = answer_likelihoods(model, asked, batch_tokens=40)
+    assert asked.answers == ("a", "a b", "no", "yes")
+    for example in range(0, 24, 5):
+        for answer, reply in enumerate(asked.replies):
+            ids = torch.tensor([[*asked.prompts[example], *reply]])
+            targets = ids.clone()
+            targets[0, : len(asked.prompts[example])] = -100
+            with torch.no_grad():
+                own = -float(model(input_ids=ids, labels=targets).loss) * len(reply)
+            assert found[example, answer] == pytest.approx(own, abs=1e-4)
+
+
+def test_accuracy_equals_a_direct_count_and_is_paired(tmp_path: Path, task: Path) -> None:
+    base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned", seed=1)
+    learned = score(base, tuned, task=task).task
+    assert learned is not None
+    asked = read_task(task, TOKENIZER)
+    rights = []
+    for folder, found in ((base, learned.base_choices), (tuned, learned.tuned_choices)):
+        choices = choose(load(find(folder), "causal-lm"), asked, batch_tokens=1)
+        assert choices == found
+        rights.append([choice == truth for choice, truth in zip(choices, asked.truth, strict=True)])
+    assert learned.base_accuracy == accuracy_score(asked.truth, learned.base_choices)
+    assert learned.tuned_accuracy == accuracy_score(asked.truth, learned.tuned_choices)
+    assert learned.only_base == sum(one and not other for one, other in zip(*rights, strict=True))
+    assert learned.only_tuned == sum(other and not one for one, other in zip(*rights, strict=True))
+    assert learned.difference == pytest.approx(learned.tuned_accuracy - learned.base_accuracy)
+    assert learned.majority == 6 / 24
+
+
+def test_prompts_longer_than_the_window_are_cut_and_counted(tmp_path: Path, task: Path) -> None:
+    asked = read_task(task, TOKENIZER, window=6)
+    whole = read_task(task, TOKENIZER)
+    assert max(len(prompt) for prompt in asked.prompts) == 4
+    assert asked.truncated == sum(len(prompt) > 4 for prompt in whole.prompts) > 0
+    assert all(one == other[-4:] for one, other in zip(asked.prompts, whole.prompts, strict=True))
+
+
+def test_an_adapter_names_its_base_and_scores_as_it_was_trained(tmp_path: Path, text: Path, task: Path) -> None:
+    llama(tmp_path / "base")
+    (tmp_path / "lora.toml").write_text(
+        'base = "base"\n[data]\nkind = "prompt-answer"\npath = "task.jsonl"\nmax_length = 16\n'
+        '[training]\nsteps = 5\nbatch_size = 4\n[method]\nname = "lora"\nrank = 2\nlr = 1e-2\n',
+        encoding="utf8",
+    )
+    train(tmp_path / "lora.toml")
+    scores = score(None, tmp_path / "runs/lora", text=text, task=task)
+    assert scores.base.name == "base"
+    assert scores.forgetting is not None
+    assert scores.forgetting.mean != 0
+    merged = load(find(tmp_path / "runs/lora"), "causal-lm").merge_and_unload()
+    nats = document_losses(merged.eval(), read_documents(text, TOKENIZER))
+    assert nats == pytest.approx([document.tuned for document in scores.forgetting.documents], abs=1e-3)
+    scores.save(tmp_path / "scores.json")
+    assert Scores.read(tmp_path / "scores.json") == scores
+    assert str(tmp_path) not in (tmp_path / "scores.json").read_text(encoding="utf8")
+
+
+def test_a_score_is_the_same_twice(tmp_path: Path, text: Path, task: Path) -> None:
+    base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned", seed=1)
+    one, other = (score(base, tuned, text=text, task=task).model_dump(exclude={"seconds"}) for _ in range(2))
+    assert one == other
+
+
+@pytest.mark.parametrize("method", ['name = "full"', 'name = "lora"\nrank = 2'])
+def test_a_classification_head_is_scored(tmp_path: Path, method: str) -> None:
+    bert(tmp_path / "base")
+    rows = [
+        {"text": ("a b " if seed % 2 else "c d ") + letters(1, 4, seed), "label": "zk"[seed % 2]} for seed in range(40)
+    ]
+    path = lines(tmp_path / "rows.jsonl", rows)
+    (tmp_path / "spec.toml").write_text(
+        'base = "base"\n[data]\nkind = "classification"\npath = "rows.jsonl"\nmax_length = 16\n'
+        f"[training]\nsteps = 30\nbatch_size = 8\n[method]\nlr = 1e-2\n{method}\n",
+        encoding="utf8",
+    )
+    train(tmp_path / "spec.toml")
+    scores = score(tmp_path / "base", tmp_path / "runs/spec", task=path)
+    assert scores.task is not None
+    assert scores.task.answers == ("k", "z")
+    assert scores.task.tuned_accuracy > 0.9
+    assert scores.task.base_accuracy is None
+    assert scores.notes == ("The base has no head for the task: no pair.",)
+    with pytest.raises(InputError, match="never saw 'm'"):
+        score(
+            tmp_path / "base",
+            tmp_path / "runs/spec",
+            task=lines(tmp_path / "odd.jsonl", [{"text": "a", "label": "m"}] * 2),
+        )
+    with pytest.raises(MismatchError, match="classifies"):
+        score(tmp_path / "runs/spec", tmp_path / "runs/spec", text=lines(tmp_path / "t.jsonl", [{"text": "a b"}] * 2))
+
+
+def test_other_tokens_are_refused(tmp_path: Path, text: Path) -> None:
+    base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned")
+    path = tuned / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf8").replace('"a":', '"#":').replace('"b":', '"a":'), encoding="utf8")
+    with pytest.raises(MismatchError, match="different tokens"):
+        score(base, tuned, text=text)
+
+
+def test_nothing_to_score_and_too_little_text_are_said(tmp_path: Path) -> None:
+    base = llama(tmp_path / "base")
+    with pytest.raises(SettingError, match="nothing to score"):
+        score(base, base)
+    with pytest.raises(InputError, match="at least two"):
+        score(base, base, text=lines(tmp_path / "one.jsonl", [{"text": "a b"}]))
+    with pytest.raises(InputError, match="at least two different answers"):
+        score(base, base, task=lines(tmp_path / "same.jsonl", [{"prompt": "a", "answer": "no"}] * 2))
+    with pytest.raises(InputError, match="prompt and answer, or text and label"):
+        score(base, base, task=lines(tmp_path / "other.jsonl", [{"question": "a"}]))
+
+
+def test_documents_longer_than_the_model_are_divided(tmp_path: Path) -> None:
+    base = llama(tmp_path / "base", positions=8)
+    path = lines(tmp_path / "long.jsonl", [{"text": letters(20, 20, seed)} for seed in range(2)])
+    lost = score(base, base, text=path).forgetting
+    assert lost is not None
+    assert (lost.window, lost.divided, lost.windows, lost.tokens) == (8, 2, 6, 38)
+
+
+def test_the_bootstrap_covers_at_its_nominal_rate() -> None:
+    generator = np.random.default_rng(0)
+    trials, covered = 200, 0
+    for trial in range(trials):
+        weights = generator.integers(50, 500, 60).astype(float)
+        totals = weights * generator.gamma(2.0, 0.05, 60)  # skewed, mean 0.1
+        low, high = weighted_mean(totals, weights, seed=trial)[1]
+        covered += low <= 0.1 <= high
+    # 95 % of 200 trials, less the bootstrap's own shortfall at 60 documents; 1 in 1,000 would give fewer than 180.
+    assert 180 <= covered <= 199
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=2, max_size=40))
+def test_the_interval_of_a_difference_is_finite_and_ordered(gains: list[float]) -> None:
+    mean, (low, high) = weighted_mean(np.array(gains), np.ones(len(gains)), seed=0)
+    assert -1 <= low <= mean <= high <= 1
+
+
+@given(st.integers(0, 40), st.integers(1, 40))
+def test_wilson_by_its_own_formula(right: int, more: int) -> None:
+    count = right + more
+    z, share = stats.norm.ppf(0.975), right / count
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    assert proportion(right, count) == pytest.approx((middle - half, middle + half), abs=1e-9)
+
+
+@given(st.integers(0, 15), st.integers(0, 15))
+def test_mcnemar_by_counting_coins(one: int, other: int) -> None:
+    flips = one + other
+    tail = sum(math.comb(flips, i) for i in range(min(one, other) + 1)) / 2**flips
+    assert mcnemar(one, other) == pytest.approx(min(1.0, 2 * tail))
+
+
+def test_the_miniature_vocabulary_is_what_the_tests_assume() -> None:
+    assert WORDS[TOKENIZER.pad_token_id] == WORDS[TOKENIZER.eos_token_id] == "<end>"

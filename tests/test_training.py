@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from assay.conditions import digest
+from assay.errors import CheckpointError, MismatchError, PickleError, SettingError, SourceError
+from assay.models import find, load
+from assay.records import Run
+from assay.training.run import train
+from models_in_miniature import bert, letters, lines, llama
+
+CAUSAL = """
+base = "base"
+seed = {seed}
+[data]
+kind = "prompt-answer"
+path = "rows.jsonl"
+max_length = 12
+[training]
+steps = {steps}
+batch_size = 4
+[method]
+lr = {lr}
+{method}
+"""
+LORA, FULL = 'name = "lora"\nrank = 2', 'name = "full"'
+
+
+def write(folder: Path, name: str, method: str, seed: int = 0, steps: int = 4, lr: float = 1e-2) -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(CAUSAL.format(method=method, seed=seed, steps=steps, lr=lr), encoding="utf8")
+    return path
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    llama(tmp_path / "base")
+    rows = [{"prompt": letters(2, 9, seed), "answer": ("yes", "no")[seed % 2]} for seed in range(30)]
+    lines(tmp_path / "rows.jsonl", rows)
+    return tmp_path
+
+
+def test_two_arms_see_the_same_batches_and_start_at_the_same_loss(place: Path) -> None:
+    lora, full = train(write(place, "lora", LORA)), train(write(place, "full", FULL))
+    assert lora.batch_hashes == full.batch_hashes
+    assert len(set(lora.batch_hashes)) == 4
+    assert lora.pair_key == full.pair_key
+    assert lora.losses[0] == pytest.approx(full.losses[0], abs=1e-5)
+    assert lora.losses[-1] != pytest.approx(full.losses[-1], abs=1e-5)
+
+
+def test_two_runs_of_one_specification_are_equal_bit_for_bit(place: Path) -> None:
+    for name, method in (("lora", LORA + "\ndropout = 0.3"), ("full", FULL)):
+        spec = write(place, name, method)
+        one, other = train(spec, place / f"{name}1"), train(spec, place / f"{name}2")
+        assert one.weights_digest == other.weights_digest
+        assert one.losses == other.losses
+    first, second = ((place / name / "adapter_config.json").read_text(encoding="utf8") for name in ("lora1", "lora2"))
+    assert first == second
+
+
+def test_another_seed_is_another_pair_of_the_same_pool(place: Path) -> None:
+    one, other = (train(write(place, f"s{seed}", LORA, seed=seed)) for seed in (0, 1))
+    assert one.pool_key == other.pool_key
+    assert one.pair_key != other.pair_key
+    assert one.batch_hashes != other.batch_hashes
+    assert one.weights_digest != other.weights_digest
+
+
+def test_only_matrices_of_the_body_learn(place: Path) -> None:
+    record = train(write(place, "full", FULL))
+    base, tuned = load_file(place / "base/model.safetensors"), load_file(place / "runs/full/model.safetensors")
+    changed = {name for name in base if not torch.equal(base[name], tuned[name])}
+    assert changed == {name for name in base if "proj" in name}
+    assert record.trained.parameters == sum(base[name].numel() for name in changed)
+    assert record.trained.frozen.keys() == {
+        "model.embed_tokens.weight",
+        "model.layers.*.input_layernorm.weight",
+        "model.layers.*.post_attention_layernorm.weight",
+        "model.norm.weight",
+    }
+
+
+def test_an_adapter_reaches_the_matrices_that_full_fine_tuning_trains(place: Path) -> None:
+    record, full = train(write(place, "lora", LORA)), train(write(place, "full", FULL))
+    reached = {name.split(".lora_")[0].removeprefix("base_model.model.") for name in record.trained.tensors}
+    assert reached == {name.removesuffix(".weight") for name in full.trained.tensors}
+    assert record.trained.stored == record.trained.parameters
+    assert record.initialisation == "A Kaiming-uniform, PEFT's default; B zero"
+
+
+def test_gaussian_initialisation_is_drawn(place: Path) -> None:
+    record = train(write(place, "lora", LORA + '\ninit = "gaussian"', steps=1, lr=1e-9))
+    weights = load_file(place / "runs/lora/adapter_model.safetensors")
+    drawn = torch.cat([value.flatten() for name, value in weights.items() if "lora_A" in name])
+    assert record.initialisation == "A Gaussian, std 1/2; B zero"
+    assert float(drawn.std()) == pytest.approx(0.5, rel=0.1)
+
+
+def test_the_base_is_never_altered(place: Path) -> None:
+    files = sorted((place / "base").iterdir())
+    before = digest(files)
+    train(write(place, "full", FULL))
+    train(write(place, "lora", LORA))
+    assert sorted((place / "base").iterdir()) == files
+    assert digest(files) == before
+
+
+def test_a_record_holds_no_path_of_this_machine(place: Path) -> None:
+    train(write(place, "lora", LORA))
+    written = [path for path in (place / "runs/lora").iterdir() if path.suffix in (".json", ".md", ".jinja")]
+    assert not any(str(place) in path.read_text(encoding="utf8") for path in written)
+    config = json.loads((place / "runs/lora/adapter_config.json").read_text(encoding="utf8"))
+    assert config["base_model_name_or_path"] == "../../base"
+    assert config["target_modules"] == sorted(config["target_modules"])
+
+
+def test_a_run_can_be_read_and_its_weights_loaded(place: Path) -> None:
+    record = train(write(place, "lora", LORA))
+    assert Run.read(place / "runs/lora/run.json") == record
+    assert record.examples.count == 30
+    assert record.examples.targets == 60
+    assert record.cost.step_seconds > 0
+    assert record.cost.peak_bytes is None or record.cost.peak_bytes > 0
+    model = load(find(place / "runs/lora"), "causal-lm")
+    assert any(float(value.abs().max()) > 0 for name, value in model.named_parameters() if "lora_B" in name)
+
+
+def test_a_finished_run_is_not_run_again_and_another_is_not_overwritten(place: Path) -> None:
+    record = train(write(place, "lora", LORA))
+    assert train(place / "lora.toml") == record
+    with pytest.raises(SettingError, match=r"another run, which differs in method\.lr, training\.steps"):
+        train(write(place, "lora", LORA, steps=5, lr=2e-2))
+    (place / "runs/lora/run.json").unlink()
+    with pytest.raises(SettingError, match="holds no run"):
+        train(place / "lora.toml")
+
+
+def test_a_killed_run_leaves_nothing_that_looks_done(place: Path) -> None:
+    spec = write(place, "lora", LORA, steps=100_000)
+    script = (
+        "import sys; from assay.training.run import train; train(sys.argv[1], progress=lambda *a: print(a, flush=True))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    child = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script, spec], stdout=subprocess.PIPE, env=environment
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline().startswith(b"(1, 100000")
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    assert not (place / "runs/lora").exists()
+    assert not list(place.glob("runs/*/run.json"))
+    train(write(place, "lora", LORA))
+    assert [path.name for path in (place / "runs").iterdir()] == ["lora"]
+
+
+def test_an_error_while_saving_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(
+        "assay.training.run.digest", lambda files: full_disk() if "runs" in str(files) else digest(files)
+    )
+    with pytest.raises(OSError, match="No space left"):
+        train(write(place, "full", FULL))
+    assert list((place / "runs").iterdir()) == []
+
+
+def test_progress_is_told_every_step(place: Path) -> None:
+    told: list[tuple[int, int, float]] = []
+    record = train(write(place, "lora", LORA), progress=lambda *step: told.append(step))
+    assert [(step, steps) for step, steps, _ in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [loss for *_, loss in told] == list(record.losses)
+
+
+def test_wrong_bases_and_data_are_said(place: Path) -> None:
+    spec = write(place, "lora", LORA)
+    (place / "rows.jsonl").rename(place / "moved.jsonl")
+    with pytest.raises(SourceError, match="no such file"):
+        train(spec)
+    (place / "moved.jsonl").rename(place / "rows.jsonl")
+    weights = place / "base/model.safetensors"
+    (place / "base/pytorch_model.bin").write_bytes(b"never read")
+    weights.rename(place / "kept")
+    with pytest.raises(PickleError):
+        train(spec)
+    bert(place / "base")
+    with pytest.raises(CheckpointError, match="weights are missing"):
+        train(spec)
+
+
+CLASSES = CAUSAL.replace("prompt-answer", "classification")
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Path:
+    bert(tmp_path / "base")
+    lines(tmp_path / "rows.jsonl", [{"text": letters(2, 9, seed), "label": "kz"[seed % 2]} for seed in range(20)])
+    for name, method in (("lora", LORA), ("full", FULL)):
+        (tmp_path / f"{name}.toml").write_text(CLASSES.format(method=method, seed=0, steps=3, lr=1e-2), encoding="utf8")
+    return tmp_path
+
+
+def test_a_new_head_starts_equal_and_learns_in_every_arm(classes: Path) -> None:
+    lora, full = train(classes / "lora.toml"), train(classes / "full.toml")
+    assert lora.labels == full.labels == ("k", "z")
+    assert lora.batch_hashes == full.batch_hashes
+    assert lora.losses[0] == pytest.approx(full.losses[0], abs=1e-5)
+    heads = {name for name in full.trained.tensors if "encoder" not in name}
+    assert heads == {
+        "bert.pooler.dense.weight",
+        "bert.pooler.dense.bias",
+        "classifier.weight",
+        "classifier.bias",
+    }
+    stored = load_file(classes / "runs/lora/adapter_model.safetensors")
+    assert {name for name in stored if "lora_" not in name} == {f"base_model.model.{name}" for name in heads}
+    assert not any("bias" in name or "LayerNorm" in name for name in full.trained.tensors if "encoder" in name)
+
+
+def test_a_stored_head_of_other_classes_is_refused(classes: Path) -> None:
+    bert(classes / "base", headed=True)
+    rows = [{"text": letters(2, 9, seed), "label": "kmz"[seed % 3]} for seed in range(20)]
+    lines(classes / "rows.jsonl", rows)
+    with pytest.raises(MismatchError, match="2 classes, the data 3"):
+        train(classes / "full.toml")
+
+
+def test_packed_text_trains(tmp_path: Path) -> None:
+    llama(tmp_path / "base")
+    lines(tmp_path / "rows.jsonl", [{"text": letters(5, 20, seed)} for seed in range(20)])
+    spec = tmp_path / "text.toml"
+    spec.write_text(
+        CAUSAL.replace("prompt-answer", "text").format(method=FULL, seed=0, steps=2, lr=1e-2), encoding="utf8"
+    )
+    started = time.monotonic()
+    record = train(spec)
+    assert record.examples.tokens == 12 * record.examples.count
+    assert record.cost.seconds <= time.monotonic() - started
