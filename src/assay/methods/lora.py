@@ -50,13 +50,13 @@ class Lora(Method):
         )
         return get_peft_model(model, config)
 
-    def save(self, model: Any, folder: Path, base: str) -> None:
+    def save(self, model: Any, folder: Path, base: str, revision: str | None) -> None:
         """A PEFT adapter folder that names its base; sets are sorted so that equal runs give equal files."""
         model.save_pretrained(folder)
         (folder / "README.md").unlink()  # PEFT's empty model card, which holds the base's path on this machine
         path = folder / "adapter_config.json"
         config = json.loads(path.read_text(encoding="utf8"))
-        config["base_model_name_or_path"] = base
+        config["base_model_name_or_path"], config["revision"] = base, revision
         for name in ("target_modules", "modules_to_save"):
             if isinstance(config.get(name), list):
                 config[name] = sorted(config[name])

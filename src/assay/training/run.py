@@ -72,7 +72,10 @@ def train(
     with _whole(folder) as partial:
         job = _Job(settings, base, tokenizer, loaded, device, progress)
         model, stepped = job.fit(partial / "trainer")
-        settings.method.save(model, partial, relative(base.folder, folder.resolve()))
+        cost = stepped.cost(device, memory)
+        on_hub = base.source.revision is not None
+        named = base.source.name if on_hub else relative(base.folder, folder.resolve())
+        settings.method.save(model, partial, named, base.source.revision)
         tokenizer.save_pretrained(partial)
         shutil.rmtree(partial / "trainer", ignore_errors=True)
         weights = sorted(partial.glob("*.safetensors"))
@@ -94,7 +97,7 @@ def train(
             losses=stepped.losses,
             batch_hashes=tuple(stepped.hashes),
             weights_digest=digest(weights),
-            cost=stepped.cost(device, memory),
+            cost=cost,
         )
         record.save(partial / _RECORD)
     return record
