@@ -37,14 +37,17 @@ class Lora(Method):
     def prepare(self, model: Any) -> Any:
         """Wrap every matrix of the body; train the adapters and the head."""
         from peft import LoraConfig, get_peft_model
+        from transformers.pytorch_utils import Conv1D
 
-        head = head_modules(model)
+        head, matrices = head_modules(model), body_matrices(model)
         config = LoraConfig(
             r=self.rank,
             lora_alpha=self._alpha(),
             lora_dropout=self.dropout,
             init_lora_weights=True if self.init == "kaiming-uniform" else "gaussian",
-            target_modules=body_matrices(model),
+            target_modules=matrices,
+            # GPT-2's Conv1D stores a matrix transposed.
+            fan_in_fan_out=any(isinstance(model.get_submodule(name), Conv1D) for name in matrices),
             modules_to_save=head or None,
             task_type="SEQ_CLS" if head else "CAUSAL_LM",
         )

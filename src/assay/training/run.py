@@ -98,6 +98,7 @@ def train(
             batch_hashes=tuple(stepped.hashes),
             weights_digest=digest(weights),
             cost=cost,
+            notes=_notes(model),
         )
         record.save(partial / _RECORD)
     return record
@@ -323,3 +324,11 @@ def _trained(model: Any, weights: Sequence[Path]) -> Trained:
         tensors=by_pattern((name, value) for name, value in parameters if value.requires_grad),
         frozen=by_pattern((name, value) for name, value in parameters if not value.requires_grad),
     )
+
+
+def _notes(model: Any) -> tuple[str, ...]:
+    """What a reader must know of what did not learn."""
+    stacked = by_pattern((name, value) for name, value in model.named_parameters() if value.ndim > 2)
+    if not stacked:
+        return ()
+    return (f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}.",)
