@@ -12,17 +12,23 @@ from assay.version import __version__
 
 if TYPE_CHECKING:
     from assay.audits import audit
+    from assay.behaviour.scoring import score
+    from assay.dials import dial
     from assay.records import Audit, load
     from assay.reports.page import report
+    from assay.training.run import train
 
 _HOMES = {
     "Audit": "assay.records",
     "audit": "assay.audits",
+    "dial": "assay.dials",
     "load": "assay.records",
     "report": "assay.reports.page",
+    "score": "assay.behaviour.scoring",
+    "train": "assay.training.run",
 }
 
-__all__ = ["Audit", "__version__", "audit", "load", "report"]
+__all__ = ["Audit", "__version__", "audit", "dial", "load", "report", "score", "train"]
 
 
 def __getattr__(name: str) -> Any:

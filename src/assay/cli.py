@@ -7,7 +7,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -17,7 +17,9 @@ from assay.version import __version__
 
 if TYPE_CHECKING:
     from assay.audits import Progress
-    from assay.records import Audit
+    from assay.records import Audit, Record
+
+_R = TypeVar("_R", bound="Record")
 
 app = typer.Typer(
     help="What did fine-tuning do to this model, and would another way of tuning it have been better?",
@@ -65,6 +67,12 @@ def _assay(
     pass
 
 
+_AsJson = Annotated[bool, typer.Option("--json", help="Print the record instead of the table.")]
+_Models = Annotated[
+    list[str], typer.Argument(metavar="[BASE] TUNED...", help="Folders or hub ids; an adapter names its own base.")
+]
+
+
 @app.command(
     epilog="Examples:\n\n"
     "assay audit my-adapter\n\n"
@@ -73,9 +81,7 @@ def _assay(
 )
 @_clear_errors
 def audit(
-    models: Annotated[
-        list[str], typer.Argument(metavar="[BASE] TUNED...", help="Folders or hub ids; an adapter names its own base.")
-    ],
+    models: _Models,
     k: Annotated[int, typer.Option("--k", help="Leading directions of each matrix that are judged.")] = 10,
     eps: Annotated[
         str,
@@ -104,7 +110,7 @@ def audit(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for audit.json and report.html.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of the table.")] = False,
+    as_json: _AsJson = False,
 ) -> None:
     """What fine-tuning did to every weight matrix: intruder dimensions, with a bound on each verdict.
 
@@ -143,6 +149,89 @@ def audit(
     _exit_by([record.check(condition, old) for record in found for condition in fail_on or []])
 
 
+@app.command(epilog="Example:\n\nassay train lora.toml -o runs/lora")
+@_clear_errors
+def train(
+    spec: Annotated[Path, typer.Argument(help="A TOML file; paths in it are relative to it.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder; runs/NAME unless given.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+    as_json: _AsJson = False,
+) -> None:
+    """One training run, into a folder with its record: what learned, on which batches, at what cost."""
+    from assay.reports.text import print_run
+    from assay.training import run
+
+    with _progress() as progress:
+
+        def tell(step: int, steps: int, loss: float) -> None:
+            if progress is not None:
+                progress(step, steps, f"loss {loss:.3f}")
+
+        record = run.train(spec, output, device, tell)
+    _finish(record, None, as_json, print_run)
+
+
+@app.command(epilog="Example:\n\nassay score base adapter --text prose.jsonl --task headlines.jsonl -o scores.json")
+@_clear_errors
+def score(
+    models: _Models,
+    text: Annotated[Path | None, typer.Option(help="JSON Lines with a column text: what was lost on it.")] = None,
+    task: Annotated[
+        Path | None, typer.Option(help="JSON Lines with prompt and answer, or text and label: what was learned.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Of the bootstraps.")] = 0,
+    as_json: _AsJson = False,
+) -> None:
+    """What was learned and what was lost: the tuned model beside its base, paired, with intervals."""
+    from assay.behaviour import scoring
+    from assay.reports.text import print_scores
+
+    base, tuned = _models(models)
+    record = scoring.score(base, _only(tuned), text, task, device=device, seed=seed)
+    _finish(record, output, as_json, print_scores)
+
+
+@app.command(epilog="Example:\n\nassay dial base adapter --text prose.jsonl --at 0.5,1,2,4,8 -o dial.json")
+@_clear_errors
+def dial(
+    models: _Models,
+    text: Annotated[Path, typer.Option(help="JSON Lines with a column text, on which the loss is taken.")],
+    at: Annotated[
+        str, typer.Option(help="Multipliers of the update; 1 is the model as it was trained.")
+    ] = "0.5,1,2,4,8",
+    k: Annotated[int, typer.Option("--k", help="Leading directions of each matrix that are judged.")] = 10,
+    eps: Annotated[float, typer.Option(help="Overlaps under this make an intruder.")] = 0.5,
+    side: Annotated[Literal["left", "right"], typer.Option(help="Outputs or inputs.")] = "left",
+    matrices: Annotated[
+        list[str] | None, typer.Option(help="Audit only matrices whose name or role fits this pattern; repeatable.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Of the random updates and the bootstrap.")] = 0,
+    as_json: _AsJson = False,
+) -> None:
+    """The update at other sizes, extrapolated and not trained, beside a random update of equal rank and norm."""
+    from assay import dials
+    from assay.reports.text import print_dial
+
+    base, tuned = _models(models)
+    record = dials.dial(
+        base,
+        _only(tuned),
+        text,
+        at=_numbers(at, "at"),
+        k=k,
+        eps=eps,
+        side=side,
+        matrices=matrices,
+        device=device,
+        seed=seed,
+    )
+    _finish(record, output, as_json, print_dial)
+
+
 @app.command(epilog="Example:\n\nassay report audit/audit.json other/audit.json -o page.html")
 @_clear_errors
 def report(
@@ -164,6 +253,23 @@ def _models(models: list[str]) -> tuple[str | None, list[str]]:
     if len(models) == 1 or is_adapter(models[0]):
         return None, models
     return models[0], models[1:]
+
+
+def _only(tuned: list[str]) -> str:
+    """The one tuned model of a command that takes one."""
+    if len(tuned) > 1:
+        raise SettingError(f"{len(tuned)} tuned models", wanted="one: run the command for each")
+    return tuned[0]
+
+
+def _finish(record: _R, output: Path | None, as_json: bool, show: Callable[[_R], None]) -> None:
+    """Write a record where that was asked for, and show it."""
+    if output is not None:
+        _say(f"wrote {record.save(output)}")
+    if as_json:
+        typer.echo(record.to_json(), nl=False)
+    else:
+        show(record)
 
 
 def _sum(tuned: list[str], weights: str) -> list[list[tuple[str, float]]]:

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from assay.conditions import digest
-from assay.errors import AdapterError, CheckpointError, MismatchError
+from assay.errors import CheckpointError, MismatchError
 from assay.records import Source
 from assay.records.run import Objective
+from assay.weights.adapters import named_base
 from assay.weights.checkpoints import ADAPTER_CONFIG, locate, refuse_pickles
 
 
@@ -54,16 +55,9 @@ def base_of(adapter: Place) -> Place:
     """The base that an adapter names: a path relative to the adapter's folder, or a hub id.
 
     Raises:
-        AdapterError: the adapter names none.
+        SourceError: it names none, or one that is not there.
     """
-    config = json.loads((adapter.folder / ADAPTER_CONFIG).read_text(encoding="utf8"))
-    named = config.get("base_model_name_or_path")
-    if not named:
-        raise AdapterError("the adapter names no base model", wanted="base_model_name_or_path in its configuration")
-    if (adapter.folder / named).is_dir():
-        return find(named, adapter.folder)
-    revision = config.get("revision")
-    return find(f"{named}@{revision}" if revision and not Path(named).is_dir() else named)
+    return find(named_base(adapter.folder, json.loads((adapter.folder / ADAPTER_CONFIG).read_text(encoding="utf8"))))
 
 
 def load_tokenizer(place: Place) -> Any:

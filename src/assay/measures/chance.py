@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from assay.linalg import AbstractOperator, Dense, LowRank, Sum, Triplets, leading_triplets
-from assay.measures.intruders import find_directions
+from assay.linalg import AbstractOperator, Dense, LowRank, Triplets
+from assay.measures.intruders import judge_update
 from assay.records.audit import Chance, Side
 
 
@@ -57,8 +57,7 @@ def chance_level(
     counts = []
     for _ in range(draws):
         update = random_update(base.shape, rank, norm, generator)
-        tuned = leading_triplets(Sum(base, update), k, dtype=base.dtype)
-        directions = find_directions(tuned, triplets, None, k=k, eps=eps, side=side)
+        directions = judge_update(base, triplets, update, k=k, eps=eps, side=side)
         counts.append(sum(direction.verdict == "intruder" for direction in directions))
     values = torch.tensor(counts, dtype=torch.float64)
     return Chance(

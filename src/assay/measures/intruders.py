@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from assay.linalg import AbstractOperator, Overlap, Triplets, largest_overlap
+from assay.linalg import AbstractOperator, Overlap, Sum, Triplets, largest_overlap, leading_triplets
 from assay.records.audit import Direction, Side, Verdict
 
 
@@ -79,6 +79,23 @@ def find_directions(
         for j, entry in enumerate(found)
         if sigma[j] > tuned.error
     ]
+
+
+def judge_update(
+    base: AbstractOperator, triplets: Triplets, update: AbstractOperator, *, k: int, eps: float, side: Side
+) -> list[Direction]:
+    """The directions of `W0 + dW` for any update of a base whose triplets are at hand.
+
+    Args:
+        base: W0.
+        triplets: all triplets of W0.
+        update: dW.
+        k: how many directions.
+        eps: overlaps under this make an intruder.
+        side: left (outputs) or right (inputs).
+    """
+    tuned = leading_triplets(Sum(base, update), k, dtype=base.dtype)
+    return find_directions(tuned, triplets, None, k=k, eps=eps, side=side)
 
 
 def _overlaps(tuned: Triplets, base: Triplets, k: int) -> list[_Found]:

@@ -1,6 +1,7 @@
 """Every shape that goes to or comes from disk: strict, versioned, written whole or not at all."""
 
 from assay.records.audit import Audit, Chance, Coverage, Direction, MatrixAudit
+from assay.records.dial import Dial, DialPoint
 from assay.records.kinds import load
 from assay.records.record import Part, Provenance, Record, Setting, Source
 from assay.records.run import Run
@@ -10,6 +11,8 @@ __all__ = [
     "Audit",
     "Chance",
     "Coverage",
+    "Dial",
+    "DialPoint",
     "Direction",
     "Forgetting",
     "MatrixAudit",

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from assay.errors import RecordError
 from assay.records.audit import Audit
+from assay.records.dial import Dial
 from assay.records.record import Record, read_json
 from assay.records.run import Run
 from assay.records.scores import Scores
 
-KINDS: dict[str, type[Record]] = {kind.KIND: kind for kind in (Audit, Run, Scores)}
+KINDS: dict[str, type[Record]] = {kind.KIND: kind for kind in (Audit, Dial, Run, Scores)}
 
 
 def load(path: str | Path) -> Record:

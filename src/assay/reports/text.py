@@ -1,4 +1,4 @@
-"""An audit on the terminal: what was found, by role and in the worst matrices."""
+"""Records on the terminal: a few lines and a table each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from assay.records import Dial, Run, Scores
 from assay.records.audit import Audit, MatrixAudit, by_role
 
 # Without a terminal there is no width to ask for; this one holds the longest names without breaking them.
@@ -17,10 +18,7 @@ _WIDTH = 120
 
 def print_audit(record: Audit, console: Console | None = None) -> None:
     """Print one audit: a headline, a table by role, the worst matrices, what was not looked at, and notes."""
-    if console is None:
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=_WIDTH)
+    console = console or _console()
     for line in headline(record):
         console.print(Text(line))
     if record.matrices:
@@ -105,3 +103,72 @@ def _median(values: Iterable[float | None]) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
+
+
+def print_run(record: Run) -> None:
+    """Print one training run: what learned, how the loss went, and what it cost."""
+    cost, trained = record.cost, record.trained
+    peak = "not measured" if cost.peak_bytes is None else f"{cost.peak_bytes / 1e6:,.0f} MB"
+    lines = [
+        f"{record.method} on {record.base.name}: {len(record.losses)} steps, loss {record.losses[0]:.3f} to "
+        f"{record.losses[-1]:.3f}",
+        f"trainable {trained.parameters:,} parameters, stored {trained.stored_bytes / 1e6:,.1f} MB",
+        f"median step {cost.step_seconds:.3f} s, {cost.tokens_per_second:,.0f} tokens/s, peak memory {peak}",
+        f"pair key {record.pair_key}, pool key {record.pool_key}",
+    ]
+    _lines(lines + [f"Note: {note}" for note in record.notes])
+
+
+def print_scores(record: Scores) -> None:
+    """Print what was learned and what was lost, each with its interval."""
+    lines = [f"{record.tuned.name} against {record.base.name}"]
+    if record.task is not None:
+        task = record.task
+        low, high = task.tuned_interval
+        lines.append(f"accuracy on {task.task.name}: {task.tuned_accuracy:.3f} ({low:.3f} to {high:.3f})")
+        if task.difference is not None and task.difference_interval is not None:
+            low, high = task.difference_interval
+            lines.append(
+                f"  against the base's {task.base_accuracy:.3f}: {task.difference:+.3f} ({low:+.3f} to {high:+.3f}), "
+                f"McNemar p = {task.p_value:.3g}, {task.examples} examples"
+            )
+    if record.forgetting is not None:
+        lost = record.forgetting
+        low, high = lost.interval
+        lines.append(f"forgetting on {lost.text.name}: {lost.mean:+.4f} nats a token ({low:+.4f} to {high:+.4f})")
+        lines.append(f"  loss {lost.base_loss:.4f} to {lost.tuned_loss:.4f}, {lost.tokens:,} tokens")
+    _lines(lines + [f"Note: {note}" for note in record.notes])
+
+
+def print_dial(record: Dial) -> None:
+    """Print every point of a dial, the trained update and its random control."""
+    _lines(
+        [
+            f"{record.tuned.name} against {record.base.name}: {record.matrices} of {record.of_matrices} matrices "
+            f"audited, {record.directions} directions; base loss {record.base_loss:.4f}",
+            "Extrapolated, not trained, at every multiplier but 1 of the trained update.",
+        ]
+    )
+    table = _table("", ("update", "x", "relative norm", "intruders", "energy share", "loss", "forgetting (interval)"))
+    for point in record.points:
+        table.add_row(
+            point.update,
+            f"{point.multiplier:g}",
+            _number(point.relative_norm),
+            str(point.count) + (f" + {point.undecided}?" if point.undecided else ""),
+            _number(point.energy_share),
+            f"{point.loss:.4f}",
+            f"{point.forgetting:+.4f} ({point.interval[0]:+.4f} to {point.interval[1]:+.4f})",
+        )
+    _console().print(table)
+
+
+def _lines(lines: Iterable[str]) -> None:
+    console = _console()
+    for line in lines:
+        console.print(Text(line))
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDTH)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from assay.errors import AdapterError, MismatchError, SettingError, SourceError
+from assay.errors import AdapterError, MismatchError, SettingError
 from assay.records import Coverage
-from assay.weights.adapters import Adapter, Factors, resolve_scales
+from assay.weights.adapters import Adapter, Factors, named_base, resolve_scales
 from assay.weights.architecture import Architecture, Slot, read_architecture
 from assay.weights.checkpoints import open_checkpoint
 from assay.weights.sides import Pairing, Scope, Side
@@ -27,11 +27,7 @@ def pair_adapters(base: str | Path | None, adapters: list[tuple[Adapter, float]]
     if not adapters:
         raise SettingError("no adapter was named", wanted="at least one")
     first = adapters[0][0]
-    if base is None and not first.base_name:
-        raise SourceError(
-            "the adapter names no base", remedy="assay audit BASE ADAPTER", where=str(first.stored.folder)
-        )
-    checkpoint = open_checkpoint(_named_base(first) if base is None else base)
+    checkpoint = open_checkpoint(named_base(first.stored.folder, first.settings) if base is None else base)
     ours = Side.of(checkpoint)
     model_type = (checkpoint.config or {}).get("model_type")
     changing = [entry for entry in adapters if entry[0].changes_matrices]
@@ -44,23 +40,6 @@ def pair_adapters(base: str | Path | None, adapters: list[tuple[Adapter, float]]
     for name, slot in ours.slots.items():
         collected.settle(name, slot, scope)
     return found
-
-
-def _named_base(adapter: Adapter) -> str:
-    """The base that an adapter names, seen from the adapter's folder; a path that is not here is an error that says so.
-
-    Adapters that assay trains name their base by a path relative to themselves, so that both can be moved together.
-    """
-    name = adapter.base_name or ""
-    if name and (adapter.stored.folder / name).is_dir():
-        return str(adapter.stored.folder / name)
-    if Path(name).is_absolute() and not Path(name).is_dir():
-        raise SourceError(
-            f"the base that the adapter names ({name}) is not on this machine",
-            remedy="assay audit BASE ADAPTER",
-            where=str(adapter.stored.folder),
-        )
-    return name
 
 
 class _Collected:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from assay.errors import AdapterError
+from assay.errors import AdapterError, SourceError
 from assay.records import Source
 from assay.records.record import read_json
 from assay.weights.architecture import Architecture
@@ -64,7 +64,7 @@ class Adapter:
     Attributes:
         stored: its tensors.
         peft_type: PEFT's name of the method.
-        base_name: the base that it names.
+        base_name: the base that it names, as it spells it.
         task_type: PEFT's task type.
         settings: its `adapter_config.json`.
         factors: by module name, as the adapter spells it.
@@ -130,6 +130,27 @@ def open_adapter(source: str | Path, name: str | None = None) -> Adapter:
         _refuse_variants(adapter)
         _sort(adapter)
     return adapter
+
+
+def named_base(folder: Path, settings: dict[str, Any]) -> str | Path:
+    """The base that an adapter names: a folder, as a path from the adapter's own or from here, or a hub id.
+
+    Raises:
+        SourceError: it names none, or a folder that is not on this machine.
+    """
+    name = settings.get("base_model_name_or_path")
+    if not name:
+        raise SourceError("the adapter names no base", remedy="name it: assay audit BASE ADAPTER", where=str(folder))
+    if (folder / name).is_dir():
+        return Path(folder, name)
+    if Path(name).is_absolute() and not Path(name).is_dir():
+        raise SourceError(
+            f"the base that the adapter names ({name}) is not on this machine",
+            remedy="name it: assay audit BASE ADAPTER",
+            where=str(folder),
+        )
+    revision = settings.get("revision")
+    return f"{name}@{revision}" if revision and not Path(name).is_dir() else str(name)
 
 
 def _named(folder: Path) -> dict[str, Path]:

@@ -45,6 +45,16 @@ class AbstractPair(ABC):
     name: str
     slot: Slot
 
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Outputs, inputs."""
+
+    @property
+    @abstractmethod
+    def update_rank(self) -> int:
+        """The greatest rank that the update can have, from how it is stored."""
+
     @abstractmethod
     def load(self, dtype: torch.dtype, device: torch.device) -> Operators:
         """Read both sides and join them."""
@@ -62,6 +72,16 @@ class CheckpointPair(AbstractPair):
     base: Checkpoint
     tuned: Checkpoint
     tuned_name: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs, inputs."""
+        return _oriented_shape(self.base, self.name, self.slot)
+
+    @property
+    def update_rank(self) -> int:
+        """Any rank is possible."""
+        return min(self.shape)
 
     def load(self, dtype: torch.dtype, device: torch.device) -> Operators:
         """Read both tensors; the update is their difference."""
@@ -86,6 +106,18 @@ class AdapterPair(AbstractPair):
     terms: tuple[tuple[Adapter, Factors, float], ...] = ()
     replaced: tuple[Adapter, str] | None = None
     rows: tuple[Adapter, str, tuple[int, ...]] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs, inputs."""
+        return _oriented_shape(self.base, self.name, self.slot)
+
+    @property
+    def update_rank(self) -> int:
+        """The sum of the terms' ranks; any rank for a matrix that is replaced, or whose rows DoRA scales."""
+        whole = self.replaced or self.rows or any(factors.magnitude for _, factors, _ in self.terms)
+        ranks = [adapter.stored.tensors[factors.A].shape[0] for adapter, factors, _ in self.terms]
+        return min(self.shape) if whole else min(sum(ranks), *self.shape)
 
     def load(self, dtype: torch.dtype, device: torch.device) -> Operators:
         """Read the base and the factors; the product is never multiplied out."""
@@ -127,16 +159,11 @@ class AdapterPair(AbstractPair):
         lefts, rights = [], []
         for adapter, factors, weight in self.terms:
             A, B = (adapter.stored.read(name).to(device=device, dtype=dtype) for name in (factors.A, factors.B))
-            m, n = self._shape()
-            self._same_shape((B.shape[0], A.shape[1]), (m, n), adapter)
+            self._same_shape((B.shape[0], A.shape[1]), self.shape, adapter)
             lefts.append(B if len(self.terms) == 1 else B * (weight * factors.scale))
             rights.append(A)
         scale = self.terms[0][1].scale * self.terms[0][2] if len(self.terms) == 1 else 1.0
         return LowRank(torch.cat(lefts, dim=1), torch.cat(rights, dim=0), scale)
-
-    def _shape(self) -> tuple[int, int]:
-        m, n = self.base.tensors[self.name].shape
-        return (n, m) if self.slot.transposed else (m, n)
 
     def _same_shape(self, found: tuple[int, ...], wanted: tuple[int, ...], adapter: Adapter) -> None:
         if found != wanted:
@@ -146,6 +173,12 @@ class AdapterPair(AbstractPair):
                 remedy=f"name the base that the adapter was trained on ({adapter.base_name or 'it names none'})",
                 where=str(adapter.stored.folder),
             )
+
+
+def _oriented_shape(checkpoint: Checkpoint, name: str, slot: Slot) -> tuple[int, int]:
+    """Outputs, inputs of a stored matrix."""
+    m, n = checkpoint.tensors[name].shape
+    return (n, m) if slot.transposed else (m, n)
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -1,0 +1,238 @@
+"""The dial: a trained update replayed at other sizes, without training, beside a random one of equal rank and norm."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import xxhash
+from torch import Tensor
+
+from assay.behaviour.forgetting import document_losses, forgetting, read_documents
+from assay.conditions import digest
+from assay.errors import MismatchError, SettingError
+from assay.linalg import AbstractOperator, Dense, LowRank, leading_triplets
+from assay.measures.chance import random_update
+from assay.measures.intruders import judge_update
+from assay.models import Place, base_of, find, load, load_tokenizer, positions_of
+from assay.records import Dial, DialPoint, Forgetting, Provenance, Setting, Source
+from assay.records.audit import Direction, Side, energies
+from assay.weights.architecture import Architecture
+from assay.weights.pairing import pair
+from assay.weights.sides import Scope
+from assay.weights.updates import AbstractPair
+
+Update = Literal["trained", "random"]
+UPDATES: tuple[Update, ...] = ("trained", "random")
+MULTIPLIERS = (0.5, 1.0, 2.0, 4.0, 8.0)
+_PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
+
+
+def dial(
+    base: str | Path | None,
+    tuned: str | Path,
+    text: str | Path,
+    *,
+    at: Sequence[float] = MULTIPLIERS,
+    k: int = 10,
+    eps: float = 0.5,
+    side: Literal["left", "right"] = "left",
+    matrices: str | Sequence[str] | None = None,
+    window: int = 1024,
+    batch_tokens: int = 1024,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Dial:
+    """Replay `W0 + x dW` for several x, trained and random, and measure intruders and the loss on text at each.
+
+    The random control has, matrix by matrix, the trained update's rank and Frobenius norm: what it shows as well is
+    due to size and rank and not to what was learned.
+
+    Args:
+        base: folder or hub id; None for the one that an adapter names.
+        tuned: an adapter or a whole checkpoint of a causal language model.
+        text: JSON Lines with a column `text`.
+        at: the multipliers x. 1 is the model as it was trained, 0 the base.
+        k, eps, side: what is counted as an intruder; see `assay.audit`.
+        matrices: shell patterns on names or roles, to audit some matrices only; the model is changed whole.
+        window, batch_tokens: see `assay.score`.
+        device: cpu, or cuda.
+        seed: of the random updates and the bootstrap.
+        progress: called with what is being done.
+
+    Raises:
+        InputError: the models or the text cannot be used.
+        MismatchError: the update does not fit the loaded model's parameters.
+
+    Example:
+        >>> assay.dial("base/", "adapter/", "prose.jsonl").curve("random")[0].forgetting  # doctest: +SKIP
+        0.01
+
+    Source: the papers' claim at matched norm, arXiv 2410.21228v3 section 5, with the control that it lacks.
+    """
+    began = time.perf_counter()
+    if not at or any(x < 0 for x in at):
+        raise SettingError(f"the multipliers are {list(at)}", wanted="one or more numbers, none below 0")
+    tell = progress or (lambda _: None)
+    place = find(tuned)
+    home = find(base) if base is not None else base_of(place)
+    window = min(window, *(positions_of(entry) or window for entry in (home, place)))
+    documents = read_documents(Path(text), load_tokenizer(home))
+    patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
+    pairs = pair(home.folder, place.folder).pairs
+    scope = Scope(matrices=patterns)
+    chosen = [entry for entry in pairs if scope.leaves_out(entry.name, entry.slot) is None]
+    if not chosen:
+        raise SettingError("no matrix of the update fits", wanted="patterns that fit at least one")
+    asked = [(update, float(x)) for update in UPDATES for x in at]
+    audited = [_Audited(update, x) for update, x in asked]
+    for position, entry in enumerate(chosen):
+        tell(f"auditing matrix {position + 1} of {len(chosen)}")
+        _audit(entry, audited, k, eps, side, seed)
+    replay = _Replay(home, place, pairs, seed, device)
+    losses = []
+    for update, x in [("trained", 0.0), *asked]:
+        tell(f"reading at x{x:g}, {update}")
+        replay.turn(x, update == "random")
+        losses.append(document_losses(replay.model, documents, window, batch_tokens))
+    source = Source(name=Path(text).name, digest=digest([Path(text)]))
+    lost = [forgetting(source, documents, losses[0], after, window, seed) for after in losses[1:]]
+    settings = {"at": list(at), "matrices": patterns, "window": window, "batch_tokens": batch_tokens, "device": device}
+    return Dial(
+        provenance=Provenance.of(
+            _PACKAGES, {name: Setting(value=value, origin="given") for name, value in settings.items()}, seed
+        ),
+        base=home.source,
+        tuned=place.source,
+        text=source,
+        tokens=lost[0].tokens,
+        base_loss=lost[0].base_loss,
+        matrices=len(chosen),
+        of_matrices=len(pairs),
+        directions=audited[0].directions,
+        k=k,
+        eps=eps,
+        side=side,
+        points=tuple(point.with_loss(loss) for point, loss in zip(audited, lost, strict=True)),
+        seconds=time.perf_counter() - began,
+    )
+
+
+@dataclass
+class _Audited:
+    """What the audited matrices of one point come to, matrix by matrix."""
+
+    update: Update
+    multiplier: float
+    directions: int = 0
+    count: int = 0
+    undecided: int = 0
+    intruder_energy: float = 0.0
+    energy: float = 0.0
+    base_square: float = 0.0
+    update_square: float = 0.0
+
+    def add(self, found: Sequence[Direction], base_norm: float, update_norm: float) -> None:
+        """Add the directions of one matrix."""
+        surely, _, total = energies(found)
+        self.directions += len(found)
+        self.count += sum(direction.verdict == "intruder" for direction in found)
+        self.undecided += sum(direction.verdict == "undecided" for direction in found)
+        self.intruder_energy += surely
+        self.energy += total
+        self.base_square += base_norm**2
+        self.update_square += (self.multiplier * update_norm) ** 2
+
+    def with_loss(self, lost: Forgetting) -> DialPoint:
+        """The point of the record."""
+        return DialPoint(
+            update=self.update,
+            multiplier=self.multiplier,
+            relative_norm=math.sqrt(self.update_square / self.base_square) if self.base_square else 0.0,
+            count=self.count,
+            undecided=self.undecided,
+            energy_share=self.intruder_energy / self.energy if self.energy else 0.0,
+            loss=lost.tuned_loss,
+            forgetting=lost.mean,
+            interval=lost.interval,
+        )
+
+
+def _audit(entry: AbstractPair, points: Sequence[_Audited], k: int, eps: float, side: Side, seed: int) -> None:
+    """Judge one matrix at every point; the base is decomposed once."""
+    operators = entry.load(torch.float32, torch.device("cpu"))
+    base, norm = operators.base, operators.update.frobenius()
+    triplets, base_norm = leading_triplets(base), base.frobenius()
+    control = _control(entry, norm, seed) if norm else operators.update
+    for point in points:
+        update = operators.update if point.update == "trained" else control
+        found = judge_update(base, triplets, _times(update, point.multiplier), k=k, eps=eps, side=side)
+        point.add(found, base_norm, norm)
+
+
+def _times(update: AbstractOperator, x: float) -> AbstractOperator:
+    if isinstance(update, LowRank):
+        return LowRank(update.B, update.A, x * update.scale)
+    return Dense(x * update.dense())
+
+
+def _control(entry: AbstractPair, norm: float, seed: int) -> AbstractOperator:
+    """The random update of a matrix: its trained update's rank and norm, the same wherever it is asked for."""
+    return random_update(entry.shape, entry.update_rank, norm, _generator(entry.slot.canonical, seed))
+
+
+def _generator(name: str, seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(xxhash.xxh32(f"{seed} {name}".encode()).intdigest())
+
+
+class _Replay:
+    """A model whose weights can be turned to `W0 + x dW`, for the trained dW or its random control.
+
+    Attributes:
+        model: the base model, with its weights as they were last turned.
+    """
+
+    def __init__(self, home: Place, place: Place, pairs: Sequence[AbstractPair], seed: int, device: str) -> None:
+        self.model = load(home, "causal-lm", device=device)
+        self._seed = seed
+        tuned = load(place, "causal-lm", device=device)
+        if place.is_adapter:
+            tuned = tuned.merge_and_unload()
+        after = dict(tuned.named_parameters())
+        self._base = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+        self._delta = {name: after[name].detach() - value for name, value in self._base.items()}
+        self._delta = {name: delta for name, delta in self._delta.items() if bool(delta.any())}
+        architecture = Architecture(self.model, None)
+        places = {name: architecture.place(name, tuple(value.shape)) for name, value in self._base.items()}
+        by_canonical = {entry.slot.canonical: entry for entry in pairs}
+        self._pairs = {name: by_canonical.get(slot.canonical) for name, slot in places.items()}
+        lost = set(by_canonical) - {slot.canonical for slot in places.values()}
+        if lost:
+            raise MismatchError(
+                f"{sorted(lost)[0]} is no parameter of the loaded model by itself",
+                wanted="matrices that the model holds one by one",
+                where=place.source.name,
+            )
+
+    def turn(self, x: float, random: bool) -> None:
+        """Set every changed parameter to `W0 + x dW`."""
+        parameters = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, delta in self._delta.items():
+                step = self._random(name, delta) if random else delta
+                parameters[name].copy_(self._base[name] + x * step)
+
+    def _random(self, name: str, delta: Tensor) -> Tensor:
+        """The random control of one parameter; of a vector, one of the same norm."""
+        entry, norm = self._pairs[name], float(torch.linalg.vector_norm(delta, dtype=torch.float64))
+        if entry is None:
+            drawn = torch.randn(delta.shape, generator=_generator(name, self._seed))
+            return (drawn * (norm / float(torch.linalg.vector_norm(drawn)))).to(delta)
+        update = _control(entry, norm, self._seed).dense()
+        return (update.T if entry.slot.transposed else update).to(delta)
