@@ -12,12 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from assay.behaviour.scoring import score
 from assay.conditions import digest
 from assay.errors import CheckpointError, MismatchError, PickleError, SettingError, SourceError
 from assay.models import find, load
 from assay.records import Run
 from assay.training.run import train
-from models_in_miniature import bert, letters, lines, llama
+from models_in_miniature import bert, letters, lines, llama, other_family
 
 CAUSAL = """
 base = "base"
@@ -249,3 +250,29 @@ def test_packed_text_trains(tmp_path: Path) -> None:
     record = train(spec)
     assert record.examples.tokens == 12 * record.examples.count
     assert record.cost.seconds <= time.monotonic() - started
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "roberta", "mixtral"])
+@pytest.mark.parametrize("method", [LORA, FULL])
+def test_other_families_train_what_full_and_lora_both_reach(tmp_path: Path, family: str, method: str) -> None:
+    kind = "classification" if family in ("llama", "roberta") else "text"
+    other_family(tmp_path / "base", family)
+    lines(tmp_path / "rows.jsonl", [{"text": letters(5, 20, seed), "label": "kz"[seed % 2]} for seed in range(20)])
+    text = CAUSAL.replace("prompt-answer", kind).format(method=method, seed=0, steps=2, lr=1e-2)
+    (tmp_path / "spec.toml").write_text(text, encoding="utf8")
+    record = train(tmp_path / "spec.toml")
+    names = " ".join(record.trained.tensors).replace("modules_to_save.default.", "")
+    expected = {
+        "llama": ("q_proj", "down_proj", "score"),
+        "gpt2": ("c_attn", "c_proj", "c_fc"),
+        "roberta": ("query", "output.dense", "classifier.dense", "classifier.out_proj"),
+        "mixtral": ("q_proj", "o_proj"),
+    }[family]
+    assert all(part in names for part in expected)
+    assert ("experts" in " ".join(record.notes)) == (family == "mixtral")
+    assert "embed" not in names
+    assert "lm_head" not in names
+    if kind == "classification":
+        learned = score(tmp_path / "base", tmp_path / "runs/spec", task=tmp_path / "rows.jsonl").task
+        assert learned is not None
+        assert learned.answers == ("k", "z")

@@ -72,7 +72,10 @@ def train(
     with _whole(folder) as partial:
         job = _Job(settings, base, tokenizer, loaded, device, progress)
         model, stepped = job.fit(partial / "trainer")
-        settings.method.save(model, partial, relative(base.folder, folder.resolve()))
+        cost = stepped.cost(device, memory)
+        on_hub = base.source.revision is not None
+        named = base.source.name if on_hub else relative(base.folder, folder.resolve())
+        settings.method.save(model, partial, named, base.source.revision)
         tokenizer.save_pretrained(partial)
         shutil.rmtree(partial / "trainer", ignore_errors=True)
         weights = sorted(partial.glob("*.safetensors"))
@@ -94,7 +97,8 @@ def train(
             losses=stepped.losses,
             batch_hashes=tuple(stepped.hashes),
             weights_digest=digest(weights),
-            cost=stepped.cost(device, memory),
+            cost=cost,
+            notes=_notes(model),
         )
         record.save(partial / _RECORD)
     return record
@@ -320,3 +324,11 @@ def _trained(model: Any, weights: Sequence[Path]) -> Trained:
         tensors=by_pattern((name, value) for name, value in parameters if value.requires_grad),
         frozen=by_pattern((name, value) for name, value in parameters if not value.requires_grad),
     )
+
+
+def _notes(model: Any) -> tuple[str, ...]:
+    """What a reader must know of what did not learn."""
+    stacked = by_pattern((name, value) for name, value in model.named_parameters() if value.ndim > 2)
+    if not stacked:
+        return ()
+    return (f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}.",)
