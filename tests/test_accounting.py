@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from assay.accounting import PeakMemory, by_pattern
-from assay.conditions import differing, digest, pair_key, pool_key
+from assay.conditions import differing, pair_key, pool_key
+from assay.digests import of_files
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
@@ -44,7 +45,7 @@ def test_a_digest_is_of_names_and_bytes_not_of_places(tmp_path: Path) -> None:
         for name in ("a", "b"):
             (tmp_path / folder / name).write_bytes(name.encode())
     here, there = (sorted((tmp_path / folder).iterdir()) for folder in ("here", "there"))
-    assert digest(here) == digest(reversed(there))
+    assert of_files(here) == of_files(reversed(there))
     there[0].write_bytes(b"other")
-    assert digest(here) != digest(there)
-    assert digest(here[:1]) != digest([here[0].rename(tmp_path / "here/c")])
+    assert of_files(here) != of_files(there)
+    assert of_files(here[:1]) != of_files([here[0].rename(tmp_path / "here/c")])

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file
 
 from assay.behaviour.scoring import score
-from assay.conditions import digest
 from assay.errors import CheckpointError, MismatchError, PickleError, SettingError, SourceError
 from assay.models import find, load
 from assay.records import Run
@@ -110,11 +109,11 @@ def test_gaussian_initialisation_is_drawn(place: Path) -> None:
 
 def test_the_base_is_never_altered(place: Path) -> None:
     files = sorted((place / "base").iterdir())
-    before = digest(files)
+    before = of_files(files)
     train(write(place, "full", FULL))
     train(write(place, "lora", LORA))
     assert sorted((place / "base").iterdir()) == files
-    assert digest(files) == before
+    assert of_files(files) == before
 
 
 def test_a_record_holds_no_path_of_this_machine(place: Path) -> None:
@@ -172,7 +171,7 @@ def test_an_error_while_saving_leaves_nothing(place: Path, monkeypatch: pytest.M
         raise OSError("No space left on device")
 
     monkeypatch.setattr(
-        "assay.training.run.digest", lambda files: full_disk() if "runs" in str(files) else digest(files)
+        "assay.training.run.digests.of_files", lambda files: full_disk() if "runs" in str(files) else of_files(files)
     )
     with pytest.raises(OSError, match="No space left"):
         train(write(place, "full", FULL))

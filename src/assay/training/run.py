@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
+from assay import digests
 from assay.accounting import PeakMemory, by_pattern
-from assay.conditions import Condition, differing, digest, pair_key, pool_key
+from assay.conditions import Condition, differing, pair_key, pool_key
 from assay.data import Example, Loaded, batch_hash, collate, objective_of, order, padding_id
 from assay.errors import SettingError, SourceError
 from assay.models import Place, find, load_base, load_tokenizer, relative
@@ -85,7 +86,7 @@ def train(
             method=settings.method.name,
             changes=settings.method.changes,
             base=base.source,
-            data=Source(name=data_file.name, digest=digest([data_file])),
+            data=Source(name=data_file.name, digest=digests.of_files([data_file])),
             labels=loaded.labels,
             conditions=conditions,
             pair_key=pair_key(conditions),
@@ -96,7 +97,7 @@ def train(
             trained=_trained(model, weights),
             losses=stepped.losses,
             batch_hashes=tuple(stepped.hashes),
-            weights_digest=digest(weights),
+            weights_digest=digests.of_files(weights),
             cost=cost,
             notes=_notes(model),
         )
@@ -281,7 +282,7 @@ def _conditions(spec: Spec, base: Place, data_file: Path) -> dict[str, Condition
     training = {f"training.{name}": value for name, value in spec.training.model_dump().items()}
     return {
         "base": base.source.digest,
-        "data": digest([data_file]),
+        "data": digests.of_files([data_file]),
         **data,
         **training,
         "optimizer": "adamw",
