@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from assay.behaviour.scoring import score
+from assay.digests import of_files
 from assay.errors import CheckpointError, MismatchError, PickleError, SettingError, SourceError
 from assay.models import find, load
 from assay.records import Run
@@ -171,7 +172,7 @@ def test_an_error_while_saving_leaves_nothing(place: Path, monkeypatch: pytest.M
         raise OSError("No space left on device")
 
     monkeypatch.setattr(
-        "assay.training.run.digests.of_files", lambda files: full_disk() if "runs" in str(files) else of_files(files)
+        "assay.digests.of_files", lambda files: full_disk() if "runs" in str(files) else of_files(files)
     )
     with pytest.raises(OSError, match="No space left"):
         train(write(place, "full", FULL))
