@@ -1,13 +1,15 @@
 """An upper bound on the overlap of vectors with all singular vectors in a range of values, from a few products.
 
-For any z and x, and every eigenvector u of `M = W0 W0^T` with eigenvalue t, `u^T (M - x) z = (t - x) u^T z`, hence
+For any z and every eigenvector u of `M = W0 W0^T` with eigenvalue t, `u^T (M - t) z = 0`, hence
 
-    |<y, u>| <= ||y - (M - x) z|| + |t - x| ||z||.
+    |<y, u>| = |<y - (M - t) z, u>| <= ||y - (M - t) z||.
 
-With z from the leading base vectors and a Krylov space of y, the first term is the square root of the Christoffel
-function: nothing smaller can be had from as many products. The second makes the bound hold between the points x at
-which it was computed. Nothing is assumed of z: not that bases are orthonormal, nor that base vectors are exact. What is
-used is only products `M z` whose rounding is measured, and sums in float64.
+With z from the leading base vectors and a Krylov space of y this is, at the best z, the square root of the Christoffel
+function: nothing smaller can be had from as many products. For one z it is the root of a convex quadratic in t, so over
+an interval it is largest at an end: a grid of points, each with its z, bounds the whole range. (The triangle inequality
+`||y - (M - x) z|| + |t - x| ||z||` is weaker, and needs several times as many points for the same bound.)
+Nothing is assumed of z: not that bases are orthonormal, nor that base vectors are exact. What is used is only products
+`M z` whose rounding is measured, and sums in float64 with their rounding bounded.
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ from assay.linalg.projection import rounding
 from assay.linalg.triplets import Triplets
 
 # Krylov steps after which the bound is computed; each costs about as much as one product at 4096, so not after all.
-CHECKS = (4, 6, 8, 10, 12, 16, 20, 24, 32)
+CHECKS = (4, 6, 9, 12, 16, 20, 25, 32)
 # Points of the first grid over the range, and most after refinement; the grid is finer at the low end, where singular
 # values of trained matrices are dense.
-FIRST_POINTS, MOST_POINTS = 24, 160
+FIRST_POINTS, MOST_POINTS = 40, 200
 REFINEMENTS = 5
 FINE = 0.98  # a finer grid that does not bring the largest bound under this part of it has nothing left to give
 RIDGE = 1e-13
+NOISE = 1e-9  # relative rounding of a float64 sum of squares, with much room
 
 
 @dataclass(frozen=True)
@@ -93,13 +96,15 @@ class _Chains:
             raise ValueError("the certificate needs base triplets with their defects, as `base_triplets` returns")
         gram_defect = base.defects.left.double() * base.sigma + base.defects.w_right.double()
         self.defect_gram = gram_defect.T @ gram_defect
-        self.Y = Y
         start = Y - self.U @ (self.U.T @ Y)
         start = start / torch.linalg.vector_norm(start, dim=0).clamp(min=torch.finfo(torch.float64).tiny)
         self.K = start.to(operator.dtype)[None]
         n, c = operator.shape[1], Y.shape[1]
         self.T = torch.zeros(0, n, c, dtype=operator.dtype, device=Y.device)
         self.S = torch.zeros(0, Y.shape[0], c, dtype=operator.dtype, device=Y.device)
+        self.across_y, self.along_y = _split(Y[None], self.U)
+        self.across_K, self.along_K = self.across_y[:0], self.along_y[:0]
+        self.across_S, self.along_S = self.across_y[:0], self.along_y[:0]
 
     def extend_to(self, steps: int) -> None:
         """Multiply until there are this many products of each chain."""
@@ -111,11 +116,15 @@ class _Chains:
             S = self.operator.matmul(T)
             self.products += 2 * T.shape[1]
             self.T, self.S = torch.cat([self.T, T[None]]), torch.cat([self.S, S[None]])
+        across, along = _split(self.K[len(self.across_K) :].double(), self.U)
+        self.across_K, self.along_K = torch.cat([self.across_K, across]), torch.cat([self.along_K, along])
+        across, along = _split(self.S[len(self.across_S) :].double(), self.U)
+        self.across_S, self.along_S = torch.cat([self.across_S, across]), torch.cat([self.along_S, along])
 
     def keep(self, which: Tensor) -> None:
         """Go on with some of the vectors."""
-        self.Y, self.K = self.Y[:, which], self.K[:, :, which]
-        self.T, self.S = self.T[:, :, which], self.S[:, :, which]
+        for name in ("K", "T", "S", "across_y", "along_y", "across_K", "along_K", "across_S", "along_S"):
+            setattr(self, name, getattr(self, name)[:, :, which])
 
     def bounds(self, within: Range, targets: Tensor, *, measured: bool = False) -> Tensor:
         """The bound of each vector over the range; without `measured` the rounding of the products is left out."""
@@ -125,7 +134,7 @@ class _Chains:
             error = rounding(self.operator, (T, S), (K, T)) * (1 + self.top)
         small = _Small.of(self, error)
         points = within.low + (within.high - within.low) * torch.linspace(0, 1, FIRST_POINTS, dtype=torch.float64) ** 2
-        points = points.to(self.Y.device)
+        points = points.to(self.U.device)
         previous = torch.full_like(targets, torch.inf)
         for _ in range(REFINEMENTS):
             bounds, largest = small.over(points)
@@ -159,8 +168,8 @@ class _Small:
     """
 
     hy: Tensor
-    hK: Tensor
-    hS: Tensor
+    hK: Tensor  # noqa: N815
+    hS: Tensor  # noqa: N815
     A0: Tensor
     A1: Tensor
     A2: Tensor
@@ -175,32 +184,31 @@ class _Small:
 
     @classmethod
     def of(cls, chains: _Chains, product_error: float) -> _Small:
-        U, count = chains.U, chains.S.shape[0]
-        K = chains.K[:count].permute(2, 1, 0).double()  # (c, m, q)
-        S = chains.S.permute(2, 1, 0).double()
-        y = chains.Y.T[:, :, None]
-        (y, hy), (K, hK), (S, hS) = (_split(block, U) for block in (y, K, S))
+        y, K, S = (block.permute(2, 1, 0) for block in (chains.across_y, chains.across_K, chains.across_S))
+        hy, hK, hS = (block.permute(2, 1, 0) for block in (chains.along_y, chains.along_K, chains.along_S))
         A0, A1, A2 = K.mT @ K, S.mT @ K, S.mT @ S
         b0, b1 = (K.mT @ y)[..., 0], (S.mT @ y)[..., 0]
         return cls(
-            hy[..., 0], hK, hS, A0, A1, A2, b0, b1, (y**2).sum((1, 2)), U.shape[0],
+            hy[..., 0], hK, hS, A0, A1, A2, b0, b1, (y**2).sum((1, 2)), y.shape[1],
             chains.squares, chains.defect_gram, chains.known_error, product_error,
         )  # fmt: skip
 
     def over(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Between each two neighbouring points the bound of each vector (c, points - 1), and the largest of each."""
-        residual, length = self._solve(points)
-        gaps = points[1:] - points[:-1]
-        left, right = residual[:, :-1], residual[:, 1:]
-        slope_left, slope_right = length[:, :-1], length[:, 1:]
-        # The two bounds cross at `left + slope_left s = right + slope_right (gap - s)`; the smaller is largest there.
-        where = (right - left + slope_right * gaps) / (slope_left + slope_right)
-        where = torch.minimum(where.clamp(min=0), gaps)
-        between = torch.minimum(left + slope_left * where, right + slope_right * (gaps - where))
+        curves = self._solve(points)
+        half = (points[1:] - points[:-1]) / 2
+        # Each half of an interval is covered by the z of its own end.
+        ends = (
+            curves.at(slice(None, -1), torch.zeros_like(half)),
+            curves.at(slice(None, -1), half),
+            curves.at(slice(1, None), -half),
+            curves.at(slice(1, None), torch.zeros_like(half)),
+        )
+        between = torch.stack(ends).amax(0)
         return between, between.amax(1)
 
-    def _solve(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """At each point `||y - (M - x) z||` and `||z||` (both c, points), for the z that is best half a step around."""
+    def _solve(self, points: Tensor) -> _Curves:
+        """The curves of the z that are best, at each point, half a step around it."""
         spacing = points[1:] - points[:-1]
         ends = torch.cat([spacing[:1], spacing, spacing[-1:]])
         half = torch.maximum(ends[:-1], ends[1:]) / 2
@@ -214,8 +222,8 @@ class _Small:
         coefficients = torch.linalg.solve(normal + ridge, side[..., None])[..., 0]  # (c, points, q)
         return self._evaluate(points, half, coefficients)
 
-    def _evaluate(self, points: Tensor, half: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """The exact residual and length for these coefficients, with what is best along U and all rounding added."""
+    def _evaluate(self, points: Tensor, half: Tensor, c: Tensor) -> _Curves:
+        """The curves for these coefficients, with what is best along U and all rounding added."""
         x = points[None, :, None]
         h = self.hy[:, None] - torch.einsum("cpq,cgq->cgp", self.hS, c) + x * torch.einsum("cpq,cgq->cgp", self.hK, c)
         d = self.squares - x
@@ -231,19 +239,50 @@ class _Small:
         sizes = [A.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()[:, None] for A in (self.A2, self.A0)]
         absolute = 1 + (c.abs() * (sizes[0] + x * sizes[1])).sum(-1) + length_a * self.squares.amax().clamp(min=0)
         noise = self.terms * torch.finfo(torch.float64).eps
-        residual = (along + across + noise * absolute**2).sqrt() + noise * absolute * h.shape[-1] + lost
-        residual = residual + self.known_error * length_a + self.product_error * length_c
-        inner = torch.einsum("cpq,cgq->cgp", self.hK, c)
-        length = (_form(self.A0, c).clamp(min=0) + (a + inner).square().sum(-1)).sqrt()
-        return residual, length * (1 + noise)
+        z_along = a + torch.einsum("cpq,cgq->cgp", self.hK, c)
+        product = ((h - d * a) * z_along).sum(-1) + torch.einsum("cq,cgq->cg", self.b0, c)
+        product = product - _form(self.A1, c) + x[..., 0] * _form(self.A0, c)
+        return _Curves(
+            value=along + across + noise * absolute**2,
+            slope=product,
+            curvature=_form(self.A0, c).clamp(min=0) + z_along.square().sum(-1),
+            error=lost
+            + self.known_error * length_a
+            + self.product_error * length_c
+            + noise * absolute * (h.shape[-1] + 1),
+            noise=noise * absolute,
+        )
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """`||y - (M - t) z||` as a function of t, for one z at each point x; every part is (c, points).
+
+    With r the residual at x it is `sqrt(||r||^2 + 2 (t - x) <r, z> + (t - x)^2 ||z||^2)`, plus what is not known of r.
+    """
+
+    value: Tensor
+    slope: Tensor
+    curvature: Tensor
+    error: Tensor
+    noise: Tensor
+
+    def at(self, which: slice, shift: Tensor) -> Tensor:
+        """The bound at `x + shift` for some of the points."""
+        slope, curvature = self.slope[:, which], self.curvature[:, which]
+        blurred = 2 * shift.abs() * self.noise[:, which] * curvature.sqrt()
+        square = self.value[:, which] + 2 * shift * slope + shift**2 * curvature * (1 + NOISE) + blurred
+        return square.clamp(min=0).sqrt() + self.error[:, which]
 
 
 def _split(block: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
-    """A block (c, m, q) without its parts along U, and those parts (c, p, q)."""
-    parts = U.T @ block
-    rest = block - U @ parts
+    """A block (q, m, c) without its parts along U, and those parts (q, p, c)."""
+    flat = block.permute(1, 0, 2).flatten(1)
+    parts = U.T @ flat
+    rest = flat - U @ parts
     again = U.T @ rest
-    return rest - U @ again, parts + again
+    shape = (-1, block.shape[0], block.shape[2])
+    return (rest - U @ again).reshape(shape).permute(1, 0, 2), (parts + again).reshape(shape).permute(1, 0, 2)
 
 
 def _form(A: Tensor, c: Tensor) -> Tensor:

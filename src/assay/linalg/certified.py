@@ -29,19 +29,21 @@ from assay.linalg.projection import (
 from assay.linalg.triplets import ANGLE_LIMIT, Cost, Defects, Triplets, group
 
 SMALLEST = 256  # with fewer singular values the block iteration would span half of the space
-BLOCK = 32  # random columns of a base's start: the width at which a product costs least for each column
-STEPS = 6  # block steps of a base; more, two at a time up to MOST_STEPS, while fewer than ENOUGH triplets are usable
-MOST_STEPS = 12
-ENOUGH = 24
-KEPT = 64  # most triplets that are kept of a base
+# Random columns of a base's start, and block steps: about n / 4 directions. Fewer columns cost more each; more steps
+# resolve more triplets a column, until re-orthogonalising costs as much as multiplying.
+BLOCK, WIDE_BLOCK, WIDE = 32, 48, 1536
+LEAST_STEPS, STEPS, MOST_STEPS = 3, 8, 12
+ENOUGH = 16  # two more steps are made while fewer triplets than this are usable
+KEPT = 160  # most triplets that are kept of a base
 USABLE = 1e-2  # a base triplet is kept if its residual is under this part of the largest value
+STARTED = 48  # of those, as many start the iteration for the updated matrix
 # The test of what was missed: block Lanczos with these sizes, failing with probability MISSED. Eight steps of eight
 # columns put the bound at most 1.14 times above the largest value that is left.
 TEST_COLUMNS, TEST_STEPS, MISSED = 8, 8, 1e-9
 LEAST_TEST_STEPS, MOST_TEST_STEPS = 5, 24
 MARGIN = 0.01  # part by which that bound is made to clear the value it is compared with
 EXTRA = 4  # triplets iterated beyond the k that were asked for, so that the last of them has a neighbour
-CLEAR = 0.87  # values down to this part of the k-th are iterated too: the bound on the rest then needs few steps
+CLEAR = 0.8  # values down to this part of the k-th are iterated too: the bound on the rest then needs few steps
 REFINEMENTS, MOST_DIRECTIONS = 24, 400
 SLACK = 1e-5  # float32 bases are orthonormal to 1e-6; the same part of sigma_1 is added to every bound on the rest
 
@@ -49,18 +51,20 @@ SLACK = 1e-5  # float32 bases are orthonormal to 1e-6; the same part of sigma_1 
 def base_triplets(operator: AbstractOperator) -> Triplets:
     """Leading triplets of a base, with what makes products with them known and bounds on all the others."""
     m, n = operator.shape
-    projection = krylov(operator, gaussian(n, BLOCK, operator, seed=1), STEPS)
+    block = WIDE_BLOCK if min(m, n) >= WIDE else BLOCK
+    steps = min(max(min(m, n) // (4 * block), LEAST_STEPS), STEPS)
+    projection = krylov(operator, gaussian(n, block, operator, seed=1), steps)
     _check_finite(projection)
     while True:
         ritz = projection.ritz()
-        left, right = projection.residuals(ritz, min(KEPT, len(ritz.sigma)))
-        residuals = _lengths(left, right)
+        residuals = _lengths(*projection.residuals(ritz, min(KEPT, len(ritz.sigma))))
         usable = int((residuals <= USABLE * ritz.sigma[0]).int().cumprod(0).sum())
-        if usable >= ENOUGH or projection.P.shape[1] >= MOST_STEPS * BLOCK:
+        if usable >= ENOUGH or projection.P.shape[1] >= min(MOST_STEPS * block, min(m, n) // 2):
             break
-        added = projection.add_right(projection.WtQ[:, -BLOCK:])
-        if added == 0 or projection.add_left(projection.WP[:, -added:]) == 0:
-            break
+        for _ in range(2):
+            added = projection.add_right(projection.WtQ[:, -block:])
+            if added == 0 or projection.add_left(projection.WP[:, -added:]) == 0:
+                break
     found = _package(projection, ritz, usable, with_defects=True)
     rest, products = _rest(operator, found, seed=2)
     return _bounded(found, rest, products, floor=_floor(operator) if m != n else 0.0)
@@ -103,10 +107,12 @@ def _start(
     projection = Projection(operator)
     n = operator.shape[1]
     if near is None:
-        return krylov(operator, gaussian(n, BLOCK, operator, seed=4), STEPS - 2), math.inf
+        return krylov(operator, gaussian(n, BLOCK, operator, seed=4), LEAST_STEPS), math.inf
     if update is None or near.defects is None or near.u.dtype != operator.dtype:
         start = torch.cat([near.v[:, :BLOCK].to(operator.dtype), gaussian(n, TEST_COLUMNS, operator, seed=4)], 1)
         return krylov(operator, start, 2), math.inf
+    near = near.cut(STARTED)
+    assert near.defects is not None
     u, v, sigma, dtype = near.u, near.v, near.sigma.to(operator.dtype), operator.dtype
     projection.add_right(v, u * sigma + near.defects.left + update.matmul(v))
     projection.add_left(u, v * sigma + near.defects.right + update.rmatmul(u))
@@ -148,7 +154,7 @@ def _candidates(sigma: Tensor, k: int) -> int:
     if len(sigma) <= k:
         return len(sigma)
     clear = int((sigma > CLEAR * sigma[k - 1]).sum())
-    return min(max(clear, k + EXTRA), 3 * k + EXTRA, len(sigma))
+    return min(max(clear, k + EXTRA), 4 * k, len(sigma))
 
 
 def _settled(sigma: Tensor, residuals: Tensor, k: int, floor: float) -> int:
@@ -194,7 +200,7 @@ def _package(projection: Projection, ritz: Ritz, count: int, *, with_defects: bo
         u,
         sigma,
         v,
-        error=float(torch.linalg.vector_norm(residuals)),
+        error=_norm_of(torch.cat([left, right])) + 2 * missing + 2 * skew,
         angles=torch.ones_like(sigma),
         clusters=torch.zeros(count, dtype=torch.int64, device=sigma.device),
         asked=count,
@@ -241,8 +247,7 @@ def _rest_of_update(projection: Projection, ritz: Ritz, count: int, outside: flo
     others = projection.WtQ @ ritz.left[:, count:].to(projection.WtQ.dtype)
     if others.shape[1] == 0:
         return outside
-    inside = float(torch.linalg.eigvalsh(others.T.double() @ others.double())[-1].clamp(min=0).sqrt())
-    return math.hypot(inside, outside) + SLACK * float(ritz.sigma[0])
+    return math.hypot(_norm_of(others.double()), outside) + SLACK * float(ritz.sigma[0])
 
 
 def _floor(operator: AbstractOperator) -> float:
@@ -315,6 +320,11 @@ def _lengths(left: Tensor, right: Tensor) -> Tensor:
 def _above(residuals: Tensor, floor: float) -> Tensor:
     """The residuals that are more than rounding."""
     return residuals[:, torch.linalg.vector_norm(residuals, dim=0) > floor]
+
+
+def _norm_of(block: Tensor) -> float:
+    """Spectral norm of a tall float64 block, by its Gram matrix."""
+    return float(torch.linalg.eigvalsh(block.T @ block)[-1].clamp(min=0).sqrt()) if block.shape[1] else 0.0
 
 
 def _skew(basis: Tensor) -> float:

@@ -14,7 +14,6 @@ from typing import final
 import torch
 from torch import Tensor
 
-
 # Rows that are converted at a time when a matrix is multiplied in another precision than it is stored in: 64 rows of a
 # 4096-wide matrix are 2 MB in float64, the size of a second-level cache.
 BLOCK_ROWS = 64

@@ -9,7 +9,7 @@ bounded, by those triplets and by a residual certificate for all the others (`ce
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -48,7 +48,7 @@ class Overlap:
     of_cluster: bool = False
     decided_by: DecidedBy = "all vectors"
     missed: float = 0.0
-    cost: Cost = Cost()
+    cost: Cost = field(default_factory=Cost)
 
 
 def largest_overlap(
@@ -166,19 +166,17 @@ def _bounded(
         _target(overlap, upper + angle, thresholds)
         for overlap, (_, upper, _), angle in zip(found, known, angles, strict=True)
     ]
-    open_spaces = [index for index, target in enumerate(targets) if target is not None]
+    open_spaces = [(index, target) for index, target in enumerate(targets) if target is not None]
     if not open_spaces:
         return found
-    Y = torch.cat([Ys[index] for index in open_spaces], 1)
-    wanted = torch.cat(
-        [
-            torch.full((Ys[i].shape[1],), max(targets[i] - angles[i], 0.0) / Ys[i].shape[1] ** 0.5, dtype=torch.float64)
-            for i in open_spaces
-        ]
-    ).to(Y.device)
+    Y = torch.cat([Ys[index] for index, _ in open_spaces], 1)
+    # The squares of a space's vectors add up to the bound for the space, so each may take its share.
+    shares = [max(target - angles[index], 0.0) / Ys[index].shape[1] ** 0.5 for index, target in open_spaces]
+    widths = torch.tensor([Ys[index].shape[1] for index, _ in open_spaces])
+    wanted = torch.tensor(shares, dtype=torch.float64).repeat_interleave(widths).to(Y.device)
     bounds, products = upper_bounds(Y, base, operator, within, wanted)
     at = 0
-    for index in open_spaces:
+    for index, _ in open_spaces:
         width = Ys[index].shape[1]
         rest = min(bound_of_rest[index], float(torch.linalg.vector_norm(bounds[at : at + width])))
         at += width

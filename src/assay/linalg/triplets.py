@@ -118,7 +118,7 @@ class Triplets:
         if count >= len(self.sigma):
             return self
         residuals = None if self.residuals is None else self.residuals[:count]
-        error = self.error if residuals is None else float(torch.linalg.vector_norm(residuals))
+        error = self.error if residuals is None else min(self.error, float(torch.linalg.vector_norm(residuals)))
         part = slice(0, count)
         return replace(
             self,
