@@ -48,8 +48,8 @@ REFINEMENTS, MOST_DIRECTIONS = 24, 400
 SLACK = 1e-5  # float32 bases are orthonormal to 1e-6; the same part of sigma_1 is added to every bound on the rest
 
 
-def base_triplets(operator: AbstractOperator) -> Triplets:
-    """Leading triplets of a base, with what makes products with them known and bounds on all the others."""
+def base_triplets(operator: AbstractOperator, frobenius: float) -> Triplets:
+    """Leading triplets of a base that is not zero, their known products, and bounds on all the others."""
     m, n = operator.shape
     block = WIDE_BLOCK if min(m, n) >= WIDE else BLOCK
     steps = min(max(min(m, n) // (4 * block), LEAST_STEPS), STEPS)
@@ -58,7 +58,7 @@ def base_triplets(operator: AbstractOperator) -> Triplets:
     while True:
         ritz = projection.ritz()
         residuals = _lengths(*projection.residuals(ritz, min(KEPT, len(ritz.sigma))))
-        usable = int((residuals <= USABLE * ritz.sigma[0]).int().cumprod(0).sum())
+        usable = max(1, int((residuals <= USABLE * ritz.sigma[0]).int().cumprod(0).sum()))
         if usable >= ENOUGH or projection.P.shape[1] >= min(MOST_STEPS * block, min(m, n) // 2):
             break
         for _ in range(2):
@@ -67,7 +67,7 @@ def base_triplets(operator: AbstractOperator) -> Triplets:
                 break
     found = _package(projection, ritz, usable, with_defects=True)
     rest, products = _rest(operator, found, seed=2)
-    return _bounded(found, rest, products, floor=_floor(operator) if m != n else 0.0)
+    return replace(_bounded(found, rest, products, floor=_floor(operator) if m != n else 0.0), frobenius=frobenius)
 
 
 def tuned_triplets(operator: AbstractOperator, k: int, near: Triplets | None) -> Triplets:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from assay.errors import NotConvergedError
-from assay.linalg.certificate import Range, upper_bounds
+from assay.linalg.certificate import CHECKS, Range, upper_bounds
 from assay.linalg.operators import AbstractOperator, as_operator
 from assay.linalg.projection import ROUNDING_MISSED
 from assay.linalg.triplets import Cost, Triplets
@@ -94,6 +94,7 @@ def largest_overlaps(
     eps: float | Sequence[float] = 0.5,
     angles: Sequence[float] | None = None,
     throw: bool = True,
+    most_steps: int = CHECKS[-1],
 ) -> list[Overlap]:
     """`largest_overlap` of several spaces at once, which costs hardly more products than one of them.
 
@@ -104,6 +105,7 @@ def largest_overlaps(
         eps: as for `largest_overlap`.
         angles: one for each space; none for 0.
         throw: as for `largest_overlap`.
+        most_steps: products with `W0 W0^T` after which the certificate of a vector gives up.
 
     Returns:
         One overlap for each space, in their order.
@@ -119,7 +121,7 @@ def largest_overlaps(
     if matrix is None:
         raise ValueError("bounds from incomplete triplets need the base matrix itself: pass matrix=")
     thresholds = sorted([eps] if isinstance(eps, (int, float)) else eps)
-    found = _bounded(Ys, base, as_operator(matrix).to(base.u.dtype), thresholds, off)
+    found = _bounded(Ys, base, as_operator(matrix).to(base.u.dtype), thresholds, off, most_steps)
     if throw and any(not decided(overlap, thresholds) for overlap in found):
         raise NotConvergedError(
             f"{sum(not decided(overlap, thresholds) for overlap in found)} of {len(found)} overlaps could not be "
@@ -140,7 +142,12 @@ def _exact(Y: Tensor, base: Triplets, angle: float) -> Overlap:
 
 
 def _bounded(
-    Ys: list[Tensor], base: Triplets, operator: AbstractOperator, thresholds: list[float], angles: list[float]
+    Ys: list[Tensor],
+    base: Triplets,
+    operator: AbstractOperator,
+    thresholds: list[float],
+    angles: list[float],
+    most_steps: int,
 ) -> list[Overlap]:
     """Bounds from leading triplets, and from the certificate where those do not decide."""
     leading, others = _proved(base)
@@ -174,7 +181,7 @@ def _bounded(
     shares = [max(target - angles[index], 0.0) / Ys[index].shape[1] ** 0.5 for index, target in open_spaces]
     widths = torch.tensor([Ys[index].shape[1] for index, _ in open_spaces])
     wanted = torch.tensor(shares, dtype=torch.float64).repeat_interleave(widths).to(Y.device)
-    bounds, products = upper_bounds(Y, base, operator, within, wanted)
+    bounds, products = upper_bounds(Y, base, operator, within, wanted, most_steps)
     at = 0
     for index, _ in open_spaces:
         width = Ys[index].shape[1]

@@ -5,6 +5,8 @@ Every result says how far a computed value or vector can be from the true one.
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -106,9 +108,12 @@ def base_triplets(
         ValuesError: the matrix holds NaN or infinite values.
     """
     operator = as_operator(matrix).to(dtype)
-    if select_solver(operator.shape, solver) == "exact":
-        return dense_triplets(_finite(operator.dense()))
-    return certified.base_triplets(operator)
+    frobenius = operator.frobenius()
+    if not math.isfinite(frobenius):
+        raise ValuesError("the matrix holds NaN or infinite values", wanted="finite weights")
+    if frobenius == 0 or select_solver(operator.shape, solver) == "exact":
+        return replace(dense_triplets(operator.dense()), frobenius=frobenius)
+    return certified.base_triplets(operator, frobenius)
 
 
 def _finite(W: Tensor) -> Tensor:
