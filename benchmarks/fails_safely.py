@@ -133,7 +133,7 @@ def true_overlap(Y: Tensor, U: Tensor, S: Tensor) -> tuple[float, float]:
     Values closer than float64 can tell apart count as one subspace, as the definition says; between that and the
     accuracy of the truth itself either reading is right, so the least is taken over single vectors.
     """
-    alive = S > max(U.shape[0], len(S)) * torch.finfo(torch.float64).eps * S[0]
+    alive = max(U.shape[0], len(S)) * torch.finfo(torch.float64).eps * S[0] < S
     generator = torch.Generator().manual_seed(0)
     tried = torch.eye(Y.shape[1], dtype=torch.float64)
     if Y.shape[1] > 1:

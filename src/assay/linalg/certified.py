@@ -36,6 +36,7 @@ LEAST_STEPS, STEPS, MOST_STEPS = 3, 8, 12
 ENOUGH = 16  # two more steps are made while fewer triplets than this are usable
 KEPT = 160  # most triplets that are kept of a base
 USABLE = 1e-2  # a base triplet is kept if its residual is under this part of the largest value
+CUTS = (2, 4, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128)  # lengths of leading parts looked at by themselves
 STARTED = 48  # of those, as many start the iteration for the updated matrix
 # The test of what was missed: block Lanczos with these sizes, failing with probability MISSED. Eight steps of eight
 # columns put the bound at most 1.14 times above the largest value that is left.
@@ -216,16 +217,34 @@ def _package(projection: Projection, ritz: Ritz, count: int, *, with_defects: bo
 
 def _bounded(found: Triplets, rest: float, products: int, *, floor: float = 0.0) -> Triplets:
     """The same triplets with a bound on all others, and with the clusters and angles that follow from it."""
-    clusters, angles = group(found.sigma, found.error, square=False, residuals=found.residuals, rest=rest)
+    found = replace(found, rest=rest)
+    clusters, angles = _grouped(found)
     return replace(
         found,
-        rest=rest,
         clusters=clusters,
         angles=angles,
         floor=floor,
         missed=found.missed + MISSED,
         cost=found.cost + Cost(products),
     )
+
+
+def _grouped(found: Triplets) -> tuple[Tensor, Tensor]:
+    """Clusters and angles, each from the leading part in which it is told apart best.
+
+    A long list has the errors of its last triplets in it; a short one has less error, but more under its `rest`.
+    """
+    clusters, angles = group(found.sigma, found.error, square=False, residuals=found.residuals, rest=found.rest)
+    for count in sorted({min(part, len(angles)) for part in CUTS}, reverse=True):
+        part = found.cut(count)
+        near, near_angles = group(part.sigma, part.error, square=False, residuals=part.residuals, rest=part.rest)
+        settled = int((near_angles <= ANGLE_LIMIT).int().cumprod(0).sum())
+        # An angle belongs to a whole cluster, so the settled part ends where a cluster does.
+        if settled and (settled == count or int(near[settled]) == settled):
+            clusters[:settled], angles[:settled] = near[:settled], near_angles[:settled]
+            broken = clusters[settled:] < settled
+            clusters[settled:][broken], angles[settled:][broken] = settled, 1.0
+    return clusters, angles
 
 
 def _rest(operator: AbstractOperator, found: Triplets, seed: int, steps: int = TEST_STEPS) -> tuple[float, int]:
