@@ -20,8 +20,8 @@ from assay.linalg.triplets import ANGLE_LIMIT, Triplets
 
 Solver = Literal["auto", "exact", "certified"]
 
-# From this many singular values on the certified solver was faster than one dense SVD (benchmarks/crossover).
-CROSSOVER = 512
+# From this many singular values on, base and update together took less time than two dense SVDs (benchmarks/intruders.py).
+CROSSOVER = 768
 
 
 def select_solver(shape: tuple[int, int], solver: Solver = "auto") -> Solver:
