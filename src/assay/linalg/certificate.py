@@ -31,6 +31,7 @@ FIRST_POINTS, MOST_POINTS = 40, 200
 REFINEMENTS = 5
 FINE = 0.98  # a finer grid that does not bring the largest bound under this part of it has nothing left to give
 RIDGE = 1e-13
+CONVERGED = 0.05  # residual of a Ritz vector, relative to its gap, from which it is taken for a singular vector
 NOISE = 1e-9  # relative rounding of a float64 sum of squares, with much room
 
 
@@ -65,11 +66,11 @@ def upper_bounds(
         chains.extend_to(steps)
         found = chains.bounds(within, targets[active])
         last = steps == CHECKS[-1] or CHECKS[CHECKS.index(steps) + 1] > most_steps
-        done = torch.ones_like(found, dtype=torch.bool) if last else found < targets[active]
+        done = (found < targets[active]) | last | chains.hopeless(targets[active])
         if bool(done.any()):  # now the rounding is worth measuring
             found = chains.bounds(within, targets[active], measured=True)
             bounds[active] = torch.minimum(bounds[active], found)
-            remaining = bounds[active] >= targets[active]
+            remaining = ~done
             chains.keep(remaining)
             active = active[remaining]
     return bounds.clamp(max=1), chains.products
@@ -125,6 +126,22 @@ class _Chains:
         """Go on with some of the vectors."""
         for name in ("K", "T", "S", "across_y", "along_y", "across_K", "along_K", "across_S", "along_S"):
             setattr(self, name, getattr(self, name)[:, :, which])
+
+    def hopeless(self, targets: Tensor) -> Tensor:
+        """Whether a Ritz vector of the chain has converged that y overlaps with by more than the target.
+
+        A guess that only saves time: no bound under the target can come from more products if the Ritz vector is right.
+        """
+        count = self.S.shape[0]
+        K, S = self.across_K[:count].permute(2, 1, 0), self.across_S.permute(2, 1, 0)
+        values, vectors = torch.linalg.eigh((K.mT @ S + S.mT @ K) / 2)
+        weights = torch.linalg.vector_norm(self.across_y[0], dim=0)[:, None] * vectors[:, 0].abs()
+        residuals = torch.linalg.vector_norm(S @ vectors - (K @ vectors) * values[:, None], dim=1)
+        infinite = torch.full_like(values[:, :1], torch.inf)
+        steps = torch.cat([infinite, values.diff(dim=1), infinite], 1)
+        gaps = torch.minimum(steps[:, :-1], steps[:, 1:])
+        found: Tensor = (weights > targets[:, None]) & (residuals < CONVERGED * gaps)
+        return found.any(1)
 
     def bounds(self, within: Range, targets: Tensor, *, measured: bool = False) -> Tensor:
         """The bound of each vector over the range; without `measured` the rounding of the products is left out."""

@@ -32,8 +32,8 @@ SMALLEST = 256  # with fewer singular values the block iteration would span half
 # Random columns of a base's start, and block steps: about n / 4 directions. Fewer columns cost more each; more steps
 # resolve more triplets a column, until re-orthogonalising costs as much as multiplying.
 BLOCK, WIDE_BLOCK, WIDE = 32, 48, 1536
-LEAST_STEPS, STEPS, MOST_STEPS = 3, 8, 12
-ENOUGH = 16  # two more steps are made while fewer triplets than this are usable
+LEAST_STEPS, STEPS = 3, 8
+LEADING = 12  # leading triplets of a base that are iterated until they are told apart: a few more than the usual k = 10
 KEPT = 160  # most triplets that are kept of a base
 USABLE = 1e-2  # a base triplet is kept if its residual is under this part of the largest value
 CUTS = (2, 4, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128)  # lengths of leading parts looked at by themselves
@@ -56,16 +56,11 @@ def base_triplets(operator: AbstractOperator, frobenius: float) -> Triplets:
     steps = min(max(min(m, n) // (4 * block), LEAST_STEPS), STEPS)
     projection = krylov(operator, gaussian(n, block, operator, seed=1), steps)
     _check_finite(projection)
-    while True:
-        ritz = projection.ritz()
-        residuals = _lengths(*projection.residuals(ritz, min(KEPT, len(ritz.sigma))))
-        usable = max(1, int((residuals <= USABLE * ritz.sigma[0]).int().cumprod(0).sum()))
-        if usable >= ENOUGH or projection.P.shape[1] >= min(MOST_STEPS * block, min(m, n) // 2):
-            break
-        for _ in range(2):
-            added = projection.add_right(projection.WtQ[:, -block:])
-            if added == 0 or projection.add_left(projection.WP[:, -added:]) == 0:
-                break
+    ritz = projection.ritz()
+    projection.compress(ritz, min(KEPT, len(ritz.sigma)))
+    ritz, _, settled = _refine(projection, min(LEADING, min(m, n)), closed=True)
+    residuals = _lengths(*projection.residuals(ritz, min(KEPT, len(ritz.sigma))))
+    usable = max(settled, int((residuals <= USABLE * ritz.sigma[0]).int().cumprod(0).sum()))
     found = _package(projection, ritz, usable, with_defects=True)
     rest, products = _rest(operator, found, seed=2)
     return replace(_bounded(found, rest, products, floor=_floor(operator) if m != n else 0.0), frobenius=frobenius)
@@ -76,7 +71,8 @@ def tuned_triplets(operator: AbstractOperator, k: int, near: Triplets | None) ->
     base, update = _split(operator)
     projection, outside = _start(operator, base, update, near)
     _check_finite(projection)
-    ritz, count, kept = _refine(projection, k)
+    closed = math.isinf(outside)
+    ritz, count, kept = _refine(projection, k, closed=closed)
     found = _package(projection, ritz, kept, with_defects=False)
     proved = _bounded(found, _rest_of_update(projection, ritz, len(found.sigma), outside), 0)
     if _open(proved, k) and len(found.sigma) >= k:
@@ -124,11 +120,12 @@ def _start(
     return projection, outside + near.rounding + SLACK * float(near.sigma[0]) if dtype == u.dtype else math.inf
 
 
-def _refine(projection: Projection, k: int) -> tuple[Ritz, int, int]:
+def _refine(projection: Projection, k: int, *, closed: bool) -> tuple[Ritz, int, int]:
     """Widen both spaces by the residuals of the leading triplets until the k leading ones are told apart.
 
     Returns the decomposition, how many leading triplets belong together with the k, and how many may be kept beside
-    them without their residuals blurring the gap after those.
+    them without their residuals blurring the gap after those. With `closed`, `W P` stays inside the span of Q, so that
+    the left residuals stay rounding.
     """
     noise = 16 * torch.finfo(projection.operator.dtype).eps
     for _ in range(REFINEMENTS):
@@ -142,8 +139,13 @@ def _refine(projection: Projection, k: int) -> tuple[Ritz, int, int]:
             kept = int(((residuals + floor).square().cumsum(0).sqrt() <= gap / 8).int().cumprod(0).sum())
             if kept == candidates or residuals[kept:].max() <= floor:
                 return ritz, count, max(count, kept)
-        full = projection.Q.shape[1] + candidates > min(MOST_DIRECTIONS, min(projection.operator.shape) // 2)
-        if full or not projection.add_right(_above(right, floor)) + projection.add_left(_above(left, floor)):
+        if projection.Q.shape[1] + candidates > min(MOST_DIRECTIONS, int(0.7 * min(projection.operator.shape))):
+            break
+        added = projection.add_right(_above(right, floor))
+        added += projection.add_left(
+            projection.WP[:, projection.WP.shape[1] - added :] if closed else _above(left, floor)
+        )
+        if added == 0:
             break
     ritz = projection.ritz()
     least = min(k, len(ritz.sigma))

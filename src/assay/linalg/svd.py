@@ -20,7 +20,7 @@ from assay.linalg.triplets import ANGLE_LIMIT, Triplets
 
 Solver = Literal["auto", "exact", "certified"]
 
-# From this many singular values on, base and update together took less time than two dense SVDs (benchmarks/intruders.py).
+# From this many singular values on, base and update took less time than two dense SVDs (benchmarks/intruders.py).
 CROSSOVER = 768
 
 
