@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from assay.errors import SettingError
+from assay.linalg import Solver
 from assay.measures.matrix import Measures, Question, measure_matrix
 from assay.records import Audit, MatrixAudit, Provenance, Setting
 from assay.weights.pairing import Tuned, pair
@@ -30,7 +31,7 @@ def audit(
     k: int = 10,
     eps: float | Sequence[float] = 0.5,
     side: Literal["left", "right", "both"] = "left",
-    solver: Literal["auto", "exact"] = "auto",
+    solver: Solver = "auto",
     precision: Literal["float32", "float64"] = "float32",
     adapter: str | None = None,
     matrices: str | Sequence[str] | None = None,
@@ -49,7 +50,8 @@ def audit(
         eps: a direction is an intruder if its largest overlap with the base is under this; several give counts for
             each, and the first gives the verdicts.
         side: left (outputs), right (inputs), or both; with both, the counts are left's.
-        solver: "exact" takes dense decompositions; "auto" chooses, and for now chooses that.
+        solver: "certified" proves its verdicts from a few products with each matrix; "exact" takes dense
+            decompositions; "auto" chooses by size. What the certified one leaves open is done by the exact one.
         precision: float32 first, with float64 for the matrices it leaves undecided; or float64 throughout.
         adapter: which one, if the folder holds several.
         matrices: shell patterns on stored names or roles, to look at some matrices only.
@@ -83,7 +85,7 @@ def audit(
         "device": device,
     }
     found = pair(base, tuned, adapter, Scope(tuple(include), patterns))
-    question = Question(k, thresholds, side, _PRECISIONS[precision], chance, seed)
+    question = Question(k, thresholds, side, solver, _PRECISIONS[precision], chance, seed)
     measured = []
     for position, entry in enumerate(found.pairs):
         if progress is not None:
@@ -116,7 +118,7 @@ def _check(k: int, eps: tuple[float, ...], side: str, solver: str, precision: st
         raise SettingError(f"eps is {list(eps)}", wanted="one or more numbers over 0 and up to 1")
     for name, value, allowed in (
         ("side", side, ("left", "right", "both")),
-        ("solver", solver, ("auto", "exact")),
+        ("solver", solver, ("auto", "exact", "certified")),
         ("precision", precision, tuple(_PRECISIONS)),
     ):
         if value not in allowed:

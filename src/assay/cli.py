@@ -88,7 +88,7 @@ def audit(
         typer.Option(help="Overlaps under this make an intruder; several (0.5,0.3) give counts for each."),
     ] = "0.5",
     side: Annotated[Literal["left", "right", "both"], typer.Option(help="Outputs, inputs, or both.")] = "left",
-    solver: Annotated[Literal["auto", "exact"], typer.Option(help="auto or exact.")] = "auto",
+    solver: Annotated[Literal["auto", "exact", "certified"], typer.Option(help="How verdicts are proved.")] = "auto",
     precision: Annotated[
         Literal["float32", "float64"], typer.Option(help="float32 first, float64 where needed; or float64 throughout.")
     ] = "float32",

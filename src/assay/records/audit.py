@@ -77,6 +77,7 @@ class MatrixAudit(Part):
         similarity: `|U0^T U|` of leading vectors, rows of the base, columns of the tuned matrix.
         amplification: `||dW||_F / ||U^T W0 V^T||_F` over the leading `amplification_rank` directions of dW.
         solver: what decided the verdicts.
+        missed: probability that a bound is wrong because random probes missed something; 0 if none was used.
         products: columns multiplied by the matrix; decompositions: dense ones taken.
     """
 
@@ -107,6 +108,7 @@ class MatrixAudit(Part):
     amplification: float | None
     amplification_rank: int | None
     solver: str
+    missed: float = 0.0
     products: int
     decompositions: int
     base_norm: float
