@@ -57,9 +57,9 @@ def test_an_option_of_another_method_is_unknown_here() -> None:
     [
         (
             {"method": {"name": "loar", "lr": 1e-3}},
-            "'method.name' is 'loar', did you mean 'lora'? wanted one of full, lora",
+            "'method.name' is 'loar', did you mean 'lora'? wanted one of full, lora, rslora",
         ),
-        ({"method": {"lr": 1e-3}}, "'method.name' is missing, wanted one of full, lora"),
+        ({"method": {"lr": 1e-3}}, "'method.name' is missing, wanted one of full, lora, rslora"),
         ({"data": {"kind": "pormpt-answer"}}, "did you mean 'prompt-answer'?"),
         ({"method": {"name": "lora"}}, "'method.lr' is missing"),
         ({"method": {"name": "lora", "lr": 1e-3, "rank": 0}}, "'method.rank' is 0"),
@@ -92,5 +92,7 @@ def test_the_arms_of_the_demo_differ_in_their_method_alone() -> None:
 
 
 def test_the_registry_has_every_method_once() -> None:
-    assert list(METHODS) == ["full", "lora"]
+    assert list(METHODS)[:3] == ["full", "lora", "rslora"]
     assert set(METHODS.values()) == set(AnyMethod.__args__)
+    names = [name for kind in AnyMethod.__args__ for name in kind.model_fields["name"].annotation.__args__]
+    assert len(names) == len(set(names)) == len(METHODS)

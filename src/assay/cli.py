@@ -248,9 +248,9 @@ def report(
 
 def _models(models: list[str]) -> tuple[str | None, list[str]]:
     """The base, if one was named, and what is audited against it: adapters name their own."""
-    from assay.weights.adapters import is_adapter
+    from assay.weights.pairing import names_its_base
 
-    if len(models) == 1 or is_adapter(models[0]):
+    if len(models) == 1 or names_its_base(models[0]):
         return None, models
     return models[0], models[1:]
 

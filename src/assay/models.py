@@ -13,8 +13,10 @@ import torch
 from assay import digests
 from assay.errors import CheckpointError, MismatchError
 from assay.records import Source
+from assay.records.record import read_json
 from assay.records.run import Objective
 from assay.weights.adapters import named_base
+from assay.weights.bitfit import BITFIT_CONFIG, bitfit_settings, read_bitfit
 from assay.weights.checkpoints import ADAPTER_CONFIG, locate, refuse_pickles
 
 
@@ -25,7 +27,7 @@ class Place:
     Attributes:
         folder: its files.
         source: its name, revision and digest, without any path of this machine.
-        is_adapter: whether it is a PEFT adapter, which needs its base.
+        is_adapter: whether it is an update that needs its base: a PEFT adapter, or BitFit's tensors.
     """
 
     folder: Path
@@ -48,7 +50,8 @@ def find(reference: str | Path, start: Path | None = None) -> Place:
         refuse_pickles(folder)
         raise CheckpointError("no safetensors file", wanted="a checkpoint or an adapter", where=str(reference))
     described = source.model_copy(update={"digest": digests.of_files(weights)})
-    return Place(folder.resolve(), described, (folder / ADAPTER_CONFIG).exists())
+    needs_base = (folder / ADAPTER_CONFIG).exists() or (folder / BITFIT_CONFIG).exists()
+    return Place(folder.resolve(), described, needs_base)
 
 
 def base_of(adapter: Place) -> Place:
@@ -57,7 +60,14 @@ def base_of(adapter: Place) -> Place:
     Raises:
         SourceError: it names none, or one that is not there.
     """
-    return find(named_base(adapter.folder, json.loads((adapter.folder / ADAPTER_CONFIG).read_text(encoding="utf8"))))
+    return find(named_base(adapter.folder, _adapter_settings(adapter)))
+
+
+def _adapter_settings(place: Place) -> dict[str, Any]:
+    """What an update says of its base and its task; BitFit's keys are PEFT's."""
+    if (place.folder / BITFIT_CONFIG).exists():
+        return bitfit_settings(place.folder)
+    return read_json(place.folder / ADAPTER_CONFIG, "an adapter's configuration")
 
 
 def load_tokenizer(place: Place) -> Any:
@@ -82,7 +92,7 @@ def load_tokenizer(place: Place) -> Any:
 def stored_objective(place: Place) -> Objective | None:
     """What a stored model predicts; None for a body without a head, or with a head that is neither."""
     if place.is_adapter:
-        kind = json.loads((place.folder / ADAPTER_CONFIG).read_text(encoding="utf8")).get("task_type")
+        kind = str(_adapter_settings(place).get("task_type"))
         return {"CAUSAL_LM": "causal-lm", "SEQ_CLS": "sequence-classification"}.get(kind)  # type: ignore[return-value]
     config = place.folder / "config.json"
     names = json.loads(config.read_text(encoding="utf8")).get("architectures") if config.exists() else None
@@ -95,9 +105,15 @@ def stored_objective(place: Place) -> Objective | None:
 
 
 def positions_of(place: Place) -> int | None:
-    """Most tokens that a model takes at once; None where its configuration does not say."""
-    whole = base_of(place) if place.is_adapter else place
-    limit = json.loads((whole.folder / "config.json").read_text(encoding="utf8")).get("max_position_embeddings")
+    """Most tokens of text that a model takes at once; None where its configuration does not say.
+
+    A learned prefix takes its positions from the text.
+    """
+    if place.is_adapter:
+        limit = positions_of(base_of(place))
+        taken = int(_adapter_settings(place).get("num_virtual_tokens") or 0)
+        return None if limit is None else limit - taken
+    limit = json.loads((place.folder / "config.json").read_text(encoding="utf8")).get("max_position_embeddings")
     return int(limit) if limit is not None else None
 
 
@@ -152,10 +168,26 @@ def load(place: Place, objective: Objective, labels: tuple[str, ...] = (), devic
     """A model as it was tuned, ready to be scored: a whole one, or an adapter on its base, unmerged."""
     if not place.is_adapter:
         return load_base(place, objective, labels, device).eval()
+    base = load_base(base_of(place), objective, labels, device)
+    if (place.folder / BITFIT_CONFIG).exists():
+        return _with_bitfit(base, place).eval()
     from peft import PeftModel
 
-    base = load_base(base_of(place), objective, labels, device)
     return PeftModel.from_pretrained(base, place.folder).eval()
+
+
+def _with_bitfit(model: Any, place: Place) -> Any:
+    """A base with BitFit's tensors in the place of its own."""
+    parameters = dict(model.named_parameters())
+    for name, value in read_bitfit(place.folder).items():
+        if name not in parameters or parameters[name].shape != value.shape:
+            raise MismatchError(
+                f"{name} is no parameter of the base in that shape",
+                wanted="the base that it was trained on",
+                where=place.source.name,
+            )
+        parameters[name].data.copy_(value)
+    return model
 
 
 def relative(folder: Path, start: Path) -> str:

@@ -40,6 +40,30 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "        model = load_base",
         "tests/test_training.py::test_a_new_head_starts_equal_and_learns_in_every_arm",
     ),
+    "a rank-stable scale without its root": (
+        "methods/rslora.py",
+        '{"use_rslora": True}',
+        '{"use_rslora": False}',
+        "tests/test_methods.py::test_the_scale_of_rslora_is_alpha_by_the_root_of_the_rank",
+    ),
+    "the first factors stay in a converted adapter": (
+        "methods/variants.py",
+        "torch.cat([value, -first[name]], dim=1)",
+        "torch.cat([value, 0 * first[name]], dim=1)",
+        "tests/test_methods.py::test_what_is_stored_is_what_was_learned",
+    ),
+    "an A that learns": (
+        "methods/b_only.py",
+        "parameter.requires_grad_(False)",
+        "parameter.requires_grad_(True)",
+        "tests/test_methods.py::test_b_only_freezes_an_orthonormal_a",
+    ),
+    "logits of a prefix taken for the text's": (
+        "behaviour/batches.py",
+        'every[:, -inputs["input_ids"].shape[1] :]',
+        'every[:, : inputs["input_ids"].shape[1]]',
+        "tests/test_methods.py::test_losses_with_a_prefix_are_those_of_the_texts_own_tokens",
+    ),
     "documents and tokens resampled apart": (
         "behaviour/intervals.py",
         "paired=True",

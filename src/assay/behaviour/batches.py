@@ -37,3 +37,9 @@ def padded(sequences: Sequence[Ids], model: Any) -> dict[str, torch.Tensor]:
         "input_ids": torch.tensor([[*ids, *(pad,) * gap] for ids, gap in pairs], device=device),
         "attention_mask": torch.tensor([[*(1,) * len(ids), *(0,) * gap] for ids, gap in pairs], device=device),
     }
+
+
+def text_logits(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Logits at the text's own positions: learned embeddings before the text have logits too, which are left out."""
+    every: torch.Tensor = model(**inputs).logits
+    return every[:, -inputs["input_ids"].shape[1] :]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from assay.behaviour.batches import Ids, by_length, padded
+from assay.behaviour.batches import Ids, by_length, padded, text_logits
 from assay.behaviour.intervals import RESAMPLES, Floats, weighted_mean
 from assay.data import prompt_ids, rows
 from assay.errors import InputError
@@ -93,7 +93,7 @@ def _summed(sequences: Sequence[Ids], model: Any) -> Floats:
     """Nats of every sequence of a batch, its first token left out."""
     inputs = padded(sequences, model)
     with torch.inference_mode():
-        logits = model(**inputs).logits[:, :-1].float()
+        logits = text_logits(model, inputs)[:, :-1].float()
         targets = inputs["input_ids"][:, 1:]
         each = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         scored = each.view_as(targets).double() * inputs["attention_mask"][:, 1:]

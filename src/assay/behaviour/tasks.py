@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from assay.behaviour.batches import Ids, by_length, padded
+from assay.behaviour.batches import Ids, by_length, padded, text_logits
 from assay.behaviour.intervals import mcnemar, proportion, weighted_mean
 from assay.data import answer_ids, prompt_ids, rows, text_ids
 from assay.errors import InputError
@@ -145,8 +145,7 @@ def _logits_from(first: int, inputs: dict[str, torch.Tensor], model: Any) -> tor
         if "logits_to_keep" in inspect.signature(inner.forward).parameters:
             kept: torch.Tensor = model(**inputs, logits_to_keep=inputs["input_ids"].shape[1] - first).logits
             return kept
-        every: torch.Tensor = model(**inputs).logits
-        return every[:, first:]
+        return text_logits(model, inputs)[:, first:]
 
 
 def _by_head(model: Any, texts: Sequence[Ids], batch_tokens: int) -> tuple[int, ...]:

@@ -10,7 +10,9 @@ from assay.methods.method import Method, body_matrices, head_modules
 
 @final
 class Full(Method):
-    """Every matrix of the body learns; embeddings, normalisation and biases are frozen as they are beside an adapter.
+    """Full fine-tuning of every matrix of the body.
+
+    Embeddings, normalisation and biases are frozen as they are beside an adapter.
 
     The head of a classifier learns whole, as in every method.
     Source: arXiv 2410.21228v3, App. B.

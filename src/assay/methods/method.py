@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -10,6 +11,7 @@ import torch
 from pydantic import Field
 
 from assay.records import Part
+from assay.records.record import write_text
 
 _HEAD_IN_BODY = "pooler"  # BERT's dense layer between the body and the head; RoBERTa keeps its own inside the head
 
@@ -28,6 +30,11 @@ class Method(Part, ABC):
     name: str
     lr: float = Field(gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+    @property
+    def positions(self) -> int:
+        """Positions of the context that the method takes for itself."""
+        return 0
 
     @abstractmethod
     def prepare(self, model: Any) -> Any:
@@ -76,3 +83,16 @@ def head_modules(model: Any) -> list[str]:
     if isinstance(getattr(body, _HEAD_IN_BODY, None), torch.nn.Module):
         heads.append(f"{prefix}.{_HEAD_IN_BODY}")
     return heads
+
+
+def save_adapter(model: Any, folder: Path, base: str, revision: str | None, **options: Any) -> None:
+    """A PEFT adapter's folder that names its base; sets are sorted so that equal runs give equal files."""
+    model.save_pretrained(folder, **options)
+    (folder / "README.md").unlink()  # PEFT's empty model card, which holds the base's path on this machine
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf8"))
+    config["base_model_name_or_path"], config["revision"] = base, revision
+    for name in ("target_modules", "modules_to_save"):
+        if isinstance(config.get(name), list):
+            config[name] = sorted(set(config[name]))
+    write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")

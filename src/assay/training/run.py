@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import statistics
@@ -19,7 +20,7 @@ from assay.accounting import PeakMemory, by_pattern
 from assay.conditions import Condition, differing, pair_key, pool_key
 from assay.data import Example, Loaded, batch_hash, collate, objective_of, order, padding_id
 from assay.errors import SettingError, SourceError
-from assay.models import Place, find, load_base, load_tokenizer, relative
+from assay.models import Place, find, load_base, load_tokenizer, positions_of, relative
 from assay.records import Provenance, Run, Source
 from assay.records.run import Cost, Examples, Trained
 from assay.training.spec import Spec, read_spec
@@ -67,6 +68,7 @@ def train(
     conditions = _conditions(settings, base, data_file)
     if folder.exists() and any(folder.iterdir()):
         return _done_before(folder, conditions, _arm(settings))
+    _check_positions(settings, base)
     memory = PeakMemory(device)
     tokenizer = load_tokenizer(base)
     loaded = settings.data.load(data_file, tokenizer)
@@ -276,6 +278,17 @@ def _warmup_steps(spec: Spec) -> int:
     return round(spec.training.warmup * spec.training.steps)
 
 
+def _check_positions(spec: Spec, base: Place) -> None:
+    """Refuse texts that leave no room for a method's own positions."""
+    limit, wanted = positions_of(base), spec.data.max_length + spec.method.positions
+    if limit is not None and spec.method.positions and wanted > limit:
+        raise SettingError(
+            f"{spec.method.positions} positions of {spec.method.name} and texts of {spec.data.max_length} tokens",
+            wanted=f"at most {limit} positions together, which is all that the base has",
+            remedy=f"set data.max_length to {limit - spec.method.positions} or less, in every arm",
+        )
+
+
 def _conditions(spec: Spec, base: Place, data_file: Path) -> dict[str, Condition]:
     """All that must be equal for two arms to be compared."""
     data = {f"data.{name}": value for name, value in spec.data.model_dump(exclude={"path"}).items()}
@@ -293,7 +306,11 @@ def _conditions(spec: Spec, base: Place, data_file: Path) -> dict[str, Condition
 
 def _arm(spec: Spec) -> dict[str, Condition]:
     """What this arm chose for itself."""
-    return {f"method.{name}": value for name, value in {**spec.method.model_dump(), **spec.method.derived()}.items()}
+    chosen = {**spec.method.model_dump(), **spec.method.derived()}
+    for name, value in chosen.pop("options", {}).items():
+        scalar = value is None or isinstance(value, str | int | float)
+        chosen[f"options.{name}"] = value if scalar else json.dumps(value, sort_keys=True)
+    return {f"method.{name}": value for name, value in chosen.items()}
 
 
 def _examples(loaded: Loaded) -> Examples:

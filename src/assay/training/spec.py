@@ -99,7 +99,7 @@ def _problem(error: dict[str, Any]) -> str:
     names: list[str] = []
     model: Any = Spec
     for part in path:
-        choices = {str(_tag(choice)): choice for choice in _models(model)}
+        choices = {tag: choice for choice in _models(model) for tag in _tags(choice)}
         if part in choices and part not in _fields(model):
             model = choices[part]
             continue
@@ -115,7 +115,7 @@ def _problem(error: dict[str, Any]) -> str:
         return f"{name!r} is missing"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = error["ctx"]["discriminator"].strip("'")
-        known = [str(_tag(choice)) for choice in _models(model)]
+        known = [tag for choice in _models(model) for tag in _tags(choice)]
         given = error["ctx"].get("tag", "")
         near = difflib.get_close_matches(given, known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -129,13 +129,13 @@ def _models(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) or (annotation,)
 
 
-def _tag(model: Any) -> Any:
-    """The word by which a union tells a model: the only value of its `name` or `kind`."""
+def _tags(model: Any) -> tuple[str, ...]:
+    """The words by which a union tells a model: the values of its `name` or `kind`."""
     fields = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
     for name in ("name", "kind"):
         if name in fields:
-            return get_args(fields[name].annotation)[0]
-    return None
+            return get_args(fields[name].annotation)
+    return ()
 
 
 def _fields(annotation: Any) -> list[str]:

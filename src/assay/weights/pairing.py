@@ -8,6 +8,7 @@ from pathlib import Path
 from assay.errors import SourceError
 from assay.weights.adapter_pairs import pair_adapters
 from assay.weights.adapters import is_adapter, open_adapter
+from assay.weights.bitfit import is_bitfit, pair_bitfit
 from assay.weights.checkpoint_pairs import pair_checkpoints
 from assay.weights.checkpoints import open_checkpoint
 from assay.weights.sides import Pairing, Scope
@@ -20,7 +21,7 @@ def pair(base: str | Path | None, tuned: Tuned, adapter: str | None = None, scop
 
     Args:
         base: folder or hub id; None for the one that an adapter names.
-        tuned: a full or merged checkpoint, an adapter, or adapters with the weights of their sum.
+        tuned: a full or merged checkpoint, an adapter, BitFit's tensors, or adapters with the weights of their sum.
         adapter: which of several named adapters in a folder.
         scope: what to look at.
 
@@ -32,6 +33,8 @@ def pair(base: str | Path | None, tuned: Tuned, adapter: str | None = None, scop
         return pair_adapters(base, [(open_adapter(source, adapter), weight) for source, weight in tuned], scope)
     if is_adapter(tuned):
         return pair_adapters(base, [(open_adapter(tuned, adapter), 1.0)], scope)
+    if is_bitfit(tuned):
+        return pair_bitfit(base, tuned)
     if base is None:
         raise SourceError(
             "a full checkpoint does not say what it was tuned from",
@@ -40,3 +43,8 @@ def pair(base: str | Path | None, tuned: Tuned, adapter: str | None = None, scop
             where=str(tuned),
         )
     return pair_checkpoints(open_checkpoint(base), open_checkpoint(tuned), scope)
+
+
+def names_its_base(source: str | Path) -> bool:
+    """Whether a folder (or hub repository) holds an update that says what it was tuned from."""
+    return is_adapter(source) or is_bitfit(source)

@@ -1,0 +1,71 @@
+"""What LoRA and its kin share: factors on every matrix of the body, a scale, and a PEFT adapter's folder."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from assay.methods.method import Method, body_matrices, head_modules, save_adapter
+
+
+class AbstractLora(Method):
+    """`W0 + scale B A` on every matrix of the body, by PEFT; the head of a classifier learns whole.
+
+    Attributes:
+        rank: r, the columns of B.
+        alpha: what the scale is made from; each method says how.
+        dropout: share of the adapter's inputs that is dropped in training.
+    """
+
+    changes: ClassVar[Literal["matrices", "vectors", "nothing"]] = "matrices"
+
+    rank: int = Field(default=8, ge=1)
+    alpha: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @abstractmethod
+    def choices(self) -> dict[str, Any]:
+        """The settings of PEFT's `LoraConfig` by which the methods differ."""
+
+    def scale(self) -> float:
+        """What BA is multiplied by: alpha / r."""
+        return self.given_alpha() / self.rank
+
+    def given_alpha(self) -> float:
+        """Alpha: 2r unless given, as in arXiv 2410.21228v3, App. B and arXiv 2405.09673."""
+        return 2.0 * self.rank if self.alpha is None else self.alpha
+
+    def prepare(self, model: Any) -> Any:
+        """Wrap every matrix of the body; train the adapters and the head."""
+        from peft import LoraConfig, get_peft_model
+        from transformers.pytorch_utils import Conv1D
+
+        head, matrices = head_modules(model), body_matrices(model)
+        config = LoraConfig(
+            r=self.rank,
+            lora_alpha=self.given_alpha(),
+            lora_dropout=self.dropout,
+            target_modules=matrices,
+            # GPT-2's Conv1D stores a matrix transposed.
+            fan_in_fan_out=any(isinstance(model.get_submodule(name), Conv1D) for name in matrices),
+            modules_to_save=head or None,
+            task_type="SEQ_CLS" if head else "CAUSAL_LM",
+            **self.choices(),
+        )
+        return get_peft_model(model, config)
+
+    def save(self, model: Any, folder: Path, base: str, revision: str | None) -> None:
+        """A PEFT adapter's folder."""
+        save_adapter(model, folder, base, revision)
+
+    def initialisation(self) -> str:
+        """How A and B start."""
+        return "A Kaiming-uniform, PEFT's default; B zero"
+
+    def derived(self) -> dict[str, Any]:
+        """Alpha, when it was not given, and the scale."""
+        scale = {"scale": self.scale()}
+        return scale if self.alpha is not None else {"alpha": self.given_alpha(), **scale}
