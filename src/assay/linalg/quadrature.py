@@ -27,6 +27,7 @@ SEED = 1_640_531_527  # not one that somebody would also draw weights from: sign
 CONFIDENCE = (
     0.999  # two-sided, of the part of the bounds that comes from the probes: these are skewed for steep spectra
 )
+ROUNDING = 1e-9  # relative error of the float64 sums, with much room
 BREAKDOWN = 1e-13  # relative size of a Lanczos vector under which its Krylov space is exhausted
 
 
@@ -99,7 +100,8 @@ class Quadrature:
 
         lower, upper = _widened(sums, low)[0], _widened(sums, high)[1]
         middle = (low(sums.mean(1)) + high(sums.mean(1))) / 2
-        return Estimate(math.exp(middle), max(1.0, math.exp(lower)), min(float(self.count), math.exp(upper)))
+        low_end, high_end = math.exp(lower) * (1 - ROUNDING), math.exp(upper) * (1 + ROUNDING)
+        return Estimate(math.exp(middle), max(1.0, low_end), min(float(self.count), high_end))
 
     def energy_rank(self, share: float = 0.9) -> Estimate:
         """Least r whose largest values hold a share of the energy; the probes are pooled before it is inverted."""
