@@ -31,7 +31,7 @@ FIRST_POINTS, MOST_POINTS = 40, 200
 REFINEMENTS = 5
 FINE = 0.98  # a finer grid that does not bring the largest bound under this part of it has nothing left to give
 RIDGE = 1e-13
-CONVERGED = 0.05  # residual of a Ritz vector, relative to its gap, from which it is taken for a singular vector
+CONVERGED = 0.002  # residual of a Ritz vector, relative to its gap, from which it is taken for a singular vector
 NOISE = 1e-9  # relative rounding of a float64 sum of squares, with much room
 
 
