@@ -66,11 +66,12 @@ def upper_bounds(
         chains.extend_to(steps)
         found = chains.bounds(within, targets[active])
         last = steps == CHECKS[-1] or CHECKS[CHECKS.index(steps) + 1] > most_steps
-        done = (found < targets[active]) | last | chains.hopeless(targets[active])
+        hopeless = chains.hopeless(targets[active])
+        done = (found < targets[active]) | last | hopeless
         if bool(done.any()):  # now the rounding is worth measuring
             found = chains.bounds(within, targets[active], measured=True)
             bounds[active] = torch.minimum(bounds[active], found)
-            remaining = ~done
+            remaining = (bounds[active] >= targets[active]) & ~hopeless  # rounding may have undone a close one
             chains.keep(remaining)
             active = active[remaining]
     return bounds.clamp(max=1), chains.products

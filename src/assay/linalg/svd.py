@@ -16,7 +16,7 @@ from assay.errors import NotConvergedError, ValuesError
 from assay.linalg import certified
 from assay.linalg.dense import dense_triplets
 from assay.linalg.operators import AbstractOperator, as_operator
-from assay.linalg.triplets import ANGLE_LIMIT, Cost, Triplets
+from assay.linalg.triplets import ANGLE_ACCEPTED, Cost, Triplets
 
 Solver = Literal["auto", "exact", "certified"]
 
@@ -76,14 +76,14 @@ def leading_triplets(
         found = dense_triplets(_finite(operator.dense()))
         return found if k is None else found.leading(k)
     found = certified.tuned_triplets(operator, k, near)
-    if len(found.sigma) >= k and float(found.angles[:k].max()) <= ANGLE_LIMIT:
+    if len(found.sigma) >= k and float(found.angles[:k].max()) <= ANGLE_ACCEPTED:
         return found
     if solver == "auto":
         return replace(dense_triplets(_finite(operator.dense())), cost=found.cost + Cost(0, 1)).leading(k)
     if throw:
         raise NotConvergedError(
             f"the {k} leading singular vectors could not be told from the others",
-            wanted=f"angles proved to be under {ANGLE_LIMIT}",
+            wanted=f"angles proved to be under {ANGLE_ACCEPTED}",
             remedy="use solver='auto' or 'exact', or throw=False for the bounds that there are",
         )
     return found
