@@ -242,6 +242,13 @@ def test_an_easier_threshold_costs_less() -> None:
     assert hard.upper < easy.upper
 
 
+def test_auto_falls_back_to_a_dense_decomposition() -> None:
+    W = torch.randn(800, 800, generator=planted.generator(2))
+    found = leading_triplets(W, 10)
+    assert found.cost.decompositions == 1
+    assert found.missed == 0
+
+
 def test_auto_takes_the_dense_solver_for_small_matrices() -> None:
     assert select_solver((64, 64)) == "exact"
     assert select_solver((4096, 4096)) == "certified"

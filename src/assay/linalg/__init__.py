@@ -2,6 +2,7 @@
 
 from assay.linalg.operators import AbstractOperator, Dense, LowRank, RowScaled, Sum, Transposed, as_operator
 from assay.linalg.overlaps import Overlap, largest_overlap, largest_overlaps
+from assay.linalg.quadrature import Estimate, Quadrature, quadrature
 from assay.linalg.svd import Solver, base_triplets, leading_triplets, select_solver
 from assay.linalg.triplets import ANGLE_LIMIT, Cost, Triplets
 
@@ -10,8 +11,10 @@ __all__ = [
     "AbstractOperator",
     "Cost",
     "Dense",
+    "Estimate",
     "LowRank",
     "Overlap",
+    "Quadrature",
     "RowScaled",
     "Solver",
     "Sum",
@@ -22,5 +25,6 @@ __all__ = [
     "largest_overlap",
     "largest_overlaps",
     "leading_triplets",
+    "quadrature",
     "select_solver",
 ]

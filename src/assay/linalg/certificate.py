@@ -31,7 +31,7 @@ FIRST_POINTS, MOST_POINTS = 40, 200
 REFINEMENTS = 5
 FINE = 0.98  # a finer grid that does not bring the largest bound under this part of it has nothing left to give
 RIDGE = 1e-13
-CONVERGED = 0.05  # residual of a Ritz vector, relative to its gap, from which it is taken for a singular vector
+CONVERGED = 0.002  # residual of a Ritz vector, relative to its gap, from which it is taken for a singular vector
 NOISE = 1e-9  # relative rounding of a float64 sum of squares, with much room
 
 
@@ -66,11 +66,12 @@ def upper_bounds(
         chains.extend_to(steps)
         found = chains.bounds(within, targets[active])
         last = steps == CHECKS[-1] or CHECKS[CHECKS.index(steps) + 1] > most_steps
-        done = (found < targets[active]) | last | chains.hopeless(targets[active])
+        hopeless = chains.hopeless(targets[active])
+        done = (found < targets[active]) | last | hopeless
         if bool(done.any()):  # now the rounding is worth measuring
             found = chains.bounds(within, targets[active], measured=True)
             bounds[active] = torch.minimum(bounds[active], found)
-            remaining = ~done
+            remaining = (bounds[active] >= targets[active]) & ~hopeless  # rounding may have undone a close one
             chains.keep(remaining)
             active = active[remaining]
     return bounds.clamp(max=1), chains.products

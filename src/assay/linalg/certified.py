@@ -26,7 +26,7 @@ from assay.linalg.projection import (
     orthonormal,
     rounding,
 )
-from assay.linalg.triplets import ANGLE_LIMIT, Cost, Defects, Triplets, group
+from assay.linalg.triplets import ANGLE_ACCEPTED, ANGLE_LIMIT, Cost, Defects, Triplets, group
 
 SMALLEST = 256  # with fewer singular values the block iteration would span half of the space
 # Random columns of a base's start, and block steps: about n / 4 directions. Fewer columns cost more each; more steps
@@ -94,7 +94,7 @@ def _steps_to_tell(above: float, sigma: Tensor, kept: int, columns: int) -> int:
 
 def _open(found: Triplets, k: int) -> bool:
     """Whether some of the leading k are not proved."""
-    return len(found.sigma) < k or float(found.angles[:k].max()) > ANGLE_LIMIT
+    return len(found.sigma) < k or float(found.angles[:k].max()) > ANGLE_ACCEPTED
 
 
 def _start(
@@ -168,8 +168,10 @@ def _settled(sigma: Tensor, residuals: Tensor, k: int, floor: float) -> int:
         below = float(sigma[count]) if count < len(sigma) else 0.0
         clusters, angles = group(sigma[:count], error, square=False, residuals=own, rest=below)
         single = clusters == torch.arange(count, device=clusters.device)
-        # A cluster is accepted once its residuals are rounding: it cannot be divided in this precision.
-        if bool((angles <= ANGLE_LIMIT / 2).all()) and bool((single | (own <= 4 * floor)).all()):
+        # Once its residuals are rounding, a vector or a cluster is taken as it is: this precision gives no better.
+        rounded = own <= 4 * floor
+        limit = torch.where(rounded, ANGLE_ACCEPTED, ANGLE_LIMIT / 2)
+        if bool((angles <= limit).all()) and bool((single | rounded).all()):
             return count
     return 0
 

@@ -29,10 +29,11 @@ def dense_triplets(W: Tensor) -> Triplets:
     error = _backward_error(W, U, sigma, Vh)
     clusters, angles = group(sigma, error, square=m == n)
     count = min(m, n)
+    # Contiguous, so that triplets read back from a file give the same products to the last bit.
     return Triplets(
-        U,
+        U.contiguous(),
         sigma,
-        Vh.T,
+        Vh.T.contiguous(),
         error,
         angles,
         clusters,

@@ -19,6 +19,8 @@ from assay.linalg.operators import AbstractOperator
 ROUNDING_PROBES = 8
 ROUNDING_FACTOR = 10.0
 ROUNDING_MISSED = 1.1e-7
+# Added to every seed: a start must be independent of the matrix, and weights are often drawn with seeds such as 0 or 1.
+SEED = 2_654_435_769
 
 
 def orthonormal(X: Tensor, against: Tensor | None = None) -> Tensor:
@@ -124,7 +126,7 @@ def krylov(operator: AbstractOperator, start: Tensor, steps: int) -> Projection:
 
 def gaussian(rows: int, columns: int, operator: AbstractOperator, seed: int) -> Tensor:
     """A Gaussian start in the operator's precision; the same for the same seed on every device."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(SEED + seed)
     start = torch.randn(rows, columns, generator=generator, dtype=torch.float32)
     return start.to(device=operator.device, dtype=operator.dtype)
 
@@ -139,7 +141,7 @@ def rounding(operator: AbstractOperator, right: tuple[Tensor, Tensor], left: tup
     for (X, computed), multiply in ((right, exact.matmul), (left, exact.rmatmul)):
         if X.shape[1] == 0:
             continue
-        generator = torch.Generator().manual_seed(X.shape[1])
+        generator = torch.Generator().manual_seed(SEED + X.shape[1])
         probes = torch.randn(X.shape[1], ROUNDING_PROBES, generator=generator, dtype=torch.float64).to(X.device)
         error = computed.double() @ probes - multiply(X.double() @ probes)
         worst = max(worst, float(torch.linalg.vector_norm(error)) / math.sqrt(ROUNDING_PROBES))

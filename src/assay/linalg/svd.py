@@ -16,7 +16,7 @@ from assay.errors import NotConvergedError, ValuesError
 from assay.linalg import certified
 from assay.linalg.dense import dense_triplets
 from assay.linalg.operators import AbstractOperator, as_operator
-from assay.linalg.triplets import ANGLE_LIMIT, Triplets
+from assay.linalg.triplets import ANGLE_ACCEPTED, Cost, Triplets
 
 Solver = Literal["auto", "exact", "certified"]
 
@@ -50,7 +50,8 @@ def leading_triplets(
         matrix: an operator or a 2-D array.
         k: how many; None for all min(m, n), which takes a dense SVD.
         solver: "exact" takes a dense SVD; "certified" iterates from random and known vectors until the residuals prove
-            the answer, and bounds what it could have missed; "auto" is `select_solver`'s choice.
+            the answer, and bounds what it could have missed; "auto" is `select_solver`'s choice, and a dense SVD
+            after all where the iteration does not prove its answer (`cost.decompositions` says so).
         dtype: precision of the decomposition and of the products.
         near: triplets of the matrix that this one is an update of (`base_triplets`); a start, and with an adapter
             (`Sum(W0, LowRank)`) also a bound on all that is not found.
@@ -75,11 +76,15 @@ def leading_triplets(
         found = dense_triplets(_finite(operator.dense()))
         return found if k is None else found.leading(k)
     found = certified.tuned_triplets(operator, k, near)
-    if throw and (len(found.sigma) < k or float(found.angles[:k].max()) > ANGLE_LIMIT):
+    if len(found.sigma) >= k and float(found.angles[:k].max()) <= ANGLE_ACCEPTED:
+        return found
+    if solver == "auto":
+        return replace(dense_triplets(_finite(operator.dense())), cost=found.cost + Cost(0, 1)).leading(k)
+    if throw:
         raise NotConvergedError(
             f"the {k} leading singular vectors could not be told from the others",
-            wanted=f"angles proved to be under {ANGLE_LIMIT}",
-            remedy="use solver='exact', or throw=False for the bounds that there are",
+            wanted=f"angles proved to be under {ANGLE_ACCEPTED}",
+            remedy="use solver='auto' or 'exact', or throw=False for the bounds that there are",
         )
     return found
 

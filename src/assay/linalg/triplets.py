@@ -16,6 +16,8 @@ from torch import Tensor
 # A vector is reported by itself only if its angle to the true one is known to be under this; otherwise it joins its
 # neighbour in a cluster. The angle is added to every bound on a cosine, so this is also the widest such addition.
 ANGLE_LIMIT = 0.01
+# An answer is accepted up to this angle: the rounding that is measured last may widen what was grouped by the limit.
+ANGLE_ACCEPTED = 0.02
 
 
 @dataclass(frozen=True)

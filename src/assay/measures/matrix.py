@@ -12,6 +12,7 @@ from assay.linalg import (
     ANGLE_LIMIT,
     AbstractOperator,
     Cost,
+    Estimate,
     LowRank,
     Solver,
     Triplets,
@@ -21,7 +22,7 @@ from assay.linalg import (
 )
 from assay.measures.chance import chance_level
 from assay.measures.intruders import count, find_directions
-from assay.measures.spectra import effective_rank, energy_rank, numerical_rank, stable_rank, update_triplets
+from assay.measures.spectra import update_spectrum
 from assay.measures.subspaces import amplification, similarity
 from assay.records.audit import Chance, Direction, Side, energies
 
@@ -59,11 +60,13 @@ class Question:
 class Measures:
     """What was measured of one matrix; the names are those of the record, `MatrixAudit`."""
 
-    rank: int
+    rank: int | None
     relative_norm: float | None
     effective_rank: float
+    effective_rank_bounds: tuple[float, float]
     stable_rank: float
     energy_rank: int
+    energy_rank_bounds: tuple[float, float]
     count: int
     undecided: int
     counts: dict[str, tuple[int, int]]
@@ -121,33 +124,35 @@ def measure_matrix(
             break
     if judged is None:
         raise ValueError("no solver was asked")
-    U, sigma, V, cost = update_triplets(parts.update)
-    factored = isinstance(update, LowRank)
-    rank = numerical_rank(sigma, update.shape, torch.float64 if factored else torch.float32)
-    width = min(rank if factored else question.k, len(sigma))
+    spectrum_of_update = update_spectrum(parts.update, question.k, select_solver(base.shape, question.solver))
+    rank, sigma = spectrum_of_update.rank, spectrum_of_update.sigma
+    width = min(rank or question.k if isinstance(update, LowRank) else question.k, len(sigma))
+    U, V = spectrum_of_update.U[:, :width], spectrum_of_update.V[:, :width]
     counted = [d for d in judged.directions if d.side == question.sides[0]]
     surely, possibly, total = energies(counted)
     shares = [d.update_share for d in counted if d.verdict == "intruder" and d.update_share is not None]
-    cost = spent + cost
+    cost = spent + spectrum_of_update.cost
     return Measures(
         rank=rank,
         relative_norm=update_norm / base_norm if base_norm > 0 else None,
-        effective_rank=effective_rank(sigma),
-        stable_rank=stable_rank(sigma),
-        energy_rank=energy_rank(sigma),
+        effective_rank=spectrum_of_update.effective_rank.value,
+        effective_rank_bounds=_ends(spectrum_of_update.effective_rank),
+        stable_rank=spectrum_of_update.stable_rank,
+        energy_rank=round(spectrum_of_update.energy_rank.value),
+        energy_rank_bounds=_ends(spectrum_of_update.energy_rank),
         count=judged.counts[_key(question.eps[0])][0],
         undecided=judged.counts[_key(question.eps[0])][1],
         counts=judged.counts,
         energy_share=surely / total if total else None,
         energy_share_bounds=(surely / total, possibly / total) if total else None,
         intruder_update_share=min(1.0, sum(shares)),
-        chance=_chance(parts.base, judged.base, rank, update_norm, question),
+        chance=_chance(parts.base, judged.base, rank or min(base.shape), update_norm, question),
         directions=tuple(judged.directions),
         sigma_base=_rounded(judged.base.sigma[: question.k]),
         sigma_tuned=_rounded(judged.tuned.sigma[: question.k]),
         sigma_update=_rounded(sigma[: question.k]),
         similarity=judged.similarity,
-        amplification=amplification(parts.base, U[:, :width], V[:, :width], update_norm),
+        amplification=amplification(parts.base, U, V, update_norm),
         amplification_rank=width,
         solver=f"{judged.solver} {str(judged.base.u.dtype).removeprefix('torch.')}",
         missed=judged.missed,
@@ -250,8 +255,10 @@ def _unchanged(base_norm: float, question: Question) -> Measures:
         rank=0,
         relative_norm=0.0,
         effective_rank=0.0,
+        effective_rank_bounds=(0.0, 0.0),
         stable_rank=0.0,
         energy_rank=0,
+        energy_rank_bounds=(0.0, 0.0),
         count=0,
         undecided=0,
         counts={_key(eps): (0, 0) for eps in question.eps},
@@ -273,6 +280,10 @@ def _unchanged(base_norm: float, question: Question) -> Measures:
         base_norm=base_norm,
         update_norm=0.0,
     )
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    return estimate.lower, estimate.upper
 
 
 def _key(eps: float) -> str:

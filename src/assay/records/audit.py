@@ -66,6 +66,7 @@ class MatrixAudit(Part):
         orientation: how it is stored, and whether that was read off the model's modules or assumed.
         scale: what the update `BA` was multiplied by; None when the update is not one adapter.
         rank: number of singular values of the update above rounding, where that is known.
+        effective_rank, stable_rank, energy_rank: of the update; bounds that are apart say that they were estimated.
         relative_norm: `||dW||_F / ||W0||_F`; None for a base matrix of zeros.
         rounding_floor: the relative norm that storing the weights in their precision alone can cause.
         count: intruders on the counted side; `undecided` more are possible.
@@ -91,8 +92,10 @@ class MatrixAudit(Part):
     relative_norm: float | None
     rounding_floor: float | None
     effective_rank: float | None
+    effective_rank_bounds: tuple[float, float] | None = None
     stable_rank: float | None
     energy_rank: int | None
+    energy_rank_bounds: tuple[float, float] | None = None
     count: int
     undecided: int
     counts: dict[str, tuple[int, int]]
