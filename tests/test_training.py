@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from assay.behaviour.scoring import score
 from assay.digests import of_files
@@ -276,3 +277,101 @@ def test_other_families_train_what_full_and_lora_both_reach(tmp_path: Path, fami
         learned = score(tmp_path / "base", tmp_path / "runs/spec", task=tmp_path / "rows.jsonl").task
         assert learned is not None
         assert learned.answers == ("k", "z")
+
+
+RUN_AND_TELL = (
+    "import sys; from assay.training.run import train; "
+    "train(sys.argv[1], sys.argv[2], progress=lambda *a: print(a, flush=True))"
+)
+
+
+def kill_after(spec: Path, out: Path, step: int) -> None:
+    """Run a specification in a process of its own, and kill that after a step."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "ignore", "-c", RUN_AND_TELL, str(spec), str(out)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+    assert child.stdout is not None
+    while not child.stdout.readline().startswith(f"({step},".encode()):
+        assert child.poll() is None
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+
+
+@pytest.mark.parametrize(
+    "method", [LORA + "\ndropout = 0.3", FULL, 'name = "prefix-layer"', 'name = "pissa"\nrank = 2'], ids=str.split
+)
+def test_a_killed_run_goes_on_to_the_weights_of_one_that_was_not(place: Path, method: str) -> None:
+    text = CAUSAL.replace("batch_size = 4", "batch_size = 4\ncheckpoint_every = 3")
+    spec = place / "spec.toml"
+    spec.write_text(text.format(method=method, seed=0, steps=200, lr=1e-2), encoding="utf8")
+    kill_after(spec, place / "killed", 4)
+    assert not (place / "killed").exists()
+    assert list((place / ".killed.partial").rglob("*.safetensors"))
+    whole, resumed = train(spec, place / "whole"), train(spec, place / "killed")
+    assert any("resumed after step" in note for note in resumed.notes)
+    assert resumed.weights_digest == whole.weights_digest
+    assert resumed.losses == whole.losses
+    assert resumed.batch_hashes == whole.batch_hashes
+    assert not whole.notes
+    assert len(resumed.losses) == 200
+    assert not (place / ".killed.partial").exists()
+    assert sorted(path.name for path in (place / "killed").iterdir()) == sorted(
+        path.name for path in (place / "whole").iterdir()
+    )
+
+
+class StoppedError(Exception):
+    """What a test throws in the middle of a run."""
+
+
+def stop_at(step: int) -> Callable[[int, int, float], None]:
+    def tell(now: int, *_: float) -> None:
+        if now == step:
+            raise StoppedError
+
+    return tell
+
+
+def test_every_step_can_be_the_last_before_a_stop(place: Path) -> None:
+    text = CAUSAL.replace("batch_size = 4", "batch_size = 4\ncheckpoint_every = 1")
+    spec = place / "spec.toml"
+    spec.write_text(text.format(method=LORA + "\ndropout = 0.3", seed=0, steps=5, lr=1e-2), encoding="utf8")
+    whole = train(spec, place / "whole")
+    for step in (1, 2, 3, 4):
+        with pytest.raises(StoppedError):
+            train(spec, place / "stopped", progress=stop_at(step))
+    assert train(spec, place / "stopped").weights_digest == whole.weights_digest
+
+
+def test_a_stopped_run_of_other_conditions_is_begun_anew(place: Path) -> None:
+    text = CAUSAL.replace("batch_size = 4", "batch_size = 4\ncheckpoint_every = 1")
+    spec = place / "spec.toml"
+    spec.write_text(text.format(method=LORA, seed=0, steps=5, lr=1e-2), encoding="utf8")
+    with pytest.raises(StoppedError):
+        train(spec, place / "stopped", progress=stop_at(3))
+    spec.write_text(text.format(method=LORA, seed=0, steps=5, lr=2e-2), encoding="utf8")
+    assert train(spec, place / "stopped").weights_digest == train(spec, place / "whole").weights_digest
+
+
+def test_a_disk_that_is_full_leaves_the_checkpoint_before(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = CAUSAL.replace("batch_size = 4", "batch_size = 4\ncheckpoint_every = 2")
+    spec = place / "spec.toml"
+    spec.write_text(text.format(method=LORA, seed=0, steps=6, lr=1e-2), encoding="utf8")
+    written = 0
+
+    def full_disk(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+        nonlocal written
+        written += 1
+        save_file(tensors, path, metadata)
+        if written == 2:
+            raise OSError("No space left on device")
+
+    monkeypatch.setattr("assay.training.resuming.save_file", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        train(spec, place / "stopped")
+    kept = [path.name for path in (place / ".stopped.partial").rglob("*") if path.is_file()]
+    assert kept == ["standing.safetensors"]
+    record = train(spec, place / "stopped")
+    assert "resumed after step 2" in record.notes[0]
+    assert record.weights_digest == train(spec, place / "whole").weights_digest

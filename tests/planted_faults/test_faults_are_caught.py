@@ -35,7 +35,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/test_training.py::test_only_matrices_of_the_body_learn",
     ),
     "heads drawn apart": (
-        "training/run.py",
+        "training/loop.py",
         "        set_seed(spec.seed)\n        model = load_base",
         "        model = load_base",
         "tests/test_training.py::test_a_new_head_starts_equal_and_learns_in_every_arm",
@@ -63,6 +63,18 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         'every[:, -inputs["input_ids"].shape[1] :]',
         'every[:, : inputs["input_ids"].shape[1]]',
         "tests/test_methods.py::test_losses_with_a_prefix_are_those_of_the_texts_own_tokens",
+    ),
+    "dropout drawn anew after a stop": (
+        "training/resuming.py",
+        "        torch.set_rng_state(self.tensors[_CPU])\n",
+        "",
+        "tests/test_training.py::test_every_step_can_be_the_last_before_a_stop",
+    ),
+    "a schedule that begins anew after a stop": (
+        "training/resuming.py",
+        '"last_epoch": self.step,',
+        "",
+        "tests/test_training.py::test_every_step_can_be_the_last_before_a_stop",
     ),
     "documents and tokens resampled apart": (
         "behaviour/intervals.py",

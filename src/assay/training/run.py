@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +15,16 @@ import torch
 from assay import digests
 from assay.accounting import PeakMemory, by_pattern
 from assay.conditions import Condition, differing, pair_key, pool_key
-from assay.data import Example, Loaded, batch_hash, collate, objective_of, order, padding_id
+from assay.data import Loaded, objective_of
 from assay.errors import SettingError, SourceError
-from assay.models import Place, find, load_base, load_tokenizer, positions_of, relative
+from assay.models import Place, find, load_tokenizer, positions_of, relative
 from assay.records import Provenance, Run, Source
-from assay.records.run import Cost, Examples, Trained
+from assay.records.run import Examples, Trained
+from assay.training.loop import Job, Progress, cost_of
 from assay.training.spec import Spec, read_spec
 
-_RECORD = "run.json"
+_RECORD, _SCRATCH = "run.json", "standing"
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
-
-Progress = Callable[[int, int, float], None]  # step, steps, loss
 
 
 def train(
@@ -36,7 +32,8 @@ def train(
 ) -> Run:
     """Run a specification, and write the weights, the tokenizer and `run.json` to a folder.
 
-    A folder that holds the same run already is left as it is, and its record is returned.
+    A folder that holds the same run already is left as it is, and its record is returned. A run that was stopped goes
+    on from where it stood (`training.checkpoint_every`); on a CPU its weights are those of a run without a stop.
 
     Args:
         spec: a TOML file, to which paths in it are relative; or a specification, whose paths are relative to here.
@@ -73,14 +70,15 @@ def train(
     tokenizer = load_tokenizer(base)
     loaded = settings.data.load(data_file, tokenizer)
     with _whole(folder) as partial:
-        job = _Job(settings, base, tokenizer, loaded, device, progress)
-        model, stepped = job.fit(partial / "trainer")
-        cost = stepped.cost(device, memory)
+        key = pair_key({**conditions, **_arm(settings), "torch": torch.__version__})
+        job = Job(settings, base, tokenizer, loaded, device, key, partial / _SCRATCH, progress)
+        model, noted, resumed = job.fit()
+        cost = cost_of(noted, device, memory)
         on_hub = base.source.revision is not None
         named = base.source.name if on_hub else relative(base.folder, folder.resolve())
         settings.method.save(model, partial, named, base.source.revision)
         tokenizer.save_pretrained(partial)
-        shutil.rmtree(partial / "trainer", ignore_errors=True)
+        shutil.rmtree(partial / _SCRATCH, ignore_errors=True)
         weights = sorted(partial.glob("*.safetensors"))
         record = Run(
             provenance=Provenance.of(_PACKAGES, settings.settings(), settings.seed),
@@ -97,161 +95,46 @@ def train(
             initialisation=settings.method.initialisation(),
             examples=_examples(loaded),
             trained=_trained(model, weights),
-            losses=stepped.losses,
-            batch_hashes=tuple(stepped.hashes),
+            losses=tuple(noted.losses),
+            batch_hashes=tuple(noted.hashes),
             weights_digest=digests.of_files(weights),
             cost=cost,
-            notes=_notes(model),
+            notes=_notes(model, resumed),
         )
         record.save(partial / _RECORD)
     return record
 
 
-@dataclass
-class _Stepped:
-    """What is noted while the loop runs."""
-
-    hashes: list[str]
-    begun: list[float]
-    ended: list[float]
-    tokens: int = 0
-    losses: tuple[float, ...] = ()
-
-    def cost(self, device: str, memory: PeakMemory) -> Cost:
-        steps = [end - begin for begin, end in zip(self.begun, self.ended, strict=True)]
-        return Cost(
-            seconds=self.ended[-1] - self.begun[0],
-            step_seconds=statistics.median(steps),
-            tokens_per_second=self.tokens / (self.ended[-1] - self.begun[0]),
-            start_bytes=memory.start_bytes,
-            peak_bytes=memory.above_start(),
-            device=device,
-            threads=torch.get_num_threads(),
-        )
-
-
-@dataclass(frozen=True)
-class _Job:
-    """The loop, with all that it needs."""
-
-    spec: Spec
-    base: Place
-    tokenizer: Any
-    loaded: Loaded
-    device: str
-    progress: Progress | None
-
-    def fit(self, scratch: Path) -> tuple[Any, _Stepped]:
-        """Train, and return the model with what was noted."""
-        from transformers import Trainer, set_seed
-        from transformers.trainer_callback import PrinterCallback, ProgressCallback
-
-        spec, stepped = self.spec, _Stepped([], [], [])
-        # A new head and a new adapter are drawn from the same generator state in every arm.
-        set_seed(spec.seed)
-        model = load_base(self.base, objective_of(spec.data), self.loaded.labels, self.device)
-        if model.config.pad_token_id is None:
-            model.config.pad_token_id = padding_id(self.tokenizer)
-        set_seed(spec.seed)
-        model = spec.method.prepare(model)
-        examples = self.loaded.examples
-        positions = order(len(examples), spec.training.steps * spec.training.batch_size, spec.seed)
-        trainer = Trainer(
-            model=model,
-            args=self._arguments(scratch),
-            train_dataset=_Ordered([examples[i] for i in positions]),
-            data_collator=self._collator(stepped),
-            callbacks=[_callback(stepped, self.progress)],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.remove_callback(ProgressCallback)
-        trainer.train()
-        stepped.losses = tuple(float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry)
-        return model, stepped
-
-    def _collator(self, stepped: _Stepped) -> Callable[[Sequence[Example]], dict[str, torch.Tensor]]:
-        pad = padding_id(self.tokenizer)
-
-        def make(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-            batch = collate(examples, pad)
-            stepped.hashes.append(batch_hash(batch))
-            stepped.tokens += int(batch["attention_mask"].sum())
-            return batch
-
-        return make
-
-    def _arguments(self, scratch: Path) -> Any:
-        from transformers import TrainingArguments
-
-        spec = self.spec
-        return TrainingArguments(
-            output_dir=str(scratch),
-            max_steps=spec.training.steps,
-            per_device_train_batch_size=spec.training.batch_size,
-            learning_rate=spec.method.lr,
-            weight_decay=spec.method.weight_decay,
-            lr_scheduler_type=spec.training.decay,
-            warmup_steps=_warmup_steps(spec),
-            max_grad_norm=spec.training.max_grad_norm,
-            seed=spec.seed,
-            use_cpu=self.device == "cpu",
-            train_sampling_strategy="sequential",
-            remove_unused_columns=False,
-            dataloader_pin_memory=False,
-            save_strategy="no",
-            logging_steps=1,
-            report_to=[],
-            disable_tqdm=True,
-        )
-
-
-class _Ordered(torch.utils.data.Dataset[Example]):
-    """Examples in the order in which they are to be seen; the loop takes them one after the other."""
-
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self._examples = examples
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, position: int) -> Example:
-        return self._examples[position]
-
-
-def _callback(stepped: _Stepped, progress: Progress | None) -> Any:
-    """Notes the time of every step, and passes the loss on."""
-    from transformers import TrainerCallback
-
-    class Notes(TrainerCallback):  # type: ignore[misc]
-        """transformers is imported late, so its subclass is made late."""
-
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            stepped.begun.append(time.perf_counter())
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            stepped.ended.append(time.perf_counter())
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-            if progress is not None and "loss" in logs:
-                progress(state.global_step, state.max_steps, float(logs["loss"]))
-
-    return Notes()
-
-
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
-    """A folder beside the wanted one, renamed to it at the end: a killed run leaves nothing that looks done.
+    """A folder beside the wanted one, renamed to it at the end: a stopped run leaves nothing that looks done.
 
-    What an earlier, killed run left under the same name is removed first.
+    Of what a stopped run left under the same name, only the file where it stood is kept.
     """
     partial = folder.parent / f".{folder.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial.mkdir(parents=True, exist_ok=True)
+    _clear(partial)
+    finished = False
     try:
         yield partial
         os.replace(partial, folder)
+        finished = True
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not finished:
+            _clear(partial)
+            if not any(partial.iterdir()):
+                partial.rmdir()
+
+
+def _clear(partial: Path) -> None:
+    """Remove all but the file where a run stood."""
+    for path in partial.iterdir():
+        if path.name == _SCRATCH and any(path.glob("*.safetensors")):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _done_before(folder: Path, conditions: dict[str, Condition], arm: dict[str, Condition]) -> Run:
@@ -274,10 +157,6 @@ def _done_before(folder: Path, conditions: dict[str, Condition], arm: dict[str, 
     return record
 
 
-def _warmup_steps(spec: Spec) -> int:
-    return round(spec.training.warmup * spec.training.steps)
-
-
 def _check_positions(spec: Spec, base: Place) -> None:
     """Refuse texts that leave no room for a method's own positions."""
     limit, wanted = positions_of(base), spec.data.max_length + spec.method.positions
@@ -293,6 +172,7 @@ def _conditions(spec: Spec, base: Place, data_file: Path) -> dict[str, Condition
     """All that must be equal for two arms to be compared."""
     data = {f"data.{name}": value for name, value in spec.data.model_dump(exclude={"path"}).items()}
     training = {f"training.{name}": value for name, value in spec.training.model_dump().items()}
+    training.pop("training.checkpoint_every")  # how often a run is kept changes nothing of it
     return {
         "base": base.source.digest,
         "data": digests.of_files([data_file]),
@@ -344,9 +224,10 @@ def _trained(model: Any, weights: Sequence[Path]) -> Trained:
     )
 
 
-def _notes(model: Any) -> tuple[str, ...]:
-    """What a reader must know of what did not learn."""
+def _notes(model: Any, resumed: int) -> tuple[str, ...]:
+    """What a reader must know of what did not learn, and of a run in pieces."""
     stacked = by_pattern((name, value) for name, value in model.named_parameters() if value.ndim > 2)
-    if not stacked:
-        return ()
-    return (f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}.",)
+    notes = [f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}."] if stacked else []
+    if resumed:
+        notes.append(f"Stopped and resumed after step {resumed}; the peak memory is that of the steps after it.")
+    return tuple(notes)

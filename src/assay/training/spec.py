@@ -26,6 +26,8 @@ class Schedule(Part):
         warmup: share of the steps over which the rate rises from zero (6 %: arXiv 2410.21228v3, App. B).
         decay: how the rate goes afterwards.
         max_grad_norm: the gradient's norm is clipped to this.
+        checkpoint_every: steps after which a run that is stopped can go on; 0 for never. A checkpoint holds three
+            numbers for every one that learns.
     """
 
     steps: int = Field(ge=1)
@@ -33,6 +35,7 @@ class Schedule(Part):
     warmup: float = Field(default=0.06, ge=0, lt=1)
     decay: Literal["linear", "cosine", "constant"] = "linear"
     max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    checkpoint_every: int = Field(default=100, ge=0)
 
 
 @final

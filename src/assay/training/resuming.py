@@ -1,0 +1,127 @@
+"""Where a run stood: parameters, optimizer, random state and what was noted, in one file that is written whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+_LEARNED, _OPTIMIZER, _CPU, _CUDA = "learned.", "optimizer.", "random.cpu", "random.cuda"
+
+
+@dataclass
+class Noted:
+    """What is noted step by step; a list has one entry a step, or is ahead by the batches that were fetched early.
+
+    Attributes:
+        hashes: of the batches; tokens: in them, without padding.
+        seconds: each step took; losses: its training loss.
+        whole_seconds: all steps together, with what lies between them.
+    """
+
+    hashes: list[str] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    whole_seconds: float = 0.0
+
+    def until(self, step: int) -> Noted:
+        """What was noted of the first steps."""
+        lists = (self.hashes[:step], self.tokens[:step], self.seconds[:step], self.losses[:step])
+        return Noted(*lists, self.whole_seconds)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A run after some of its steps.
+
+    Attributes:
+        step: how many are done.
+        noted: what was noted of them.
+        rates: the learning rate of every group of parameters.
+        tensors: what learned, the optimizer's state and the random generators', by name.
+    """
+
+    step: int
+    noted: Noted
+    rates: list[float]
+    tensors: dict[str, torch.Tensor]
+
+    def put_into(self, model: Any, optimizer: Any, scheduler: Any) -> None:
+        """Set the parameters that learn, the optimizer and the schedule to where they stood."""
+        with torch.no_grad():
+            for name, value in _learning(model).items():
+                value.copy_(self.tensors[_LEARNED + name])
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in self.tensors.items():
+            if name.startswith(_OPTIMIZER):
+                position, key = name.removeprefix(_OPTIMIZER).split(".")
+                state.setdefault(int(position), {})[key] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        for group, rate in zip(optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate
+        before = {"last_epoch": self.step, "_step_count": self.step + 1, "_last_lr": self.rates}
+        scheduler.load_state_dict({**scheduler.state_dict(), **before})
+
+    def put_randomness(self) -> None:
+        """Set the random generators to where they stood; the last thing before the next step."""
+        torch.set_rng_state(self.tensors[_CPU])
+        if _CUDA in self.tensors:
+            torch.cuda.set_rng_state(self.tensors[_CUDA])
+
+
+def write_standing(path: Path, key: str, step: int, model: Any, optimizer: Any, noted: Noted) -> None:
+    """Write where a run stands; the file before it stays until this one is whole.
+
+    Args:
+        path: the file.
+        key: names the run: what is read under another key is of another run.
+        step: how many steps are done.
+        model, optimizer: as they are.
+        noted: what was noted so far.
+    """
+    tensors = {_LEARNED + name: value.detach() for name, value in _learning(model).items()}
+    for position, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"{_OPTIMIZER}{position}.{name}": value for name, value in state.items()}
+    tensors[_CPU] = torch.get_rng_state()
+    if next(model.parameters()).is_cuda:
+        tensors[_CUDA] = torch.cuda.get_rng_state()
+    rates = [group["lr"] for group in optimizer.param_groups]
+    about = {"key": key, "step": step, "rates": rates, "noted": asdict(noted.until(step))}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    try:
+        save_file(
+            {name: value.contiguous() for name, value in tensors.items()},
+            unfinished,
+            metadata={"about": json.dumps(about, allow_nan=True)},
+        )
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_standing(path: Path, key: str) -> Standing | None:
+    """Where the run of this key stood; None if the file is not there, not readable, or of another run."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            if about.get("key") != key:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError):
+        return None
+    return Standing(about["step"], Noted(**about["noted"]), about["rates"], tensors)
+
+
+def _learning(model: Any) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
