@@ -14,21 +14,25 @@ if TYPE_CHECKING:
     from assay.audits import audit
     from assay.behaviour.scoring import score
     from assay.dials import dial
+    from assay.estimates import estimate
     from assay.records import Audit, load
     from assay.reports.page import report
+    from assay.studies.run import study
     from assay.training.run import train
 
 _HOMES = {
     "Audit": "assay.records",
     "audit": "assay.audits",
     "dial": "assay.dials",
+    "estimate": "assay.estimates",
     "load": "assay.records",
     "report": "assay.reports.page",
     "score": "assay.behaviour.scoring",
+    "study": "assay.studies.run",
     "train": "assay.training.run",
 }
 
-__all__ = ["Audit", "__version__", "audit", "dial", "load", "report", "score", "train"]
+__all__ = ["Audit", "__version__", "audit", "dial", "estimate", "load", "report", "score", "study", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -261,6 +261,49 @@ def report(
     _say(f"wrote {written}")
 
 
+@app.command(epilog="Examples:\n\nassay study plan.toml --dry-run\n\nassay study plan.toml -o study")
+@_clear_errors
+def study(
+    plan: Annotated[Path, typer.Argument(help="A TOML file; paths in it are relative to it.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder; studies/NAME unless given.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count runs and bytes, and do nothing.")] = False,
+    max_runs: Annotated[int | None, typer.Option(help="The most runs allowed; 200 unless given.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+    as_json: _AsJson = False,
+) -> None:
+    """Many runs, their audits and scores; what is done is skipped, what was stopped goes on. Exit 3: a run failed."""
+    from assay.reports.text import print_study
+    from assay.studies import run
+
+    with _progress() as progress:
+        record = run.study(plan, output, dry_run=dry_run, max_runs=max_runs, device=device, progress=progress)
+    _finish(record, None, as_json, print_study)
+    if record.failed and not dry_run:
+        raise typer.Exit(INCONCLUSIVE)
+
+
+@app.command(epilog="Example:\n\nassay estimate lora.toml")
+@_clear_errors
+def estimate(
+    spec: Annotated[Path, typer.Argument(help="A TOML file; paths in it are relative to it.")],
+    as_json: _AsJson = False,
+) -> None:
+    """Will it fit: what a run would hold in memory and on disk, without running it."""
+    from assay import estimates
+    from assay.reports.text import print_estimate
+
+    _finish(estimates.estimate(spec), None, as_json, print_estimate)
+
+
+@app.command(name="ls", epilog="Example:\n\nassay ls methods")
+def ls(what: Annotated[Literal["methods"], typer.Argument(help="What to list.")]) -> None:
+    """What there is, one line each: a method's name, what it changes, and what it is."""
+    from assay.methods import describe_methods
+
+    for name, changes, text in describe_methods():
+        typer.echo(f"{name:<18}{changes:<10}{text}")
+
+
 def _models(models: list[str]) -> tuple[str | None, list[str]]:
     """The base, if one was named, and what is audited against it: adapters name their own."""
     from assay.weights.pairing import names_its_base

@@ -23,7 +23,19 @@ batch_size = 4
 [method]
 lr = 1e-2
 """
-ORDER = ("train", "audit", "score", "dial", "report", "cache")
+PLAN = """
+base = "base"
+steps = [3]
+training = { batch_size = 4 }
+[[tasks]]
+name = "headlines"
+data = { kind = "prompt-answer", path = "headlines.jsonl", max_length = 12 }
+task = "headlines.jsonl"
+[[arms]]
+method = "lora"
+rate = { policy = "fixed", lr = 1e-2 }
+"""
+ORDER = ("ls", "estimate", "train", "audit", "score", "dial", "study", "report", "cache")
 
 
 def examples() -> list[str]:
@@ -41,12 +53,20 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     lines(tmp_path / "prose.jsonl", [{"text": letters(12, 20, seed)} for seed in range(4)])
     (tmp_path / "lora.toml").write_text(SPEC + 'name = "lora"\nrank = 2\n', encoding="utf8")
     (tmp_path / "full.toml").write_text(SPEC + 'name = "full"\n', encoding="utf8")
+    (tmp_path / "plan.toml").write_text(PLAN, encoding="utf8")
     run = CliRunner()
     assert run.invoke(app, ["train", "full.toml", "-o", "tuned"]).exit_code == 0
     for example in examples():
         result = run.invoke(app, shlex.split(example)[1:])
         assert result.exit_code in (0, 1), f"{example}\n{result.output}\n{result.exception!r}"
-    for written in ("adapter/run.json", "audit/report.html", "scores.json", "dial.json", "page.html"):
+    for written in (
+        "adapter/run.json",
+        "audit/report.html",
+        "scores.json",
+        "dial.json",
+        "study/study.json",
+        "page.html",
+    ):
         assert (tmp_path / written).exists(), written
 
 

@@ -31,6 +31,10 @@ class Full(Method):
             model.get_submodule(name).requires_grad_(True)
         return model
 
+    def stored(self, model: Any) -> int:
+        """The whole model."""
+        return sum(value.numel() for value in model.parameters())
+
     def save(self, model: Any, folder: Path, base: str, revision: str | None) -> None:
         """A whole checkpoint, which needs no base."""
         model.save_pretrained(folder)

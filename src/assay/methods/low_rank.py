@@ -55,7 +55,14 @@ class AbstractLora(Method):
             task_type="SEQ_CLS" if head else "CAUSAL_LM",
             **self.choices(),
         )
+        if next(model.parameters()).is_meta:
+            config.init_lora_weights = False  # nothing to decompose, and nothing to draw
         return get_peft_model(model, config)
+
+    def stored(self, model: Any) -> int:
+        """Both factors, whichever learns, and the head."""
+        named = model.named_parameters()
+        return sum(value.numel() for name, value in named if value.requires_grad or ".lora_A." in name)
 
     def save(self, model: Any, folder: Path, base: str, revision: str | None) -> None:
         """A PEFT adapter's folder."""

@@ -44,6 +44,10 @@ class Method(Part, ABC):
     def save(self, model: Any, folder: Path, base: str, revision: str | None) -> None:
         """Store what was learned as safetensors; `base` is how the folder names its base, on the hub at `revision`."""
 
+    def stored(self, model: Any) -> int:
+        """Parameters that `save` would store of a prepared model: what learns."""
+        return sum(value.numel() for value in model.parameters() if value.requires_grad)
+
     def initialisation(self) -> str:
         """How the new parameters start; empty where there are none."""
         return ""

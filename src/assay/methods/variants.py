@@ -46,11 +46,16 @@ class LoraVariant(AbstractLora):
         from peft import get_peft_model_state_dict
 
         wrapped = super().prepare(model)
-        if self.name in _CONVERTED:
+        if self.name in _CONVERTED and not next(wrapped.parameters()).is_meta:
             wrapped.first_factors = {
                 name: value.detach().cpu().clone() for name, value in get_peft_model_state_dict(wrapped).items()
             }
         return wrapped
+
+    def stored(self, model: Any) -> int:
+        """The factors, twice where they are converted, and what else learns."""
+        factors = sum(value.numel() for name, value in model.named_parameters() if ".lora_" in name)
+        return super().stored(model) + (factors if self.name in _CONVERTED else 0)
 
     def save(self, model: Any, folder: Path, base: str, revision: str | None) -> None:
         """A PEFT adapter's folder, converted to plain LoRA."""

@@ -2,11 +2,13 @@
 
 from assay.records.audit import Audit, Chance, Coverage, Direction, MatrixAudit
 from assay.records.dial import Dial, DialPoint
+from assay.records.estimate import Estimate
 from assay.records.kinds import load
 from assay.records.partial import Partial
 from assay.records.record import Part, Provenance, Record, Setting, Source
 from assay.records.run import Run
 from assay.records.scores import Forgetting, Scores, TaskScore
+from assay.records.study import Failure, Study, StudyRun
 
 __all__ = [
     "Audit",
@@ -15,6 +17,8 @@ __all__ = [
     "Dial",
     "DialPoint",
     "Direction",
+    "Estimate",
+    "Failure",
     "Forgetting",
     "MatrixAudit",
     "Part",
@@ -25,6 +29,8 @@ __all__ = [
     "Scores",
     "Setting",
     "Source",
+    "Study",
+    "StudyRun",
     "TaskScore",
     "load",
 ]

@@ -7,11 +7,13 @@ from pathlib import Path
 from assay.errors import RecordError
 from assay.records.audit import Audit
 from assay.records.dial import Dial
+from assay.records.estimate import Estimate
 from assay.records.record import Record, read_json
 from assay.records.run import Run
 from assay.records.scores import Scores
+from assay.records.study import Failure, Study
 
-KINDS: dict[str, type[Record]] = {kind.KIND: kind for kind in (Audit, Dial, Run, Scores)}
+KINDS: dict[str, type[Record]] = {kind.KIND: kind for kind in (Audit, Dial, Estimate, Failure, Run, Scores, Study)}
 
 
 def load(path: str | Path) -> Record:

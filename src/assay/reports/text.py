@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from assay.records import Dial, Run, Scores
+from assay.records import Dial, Estimate, Run, Scores, Study
 from assay.records.audit import Audit, MatrixAudit, by_role
 
 # Without a terminal there is no width to ask for; this one holds the longest names without breaking them.
@@ -159,6 +159,49 @@ def print_dial(record: Dial) -> None:
             _number(point.energy_share),
             f"{point.loss:.4f}",
             f"{point.forgetting:+.4f} ({point.interval[0]:+.4f} to {point.interval[1]:+.4f})",
+        )
+    _console().print(table)
+
+
+def print_estimate(record: Estimate) -> None:
+    """Print what a run would hold and store."""
+    examples, tokens = record.batch
+    parts = (
+        ("weights", record.weight_bytes),
+        ("gradients", record.gradient_bytes),
+        ("optimizer", record.optimizer_bytes),
+        (f"activations of {examples} x {tokens} tokens", record.activation_bytes),
+    )
+    _lines(
+        [
+            f"{record.method} on {record.base.name}: {record.trainable:,} of {record.parameters:,} parameters learn, "
+            f"{record.stored:,} are stored ({record.stored_bytes / 1e6:,.1f} MB)",
+            f"peak memory about {record.peak_bytes / 1e6:,.0f} MB: "
+            + ", ".join(f"{name} {size / 1e6:,.0f}" for name, size in parts),
+            f"a checkpoint to go on from: {record.checkpoint_bytes / 1e6:,.1f} MB",
+        ]
+    )
+
+
+def print_study(record: Study) -> None:
+    """Print what became of every run of a study, or, of a dry run, how many there are and what they would store."""
+    if record.stored_bytes is not None:
+        done = sum(set(run.stages.values()) == {"done"} for run in record.runs)
+        _lines(
+            [f"{len(record.runs)} runs, {done} of them done; the rest would store {record.stored_bytes / 1e6:,.1f} MB"]
+        )
+        return
+    table = _table(f"{record.plan}: {len(record.runs)} runs", ("run", "method", "task", "lr", "rank", "seed", "stages"))
+    for run in record.runs:
+        became = ", ".join(f"{stage} {what}" for stage, what in run.stages.items() if what != "done")
+        table.add_row(
+            run.key,
+            run.method,
+            run.task,
+            _number(run.arm["method.lr"]),
+            str(run.arm.get("method.rank", "-")),
+            str(run.seed),
+            became or "done",
         )
     _console().print(table)
 

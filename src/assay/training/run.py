@@ -62,15 +62,15 @@ def train(
         raise SettingError("the base is an adapter", wanted="a whole model", where=base.source.name)
     if not data_file.is_file():
         raise SourceError("there is no such file", wanted="data as JSON Lines", where=str(data_file))
-    conditions = _conditions(settings, base, data_file)
+    conditions = conditions_of(settings, base, data_file)
     if folder.exists() and any(folder.iterdir()):
-        return _done_before(folder, conditions, _arm(settings))
+        return _done_before(folder, conditions, arm_of(settings))
     _check_positions(settings, base)
     memory = PeakMemory(device)
     tokenizer = load_tokenizer(base)
     loaded = settings.data.load(data_file, tokenizer)
     with _whole(folder) as partial:
-        key = pair_key({**conditions, **_arm(settings), "torch": torch.__version__})
+        key = pair_key({**conditions, **arm_of(settings), "torch": torch.__version__})
         job = Job(settings, base, tokenizer, loaded, device, key, partial / _SCRATCH, progress)
         model, noted, resumed = job.fit()
         cost = cost_of(noted, device, memory)
@@ -91,7 +91,7 @@ def train(
             conditions=conditions,
             pair_key=pair_key(conditions),
             pool_key=pool_key(conditions),
-            arm=_arm(settings),
+            arm=arm_of(settings),
             initialisation=settings.method.initialisation(),
             examples=_examples(loaded),
             trained=_trained(model, weights),
@@ -168,7 +168,7 @@ def _check_positions(spec: Spec, base: Place) -> None:
         )
 
 
-def _conditions(spec: Spec, base: Place, data_file: Path) -> dict[str, Condition]:
+def conditions_of(spec: Spec, base: Place, data_file: Path) -> dict[str, Condition]:
     """All that must be equal for two arms to be compared."""
     data = {f"data.{name}": value for name, value in spec.data.model_dump(exclude={"path"}).items()}
     training = {f"training.{name}": value for name, value in spec.training.model_dump().items()}
@@ -184,7 +184,7 @@ def _conditions(spec: Spec, base: Place, data_file: Path) -> dict[str, Condition
     }
 
 
-def _arm(spec: Spec) -> dict[str, Condition]:
+def arm_of(spec: Spec) -> dict[str, Condition]:
     """What this arm chose for itself."""
     chosen = {**spec.method.model_dump(), **spec.method.derived()}
     for name, value in chosen.pop("options", {}).items():

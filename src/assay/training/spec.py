@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, final, get_args
 
@@ -91,17 +91,27 @@ def parse_spec(data: dict[str, Any], where: str = "") -> Spec:
     try:
         return Spec.model_validate(data)
     except ValidationError as error:
-        problems = [_problem(dict(entry)) for entry in error.errors()]
+        problems = [problem_of(dict(entry), Spec) for entry in error.errors()]
     many = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     raise SettingError(f"{many} in the specification: {'; '.join(problems)}", where=where)
 
 
-def _problem(error: dict[str, Any]) -> str:
-    """One problem in words; the tags of unions, which pydantic puts into the path, are left out."""
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.4) -> str:
+    """A question after the nearest known word; empty if there is none."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def problem_of(error: dict[str, Any], whole: type[BaseModel]) -> str:
+    """One problem of a strict model in words; the tags of unions, which pydantic puts into the path, are left out."""
     kind, path = error["type"], [str(part) for part in error["loc"]]
     names: list[str] = []
-    model: Any = Spec
+    model: Any = whole
     for part in path:
+        if part.isdigit():
+            model = next((inner for inner in get_args(model) if inner is not type(None)), model)
+            names.append(part)
+            continue
         choices = {tag: choice for choice in _models(model) for tag in _tags(choice)}
         if part in choices and part not in _fields(model):
             model = choices[part]
@@ -133,9 +143,9 @@ def _models(annotation: Any) -> tuple[Any, ...]:
 
 
 def _tags(model: Any) -> tuple[str, ...]:
-    """The words by which a union tells a model: the values of its `name` or `kind`."""
+    """The words by which a union tells a model: the values of its `name`, `kind` or `policy`."""
     fields = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
-    for name in ("name", "kind"):
+    for name in ("name", "kind", "policy"):
         if name in fields:
             return get_args(fields[name].annotation)
     return ()

@@ -1,0 +1,127 @@
+"""Will it fit: what a run would hold in memory and on disk, from its specification and the meta device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from assay.data import Loaded, collate, objective_of, order, padding_id
+from assay.errors import SettingError, SourceError
+from assay.models import Place, find, load_tokenizer
+from assay.records import Estimate, Provenance
+from assay.training.spec import Spec, read_spec
+
+_PACKAGES = ("torch", "transformers", "peft")
+_FLOAT = 4  # bytes of a float32 number, in which everything is trained and stored
+_MOMENTS = 2  # of AdamW, for every number that learns
+
+
+def estimate(spec: str | Path | Spec) -> Estimate:
+    """Say what a run would need, without running it and without reading a weight.
+
+    The model is built on the meta device, the method's parameters are put on it, and one forward pass on a batch of
+    the longest width that the run would see tells what autograd would keep.
+
+    Args:
+        spec: a TOML file, to which paths in it are relative; or a specification, whose paths are relative to here.
+
+    Raises:
+        SourceError: the specification, the base or the data cannot be read.
+        SettingError: the specification is wrong.
+        InputError: the data cannot be used.
+
+    Example:
+        >>> assay.estimate("lora.toml").peak_bytes  # doctest: +SKIP
+        1207959552
+    """
+    start = Path() if isinstance(spec, Spec) else Path(spec).parent
+    settings = spec if isinstance(spec, Spec) else read_spec(spec)
+    place, data_file = find(settings.base, start), start / settings.data.path
+    if place.is_adapter:
+        raise SettingError("the base is an adapter", wanted="a whole model", where=place.source.name)
+    if not data_file.is_file():
+        raise SourceError("there is no such file", wanted="data as JSON Lines", where=str(data_file))
+    tokenizer = load_tokenizer(place)
+    loaded = settings.data.load(data_file, tokenizer)
+    width = _widest(settings, loaded)
+    model = _on_meta(settings, place, loaded.labels)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = padding_id(tokenizer)
+    parameters = dict(model.named_parameters())
+    trainable = sum(value.numel() for value in parameters.values() if value.requires_grad)
+    total = sum(value.numel() for value in parameters.values())
+    stored = settings.method.stored(model)
+    kept = _kept_by_autograd(model, _batch(settings, loaded, width))
+    return Estimate(
+        provenance=Provenance.of(_PACKAGES, settings.settings(), settings.seed),
+        method=settings.method.name,
+        base=place.source,
+        parameters=total,
+        trainable=trainable,
+        stored=stored,
+        stored_bytes=_FLOAT * stored,
+        checkpoint_bytes=_FLOAT * (1 + _MOMENTS) * trainable,
+        batch=(settings.training.batch_size, width),
+        weight_bytes=_FLOAT * total,
+        gradient_bytes=_FLOAT * trainable,
+        optimizer_bytes=_FLOAT * _MOMENTS * trainable,
+        activation_bytes=sum(kept),
+        passing_bytes=2 * max(kept),
+    )
+
+
+def disk_of(spec: Spec) -> tuple[int, int]:
+    """Bytes that a run would store, and those of the checkpoint that it holds while it runs.
+
+    Raises:
+        InputError: the base or the data cannot be used.
+    """
+    place = find(spec.base)
+    labels = spec.data.load(Path(spec.data.path), load_tokenizer(place)).labels
+    model = _on_meta(spec, place, labels)
+    learned = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    return _FLOAT * spec.method.stored(model), _FLOAT * (1 + _MOMENTS) * learned
+
+
+def _widest(spec: Spec, loaded: Loaded) -> int:
+    """Tokens of the widest batch that the run would see."""
+    positions = order(len(loaded.examples), spec.training.steps * spec.training.batch_size, spec.seed)
+    return max(len(loaded.examples[position].input_ids) for position in positions)
+
+
+def _batch(spec: Spec, loaded: Loaded, width: int) -> dict[str, Tensor]:
+    """A batch of that width, on the meta device, without a mask: what the mask would keep is small."""
+    widest = next(example for example in loaded.examples if len(example.input_ids) == width)
+    whole = collate([widest] * spec.training.batch_size, 0)
+    return {name: whole[name].to("meta") for name in ("input_ids", "labels")}
+
+
+def _on_meta(spec: Spec, place: Place, labels: tuple[str, ...]) -> Any:
+    """The model with the method's parameters, without storage."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(place.folder)
+    kind: Any = AutoModelForCausalLM
+    if objective_of(spec.data) == "sequence-classification":
+        kind, config.num_labels = AutoModelForSequenceClassification, len(labels)
+    with torch.device("meta"):
+        return spec.method.prepare(kind.from_config(config, dtype=torch.float32)).train()
+
+
+def _kept_by_autograd(model: Any, batch: dict[str, Tensor]) -> list[int]:
+    """Bytes of every storage that one forward pass keeps for the backward one, parameters left out."""
+    kept: dict[int, Tensor] = {}
+    own = {value.untyped_storage()._cdata for value in model.parameters()}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = tensor  # kept alive, so that no other storage takes its number
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        model(**batch)
+    return [tensor.untyped_storage().nbytes() for tensor in kept.values()]

@@ -1,0 +1,58 @@
+"""The record of an estimate: what a run would hold and store, before it is run."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import computed_field
+
+from assay.records.record import Record, Source
+
+
+class Estimate(Record):
+    """What a run would need, from its specification and the base's configuration: no weight is read.
+
+    Attributes:
+        method: the method's name in the registry.
+        base: the model.
+        parameters: of the whole model, with what the method adds.
+        trainable: of those, the ones that learn.
+        stored: parameters that the run folder would hold; stored_bytes: the same in bytes.
+        checkpoint_bytes: the file from which a stopped run goes on; there is one at a time.
+        batch: examples, and tokens of the longest batch with padding.
+        weight_bytes: all parameters in memory.
+        gradient_bytes: one number for every one that learns.
+        optimizer_bytes: AdamW's two moments.
+        activation_bytes: what autograd keeps of one forward pass on the longest batch, counted on the meta device.
+        passing_bytes: the loss's gradient and the one before it, each as large as the largest activation (of a language
+            model: the logits).
+    """
+
+    KIND: ClassVar[str] = "estimate"
+
+    kind: Literal["estimate"] = "estimate"
+    schema_version: Literal[1] = 1
+    method: str
+    base: Source
+    parameters: int
+    trainable: int
+    stored: int
+    stored_bytes: int
+    checkpoint_bytes: int
+    batch: tuple[int, int]
+    weight_bytes: int
+    gradient_bytes: int
+    optimizer_bytes: int
+    activation_bytes: int
+    passing_bytes: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def peak_bytes(self) -> int:
+        """All of it together.
+
+        Gradients grow while activations are freed, so a run stays somewhat under the sum. Python and its libraries come
+        on top, and so does what the allocator keeps without using it: half as much again was seen with glibc's.
+        """
+        held = self.weight_bytes + self.gradient_bytes + self.optimizer_bytes
+        return held + self.activation_bytes + self.passing_bytes

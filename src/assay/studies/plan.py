@@ -1,0 +1,190 @@
+"""The plan of a study: TOML in, every run as a specification of its own out."""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, final
+
+from pydantic import Field, ValidationError
+
+from assay.data import AnyData
+from assay.errors import SettingError, SourceError
+from assay.methods import METHODS, AbstractLora
+from assay.records import Part
+from assay.records.study import Stage
+from assay.training.spec import Spec, nearest, parse_spec, problem_of
+
+STAGES: tuple[Stage, ...] = ("train", "audit", "score")
+_LONG = 200  # runs of a plan, unless more are allowed: a slip in a grid multiplies
+
+
+@final
+class Fixed(Part):
+    """The same learning rates for every run of an arm."""
+
+    policy: Literal["fixed"]
+    lr: float | list[float]
+
+    def rates(self, alpha: float | None, where: str) -> list[float]:
+        """The learning rates to try."""
+        return self.lr if isinstance(self.lr, list) else [self.lr]
+
+
+@final
+class AlphaTimesRate(Part):
+    """`alpha * lr` is constant over ranks: `lr = product / alpha`. Source: arXiv 2410.21228v3, App. B (2.4e-3)."""
+
+    policy: Literal["alpha*lr"]
+    product: float | list[float]
+
+    def rates(self, alpha: float | None, where: str) -> list[float]:
+        """The learning rates to try for an alpha."""
+        if alpha is None:
+            raise SettingError("the method has no alpha", wanted="the policy 'fixed'", where=where)
+        products = self.product if isinstance(self.product, list) else [self.product]
+        return [product / alpha for product in products]
+
+
+@final
+class Task(Part):
+    """What a run learns, and what it is scored on; paths are relative to the plan.
+
+    Attributes:
+        name: how results name it.
+        data: what it learns from.
+        task: what was learned, for `assay.score`; text: what was lost.
+    """
+
+    name: str = Field(min_length=1)
+    data: Annotated[AnyData, Field(discriminator="kind")]
+    task: str | None = None
+    text: str | None = None
+
+
+@final
+class Plan(Part):
+    """A study: tasks x arms x their settings x rates x durations x seeds.
+
+    Attributes:
+        base: the model, relative to the plan, or a hub id.
+        steps: durations; seeds: repetitions.
+        stages: what is done with every run.
+        training: what all runs share: the settings of a specification's table, without the steps.
+        tasks: what is learned.
+        arms: tables of methods' settings; a list is an axis of the grid (`method`, `rank`, `alpha`, ...), `rate` is the
+            policy of the learning rate, and lists inside `options` are passed through.
+    """
+
+    base: str = Field(min_length=1)
+    steps: list[int]
+    seeds: list[int] = Field(default=[0])
+    stages: list[Stage] = Field(default=["train", "audit", "score"])
+    training: dict[str, Any]
+    tasks: list[Task]
+    arms: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a plan: its task, the policy of its rate, and its specification."""
+
+    task: Task
+    policy: str
+    spec: Spec
+
+
+class _Rate(Part):
+    rate: Annotated[Fixed | AlphaTimesRate, Field(discriminator="policy")]
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Read a plan from TOML.
+
+    Raises:
+        SourceError: the file cannot be read.
+        SettingError: it is not TOML, or not a plan; all problems are named, with the nearest name.
+    """
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding="utf8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"cannot be read ({type(error).__name__})", wanted="a TOML file", where=str(path)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(f"is not TOML: {error}", where=str(path)) from None
+    try:
+        return Plan.model_validate(data)
+    except ValidationError as error:
+        problems = [problem_of(dict(entry), Plan) for entry in error.errors()]
+    raise SettingError(f"{len(problems)} problem(s) in the plan: {'; '.join(problems)}", where=str(path))
+
+
+def runs_of(plan: Plan, max_runs: int | None = None) -> list[Planned]:
+    """Every run of a plan, in its order; the same run asked for twice is there once.
+
+    Raises:
+        SettingError: an axis without a value, an unknown method, setting or stage, or more runs than are allowed.
+    """
+    for name, values in (("steps", plan.steps), ("seeds", plan.seeds), ("tasks", plan.tasks), ("arms", plan.arms)):
+        if not values:
+            raise SettingError(f"the plan has no {name}", wanted="at least one, so that there is a run")
+    found: dict[str, Planned] = {}
+    for position, arm in enumerate(plan.arms):
+        methods = list(_arms(arm, f"arms[{position}]"))
+        for task, (method, policy), steps, seed in itertools.product(plan.tasks, methods, plan.steps, plan.seeds):
+            training = {**plan.training, "steps": steps}
+            data = task.data.model_dump(exclude_unset=True)
+            tables = {"base": plan.base, "seed": seed, "data": data, "training": training, "method": method}
+            spec = parse_spec(tables, f"arms[{position}]")
+            found.setdefault(f"{task.name} {spec.model_dump_json()}", Planned(task, policy, spec))
+    if "score" in plan.stages and (unscored := [task.name for task in plan.tasks if not (task.task or task.text)]):
+        raise SettingError(f"nothing to score {unscored[0]!r} on", wanted="task, text, or no stage 'score'")
+    limit = _LONG if max_runs is None else max_runs
+    if len(found) > limit:
+        raise SettingError(
+            f"the plan has {len(found)} runs", wanted=f"at most {limit}", remedy=f"allow them: --max-runs {len(found)}"
+        )
+    return list(found.values())
+
+
+def _arms(arm: dict[str, Any], where: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """The settings of a method for every point of an arm's grid, with the policy of its rate."""
+    axes = {name: value if isinstance(value, list) else [value] for name, value in arm.items() if name != "rate"}
+    for name, values in axes.items():
+        if not values:
+            raise SettingError(f"the grid's axis {name!r} is empty", wanted="at least one value", where=where)
+    if "method" not in axes:
+        raise SettingError("'method' is missing", wanted=f"one of {', '.join(METHODS)}", where=where)
+    try:
+        rate = _Rate.model_validate({"rate": arm.get("rate")}).rate
+    except ValidationError as error:
+        problems = "; ".join(problem_of(dict(entry), _Rate) for entry in error.errors())
+        raise SettingError(problems, where=where) from None
+    for point in itertools.product(*axes.values()):
+        settings = dict(zip(axes, point, strict=True))
+        name = settings.pop("method")
+        if name not in METHODS:
+            raise SettingError(
+                f"there is no method {name!r}{nearest(str(name), METHODS)}",
+                wanted=f"one of {', '.join(METHODS)}",
+                where=where,
+            )
+        rates = rate.rates(_alpha(name, settings), where)
+        if not rates:
+            raise SettingError("the grid's axis 'rate' is empty", wanted="at least one value", where=where)
+        for lr in rates:
+            yield {"name": name, **settings, "lr": lr}, rate.policy
+
+
+def _alpha(name: str, settings: dict[str, Any]) -> float | None:
+    """The alpha that a run would have; None for a method without one. Wrong settings are named later, all at once."""
+    kind = METHODS[name]
+    if not issubclass(kind, AbstractLora):
+        return None
+    known = {key: value for key, value in settings.items() if key in ("rank", "alpha")}
+    try:
+        return kind.model_validate({"name": name, "lr": 1.0, **known}).given_alpha()
+    except ValidationError as error:
+        raise SettingError("; ".join(problem_of(dict(entry), kind) for entry in error.errors())) from None

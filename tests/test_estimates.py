@@ -1,0 +1,97 @@
+"""Estimates against what runs measured: counts to the number, peak memory within a stated tolerance."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from assay.errors import SourceError
+from assay.estimates import estimate
+from assay.methods import METHODS, AnyMethod
+from assay.training.run import train
+from assay.training.spec import parse_spec
+from models_in_miniature import bert, letters, lines, llama
+from test_methods import CASES, FITTING
+
+# The estimate is the sum of parts that are not all there at once, so it may be over; what it must not be is far under.
+LEAST, MOST = 0.9, 1.35
+
+MEASURE = """
+import json, sys
+from pathlib import Path
+import torch
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
+sys.path[:0] = [sys.argv[2]]
+from models_in_miniature import tokenizer, lines, letters
+from assay.estimates import estimate
+from assay.training.run import train
+from assay.training.spec import parse_spec
+
+home, family, name = Path(sys.argv[1]), sys.argv[3], sys.argv[4]
+sizes = dict(vocab_size=4096, hidden_size=256, intermediate_size=768, num_hidden_layers=4, num_attention_heads=4)
+kinds = {"llama": (LlamaForCausalLM, LlamaConfig), "bert": (BertModel, BertConfig)}
+model, config = kinds[family]
+model(config(**sizes, max_position_embeddings=256, pad_token_id=0)).save_pretrained(home / "base")
+tokenizer().save_pretrained(home / "base")
+words = [{"text": letters(120, 125, s), "label": "kz"[s % 2]} for s in range(20)]
+lines(home / "rows.jsonl", words)
+kind = "text" if family == "llama" else "classification"
+def spec(batch):
+    data = {"kind": kind, "path": str(home / "rows.jsonl"), "max_length": 120}
+    training = {"steps": 3, "batch_size": batch}
+    method = {"name": name, "lr": 1e-3}
+    return parse_spec({"base": str(home / "base"), "data": data, "training": training, "method": method})
+train(spec(1), home / "small")  # libraries that are loaded on first use are not the run's
+peak = train(spec(16), home / "run").cost.peak_bytes
+print(json.dumps([estimate(spec(16)).peak_bytes, peak]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells a process's peak memory")
+@pytest.mark.parametrize(("family", "name"), [("llama", "full"), ("llama", "lora"), ("bert", "bitfit")])
+def test_peak_memory_is_near_what_was_measured(tmp_path: Path, family: str, name: str) -> None:
+    # glibc returns what is freed at once, so that the peak is what the run holds and not what the allocator keeps.
+    allocator = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_TOP_PAD_": "0"}
+    environment = {**os.environ, **allocator, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "ignore", "-c", MEASURE, str(tmp_path), str(Path(__file__).parent), family, name]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    estimated, measured = json.loads(done.stdout.splitlines()[-1])
+    if measured is None:
+        pytest.skip("this container does not let a process reset its peak")
+    assert LEAST < estimated / measured < MOST, (estimated, measured)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:peft.*")
+@pytest.mark.parametrize(("name", "family"), [case for case in CASES if case[0] not in ("vera", "randlora", "shira")])
+def test_counts_are_those_of_the_run(tmp_path: Path, name: str, family: str) -> None:
+    (llama if family == "llama" else bert)(tmp_path / "base")
+    kind = "text" if family == "llama" else "classification"
+    lines(tmp_path / "rows.jsonl", [{"text": letters(5, 9, s), "label": "kz"[s % 2]} for s in range(12)])
+    method = {"name": name, "lr": 1e-3, **FITTING.get(name, {})}
+    data = {"kind": kind, "path": str(tmp_path / "rows.jsonl"), "max_length": 8}
+    training = {"steps": 1, "batch_size": 2}
+    spec = parse_spec({"base": str(tmp_path / "base"), "data": data, "training": training, "method": method})
+    expected, record = estimate(spec), train(spec, tmp_path / "run")
+    assert expected.trainable == record.trained.parameters
+    assert expected.stored == record.trained.stored
+    assert expected.parameters == record.trained.parameters + sum(record.trained.frozen.values())
+    assert 0 <= record.trained.stored_bytes - expected.stored_bytes < 20_000  # safetensors' header
+    assert expected.activation_bytes > 0
+
+
+def test_data_that_are_not_there_are_said(tmp_path: Path) -> None:
+    llama(tmp_path / "base")
+    data = {"kind": "text", "path": "absent.jsonl", "max_length": 8}
+    tables = {"base": str(tmp_path / "base"), "data": data, "training": {"steps": 1, "batch_size": 1}}
+    with pytest.raises(SourceError, match="no such file"):
+        estimate(parse_spec({**tables, "method": {"name": "full", "lr": 1e-3}}))
+
+
+def test_every_method_says_what_it_stores() -> None:
+    assert all(TypeAdapter(AnyMethod).validate_python({"name": name, "lr": 1.0}).stored for name in METHODS)

@@ -1,0 +1,192 @@
+"""Studies: a plan's runs, their folders, what is skipped, what failed, and what a kill leaves."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay.errors import SettingError, SourceError
+from assay.records import Failure, Run, Study
+from assay.studies.plan import read_plan, runs_of
+from assay.studies.run import study
+
+PLANS = Path(__file__).parent.parent / "plans"
+PLAN = """
+base = "smoke/base"
+steps = {steps}
+seeds = {seeds}
+stages = {stages}
+training = {{ batch_size = 4, checkpoint_every = 5 }}
+[[tasks]]
+name = "yes-or-no"
+data = {{ kind = "prompt-answer", path = "smoke/rows.jsonl", max_length = 16 }}
+task = "smoke/rows.jsonl"
+[[arms]]
+{arm}
+"""
+LORA = 'method = "lora"\nrank = 2\nrate = { policy = "fixed", lr = 1e-2 }'
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    runpy.run_path(str(PLANS / "smoke.py"))["build"](tmp_path / "smoke")
+    shutil.copy(PLANS / "smoke.toml", tmp_path)
+    return tmp_path
+
+
+def plan(place: Path, arm: str = LORA, **settings: Any) -> Path:
+    chosen = {"steps": [3], "seeds": [0], "stages": ["train", "audit", "score"], **settings}
+    path = place / "plan.toml"
+    path.write_text(PLAN.format(arm=arm, **chosen), encoding="utf8")
+    return path
+
+
+def test_the_smoke_plan_runs_whole_and_then_does_nothing(place: Path) -> None:
+    began = time.monotonic()
+    first = study(place / "smoke.toml")
+    assert time.monotonic() - began < 60
+    assert not first.failed
+    assert len({run.key for run in first.runs}) == len(first.runs) == 14
+    home = place / "studies/smoke"
+    assert {path.name for path in home.iterdir()} == {run.key for run in first.runs} | {"study.json"}
+    before = {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()}
+    assert study(place / "smoke.toml") == first
+    after = {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()}
+    assert {path for path in before if before[path] != after[path]} == {home / "study.json"}
+    assert Study.read(home / "study.json") == first
+    assert str(place) not in (home / "study.json").read_text()
+
+
+def test_one_arm_differs_from_another_in_its_method_alone(place: Path) -> None:
+    specs = [entry.spec.model_dump(exclude={"method", "seed"}) for entry in runs_of(read_plan(place / "smoke.toml"))]
+    assert all(spec == specs[0] for spec in specs)
+
+
+def test_alpha_times_rate_is_constant_over_ranks(place: Path) -> None:
+    methods = [entry.spec.method for entry in runs_of(read_plan(place / "smoke.toml"))]
+    products = {m.lr * m.derived()["alpha"] for m in methods if m.name in ("lora", "b-only")}
+    assert products == {4e-2}
+    assert {m.lr for m in methods if m.name == "lora"} == {1e-2, 5e-3}
+
+
+def test_a_failed_run_is_filed_and_stops_no_other(place: Path) -> None:
+    arm = 'method = ["bitfit", "full"]\nrate = { policy = "fixed", lr = 1e-3 }'
+    record = study(plan(place, arm))
+    failed, done = record.runs
+    assert failed.stages == {"train": "failed", "audit": "not run", "score": "not run"}
+    assert set(done.stages.values()) == {"done"}
+    filed = Failure.read(place / "studies/plan" / failed.key / "failure-train.json")
+    assert filed.error == "SettingError"
+    assert "no bias" in filed.found
+    assert study(place / "plan.toml").failed == (failed,)
+
+
+def test_a_stage_that_fails_leaves_the_next_one_to_be_done(place: Path) -> None:
+    record = study(plan(place, 'method = "loha"\nrate = { policy = "fixed", lr = 1e-3 }'))
+    assert record.runs[0].stages == {"train": "done", "audit": "failed", "score": "done"}
+
+
+def test_a_run_whose_process_ends_in_an_error_of_others_is_filed(place: Path) -> None:
+    path = plan(place)
+    key = study(path, dry_run=True).runs[0].key
+    blocked = place / "studies/plan" / key
+    (blocked / "model").mkdir(parents=True)
+    (blocked / "model/run.json").mkdir()
+    record = study(path)
+    assert "failed" in record.runs[0].stages.values()
+    texts = [file.read_text() for file in blocked.glob("failure-*.json")]
+    assert texts
+    assert not any(str(place) in text for text in texts)
+
+
+def test_a_dry_run_counts_and_does_nothing(place: Path) -> None:
+    path = plan(place, 'method = "full"\nrate = { policy = "fixed", lr = [1e-3, 1e-4] }', seeds=[0, 1, 2])
+    record = study(path, dry_run=True)
+    assert len(record.runs) == 6
+    assert not (place / "studies").exists()
+    one = study(plan(place, 'method = "full"\nrate = { policy = "fixed", lr = 1e-3 }'))
+    folder = place / "studies/plan" / one.runs[0].key / "model"
+    trained = Run.read(folder / "run.json").trained
+    assert record.stored_bytes == 6 * 4 * trained.stored + 3 * 4 * trained.parameters
+
+
+def test_new_scores_are_taken_when_the_questions_change(place: Path) -> None:
+    path = plan(place)
+    key = study(path).runs[0].key
+    folder = place / "studies/plan" / key
+    weights = (folder / "model/adapter_model.safetensors").stat().st_mtime_ns
+    other = place / "smoke/other.jsonl"
+    other.write_text("".join((place / "smoke/rows.jsonl").read_text().splitlines(keepends=True)[:10]))
+    path.write_text(path.read_text().replace('task = "smoke/rows.jsonl"', 'task = "smoke/other.jsonl"'))
+    assert set(study(path).runs[0].stages.values()) == {"done"}
+    assert '"examples":10' in (folder / "scores.json").read_text().replace(" ", "")
+    assert (folder / "model/adapter_model.safetensors").stat().st_mtime_ns == weights
+
+
+def test_a_killed_study_goes_on_where_it_was(place: Path) -> None:
+    path = plan(place, steps=[300], stages=["train"])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "ignore", "-m", "assay", "study", str(path)]
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    home, until = place / "studies/plan", time.monotonic() + 60
+    while not list(home.glob("*/.model.partial/standing/standing.safetensors")):
+        assert child.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    time.sleep(0.5)  # what it had started ends with it
+    assert not list(home.glob("*/model"))
+    record = study(path)
+    assert record.runs[0].stages == {"train": "done"}
+    resumed = Run.read(home / record.runs[0].key / "model/run.json")
+    whole = study(path, place / "whole")
+    straight = Run.read(place / "whole" / whole.runs[0].key / "model/run.json")
+    assert any("resumed" in note for note in resumed.notes)
+    assert resumed.weights_digest == straight.weights_digest
+
+
+@pytest.mark.parametrize(
+    ("arm", "settings", "said"),
+    [
+        ('method = "loar"\nrate = { policy = "fixed", lr = 1e-3 }', {}, "did you mean 'lora'?"),
+        ('method = "lora"\nrank = []\nrate = { policy = "fixed", lr = 1e-3 }', {}, "axis 'rank' is empty"),
+        ('method = "lora"\nrate = { policy = "fixed", lr = [] }', {}, "axis 'rate' is empty"),
+        ('method = "lora"\nrnak = 2\nrate = { policy = "fixed", lr = 1e-3 }', {}, "did you mean 'rank'?"),
+        ('method = "lora"\nrate = { policy = "fxied", lr = 1e-3 }', {}, "did you mean 'fixed'?"),
+        ('method = "full"\nrate = { policy = "alpha*lr", product = 1e-3 }', {}, "the method has no alpha"),
+        ('method = "lora"\nrank = 0\nrate = { policy = "alpha*lr", product = 1e-3 }', {}, "'rank' is 0"),
+        ('rate = { policy = "fixed", lr = 1e-3 }', {}, "'method' is missing"),
+        (LORA, {"steps": []}, "the plan has no steps"),
+        (LORA, {"steps": [0]}, "'training.steps' is 0"),
+        (LORA, {"stages": ["trian"]}, "'train', 'audit' or 'score'"),
+        (LORA, {"seeds": list(range(201))}, "--max-runs 201"),
+        (LORA + "\n[wrong]\nx = 1", {}, "no setting 'wrong'"),
+    ],
+)
+def test_wrong_plans_are_said(place: Path, arm: str, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        study(plan(place, arm, **settings), dry_run=True)
+    assert said in str(caught.value)
+
+
+def test_files_that_are_not_there_are_said_before_anything_runs(place: Path) -> None:
+    (place / "smoke/rows.jsonl").unlink()
+    with pytest.raises(SourceError, match="no such file"):
+        study(place / "smoke.toml")
+    assert not (place / "studies").exists()
+
+
+def test_every_plan_that_is_shipped_is_good() -> None:
+    shipped = sorted(PLANS.glob("*.toml"))
+    assert [path.stem for path in shipped] == ["smoke"]
+    assert all(runs_of(read_plan(path)) for path in shipped)
