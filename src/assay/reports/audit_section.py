@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.records.audit import Audit
-from assay.reports.charts import Picture, counts_against_eps, layer_maps, similarity, spectrum
+from assay.reports.charts import counts_against_eps, layer_maps, similarity, spectrum
+from assay.reports.pictures import Picture
 from assay.reports.summary import Summary
 
 

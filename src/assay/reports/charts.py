@@ -1,10 +1,8 @@
-"""The charts of an audit: each is defined once, and becomes SVG in the page and SVG and PNG files."""
+"""The charts of an audit."""
 
 from __future__ import annotations
 
 import bisect
-import io
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,20 +11,9 @@ import altair as alt
 
 from assay.records.audit import Audit, MatrixAudit
 from assay.reports.formats import number, plural, share
+from assay.reports.pictures import BASE, FONT, HEAT_INTRUDER, HEAT_SIZE, INK, INTRUDER, MATCHED, Picture, finish
 from assay.reports.summary import Summary, counts_by_eps, group, leading
 
-# One strong hue for intruders, a quiet blue for sizes, greys for the rest; told apart by shape and lightness as well.
-INTRUDER = "#c8450b"
-INK = "#1c2530"
-MATCHED = "#56657a"
-BASE = "#a9b4c2"
-RULE = "#e3e7ec"
-HEAT_INTRUDER = ["#fdeee6", "#f0956a", "#c8450b", "#8a2c02"]
-HEAT_SIZE = ["#f1f5fa", "#8fb3d9", "#2f6aa8", "#123e6d"]
-FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, sans-serif"
-
-# A chart is as wide as a narrow screen lets it be unscaled; on a wide one several stand side by side.
-WIDTH = 340
 # Rows of the map are this high at least and at most; between, all layers fit into MAP_HEIGHT.
 ROW_HEIGHTS = (7, 17)
 MAP_HEIGHT = 460
@@ -34,74 +21,6 @@ MAP_HEIGHT = 460
 MAP_ROLES = 16
 SIMILARITY_SIZE = 32
 OUTSIDE = "none"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One chart with what a reader needs beside it.
-
-    Attributes:
-        name: of its files, without an ending.
-        title: what it shows.
-        alt: what one would say to somebody who cannot see it.
-        chart: the altair chart.
-        caption: how to read it.
-    """
-
-    name: str
-    title: str
-    alt: str
-    chart: Any
-    caption: str = ""
-
-    def svg(self) -> str:
-        """The chart for a page: static SVG without name spaces, the same for the same record whatever was drawn before.
-
-        Identifiers are numbered under the chart's name, since the renderer counts on from one chart to the next.
-        Lengths are cut to a hundredth of a pixel, which halves the page.
-        """
-        text = _render(self.chart, "svg").decode()
-        for place, identifier in enumerate(re.findall(r'<\w+ id="([^"]+)"', text)):
-            for around in (' id="{}"', '"url(#{})"'):
-                text = text.replace(around.format(identifier), around.format(f"{self.name}-{place}"))
-        text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text, count=2)
-        return re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), text)
-
-    def files(self) -> dict[str, bytes]:
-        """The chart as files, with its title, by file name."""
-        titled = self.chart.properties(title=self.title)
-        return {f"{self.name}.{ending}": _render(titled, ending) for ending in ("svg", "png")}
-
-
-def _render(chart: Any, ending: str) -> bytes:
-    """A chart as SVG or PNG; PNG at twice the size, so that it is sharp in print."""
-    with alt.data_transformers.disable_max_rows():
-        if ending == "png":
-            image = io.BytesIO()
-            chart.save(image, format="png", scale_factor=2)
-            return image.getvalue()
-        drawing = io.StringIO()
-        chart.save(drawing, format="svg")
-        return drawing.getvalue().encode()
-
-
-def _finish(chart: Any, height: int) -> Any:
-    """One look for all charts."""
-    fonts = {"labelFont": FONT, "titleFont": FONT, "labelFontSize": 11, "titleFontSize": 11}
-    text = fonts | {"labelColor": MATCHED, "titleColor": INK, "titleFontWeight": "normal"}
-    return (
-        chart.properties(
-            width=WIDTH,
-            height=height,
-            autosize=alt.AutoSizeParams(type="fit", contains="padding"),
-            padding={"left": 2, "right": 6, "top": 10, "bottom": 4},
-        )
-        .configure(aria=False, font=FONT, background="white")
-        .configure_view(stroke=None)
-        .configure_axis(**text, gridColor=RULE, domainColor=BASE, tickColor=BASE, tickSize=4)
-        .configure_legend(**text, orient="bottom", direction="horizontal", gradientLength=160, offset=8)
-        .configure_title(font=FONT, fontSize=13, color=INK, anchor="start", fontWeight=600, limit=WIDTH)
-    )
 
 
 def layer_maps(summary: Summary) -> list[Picture]:
@@ -201,7 +120,7 @@ def _map(
         ink = alt.condition(f"datum.value > {top * 0.4}", alt.value("white"), alt.value(INK))
         text = base.transform_filter("datum.value > 0").mark_text(fontSize=10, font=FONT)
         chart += text.encode(text=alt.Text("value:Q"), color=ink)
-    return _finish(chart, round(row_height * len(layers)) + 130)
+    return finish(chart, round(row_height * len(layers)) + 130)
 
 
 def _role_axis(roles: list[str]) -> Any:
@@ -246,7 +165,7 @@ def spectrum(summary: Summary, matrix: MatrixAudit, rank: int) -> Picture:
         f"{summary.anchor}-spectrum-{rank}",
         matrix.name,
         f"The {plural(len(tuned), 'leading singular value')} of {matrix.name} beside the base's. {where}",
-        _finish(chart, 230),
+        finish(chart, 230),
         f"{plural(matrix.count, 'intruder')}, {matrix.undecided:,} undecided",
     )
 
@@ -285,7 +204,7 @@ def similarity(summary: Summary, matrix: MatrixAudit) -> Picture | None:
         "Overlaps with the base",
         f"Overlaps of the leading left directions of {matrix.name}, base against tuned. "
         f"{plural(len(marked), 'column')} marked as intruder.",
-        _finish(chart, 370),
+        finish(chart, 370),
         f"{matrix.name}. A dark diagonal: the base's directions, in the same order. A triangle: an intruder.",
     )
 
@@ -320,7 +239,7 @@ def counts_against_eps(summary: Summary) -> Picture | None:
         f"{summary.anchor}-eps",
         "Intruders against eps",
         f"Intruders rise with eps, up to {len(directions):,} directions. {said}.",
-        _finish(chart, 300),
+        finish(chart, 300),
         "A larger eps counts more. Dots: what was asked for. The pale band, where there is one, is what the undecided "
         "directions could add.",
     )

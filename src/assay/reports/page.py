@@ -19,7 +19,7 @@ from assay.reports import formats
 from assay.version import __version__
 
 if TYPE_CHECKING:
-    from assay.reports.charts import Picture
+    from assay.reports.pictures import Picture
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,12 @@ def report(records: Record | Sequence[Record]) -> Page:
 
 
 def _page(audits: list[Audit]) -> Page:
+    from altair.utils.schemapi import debug_mode
+
     from assay.reports.audit_section import audit_views, differences  # altair takes half a second to import
 
-    views = audit_views(audits)
+    with debug_mode(False):  # altair checks every part of a chart against its schema: half of the time of a page
+        views = audit_views(audits)
     text = (
         _environment()
         .get_template("page.html")
