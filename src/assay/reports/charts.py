@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,17 @@ SIMILARITY_SIZE = 32
 OUTSIDE = "none"
 
 
-def layer_maps(summary: Summary) -> list[Picture]:
+def layer_maps(summary: Summary, among: Sequence[Summary] = ()) -> list[Picture]:
     """The maps of layer by role: intruders and the energy in them, where there are any, and the size of the change.
 
     A role that has several matrices in one layer, as experts have, is one cell: their sum, or their share together.
+
+    Args:
+        summary: the audit to draw.
+        among: the audits that it stands beside, itself included: one scale of colours for all, and the same maps.
     """
     cells = _cells(summary)
+    scale = [cell for one in among or (summary,) for cell in _cells(one)]
     aside = (
         "" if all(len(cell.part.matrices) == 1 for cell in cells) else " Matrices of one role and layer share a cell."
     )
@@ -42,23 +47,25 @@ def layer_maps(summary: Summary) -> list[Picture]:
         "Relative norm",
         "Map of the change's relative norm by layer and role. "
         f"Largest in {largest.place}: {number(largest.part.relative_norm)}.",
-        _map(cells, lambda audit: audit.relative_norm, "relative norm", HEAT_SIZE, ".2~g"),
+        _map(cells, scale, lambda audit: audit.relative_norm, "relative norm", HEAT_SIZE, ".2~g"),
         f"Size of the change beside the base's own. Grey: no change.{aside}",
     )
-    if not most.part.count:
+    if not any(cell.part.count for cell in scale):
         return [size]
     count = Picture(
         f"{summary.anchor}-intruders-map",
         "Intruders",
-        f"Map of intruders by layer and role. Most are in {most.place}: {most.part.count}.",
-        _map(cells, lambda audit: audit.count, "intruders", HEAT_INTRUDER, "d", labelled=True),
+        f"Map of intruders by layer and role. Most are in {most.place}: {most.part.count}."
+        if most.part.count
+        else "Map of intruders by layer and role. There is none.",
+        _map(cells, scale, lambda audit: audit.count, "intruders", HEAT_INTRUDER, "d", labelled=True),
         f"Directions counted. Grey: none.{aside}",
     )
     energy = Picture(
         f"{summary.anchor}-energy-map",
         "Energy share",
         f"Map of energy share by layer and role. Most is in {fullest.place}: {share(fullest.part.energy_share)}.",
-        _map(cells, lambda audit: audit.energy_share, "energy share", HEAT_INTRUDER, ".2~%"),
+        _map(cells, scale, lambda audit: audit.energy_share, "energy share", HEAT_INTRUDER, ".2~%"),
         f"Part of the leading directions' energy that is in intruders. Grey: none.{aside}",
     )
     return [count, energy, size]
@@ -92,19 +99,23 @@ def _cells(summary: Summary) -> list[_Cell]:
 
 def _map(
     cells: list[_Cell],
+    scale: list[_Cell],
     value: Callable[[Audit], float | None],
     title: str,
     heat: list[str],
     number_format: str,
     labelled: bool = False,
 ) -> Any:
-    """A heat map of one value, grey where it is zero or missing, with the number in the cell where it has room."""
+    """A heat map of one value, grey where it is zero or missing, with the number in the cell where it has room.
+
+    Its colours reach to the largest value in `scale`.
+    """
     layers = list(dict.fromkeys(cell.layer for cell in cells))
     roles = list(dict.fromkeys(cell.role for cell in cells))
     rows: list[dict[str, Any]] = [
         {"layer": cell.layer, "role": cell.role, "value": value(cell.part) or 0} for cell in cells
     ]
-    top = max(row["value"] for row in rows)
+    top = max(value(cell.part) or 0 for cell in scale)
     row_height = min(max(MAP_HEIGHT / len(layers), ROW_HEIGHTS[0]), ROW_HEIGHTS[1])
     every = max(1, round(12 / row_height))
     x = alt.X("role:N", sort=roles, title=None, axis=_role_axis(roles))

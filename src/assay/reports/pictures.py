@@ -17,6 +17,8 @@ BASE = "#a9b4c2"
 RULE = "#e3e7ec"
 HEAT_INTRUDER = ["#fdeee6", "#f0956a", "#c8450b", "#8a2c02"]
 HEAT_SIZE = ["#f1f5fa", "#8fb3d9", "#2f6aa8", "#123e6d"]
+# Arms of a comparison, by number; told apart by shape as well, and never by the intruders' hue.
+ARMS = [("#1f5fa6", "circle"), ("#a3307a", "square"), ("#2b7d5b", "triangle-up"), ("#6d5c00", "cross")]
 FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, sans-serif"
 
 # A chart is as wide as a narrow screen lets it be unscaled; on a wide one several stand side by side.
@@ -87,3 +89,8 @@ def finish(chart: Any, height: int) -> Any:
         .configure_legend(**text, orient="bottom", direction="horizontal", gradientLength=160, offset=8)
         .configure_title(font=FONT, fontSize=13, color=INK, anchor="start", fontWeight=600, limit=WIDTH)
     )
+
+
+def look(arm: int) -> tuple[str, str]:
+    """Colour and shape of an arm, by its number on the page."""
+    return ARMS[(arm - 1) % len(ARMS)]

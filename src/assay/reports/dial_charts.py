@@ -1,0 +1,154 @@
+"""The charts of a dial: what grows with the size of an update, trained and random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from assay.records import Dial, DialPoint
+from assay.reports.arms import Arm
+from assay.reports.formats import number, share, signed
+from assay.reports.pictures import FONT, Picture, finish, look
+
+Curves = Sequence[tuple[Arm, Dial]]
+
+AS_TRAINED, EXTRAPOLATED, RANDOM = "as trained", "extrapolated, not trained", "random, not trained"
+HEIGHT = 330
+# Pixels on both sides of zero in which the loss axis is linear: the interval of a short text is about this wide.
+LINEAR = 0.05
+
+
+def intruder_curve(name: str, curves: Curves) -> Picture:
+    """Intruders against relative norm, with what the undecided could add."""
+    y = alt.Y("value:Q", title=f"intruders of {curves[0][1].directions:,} directions", axis=_axis(",d"))
+    return Picture(
+        f"{name}-intruders",
+        "Intruders against size",
+        f"Intruders against the relative norm, on a logarithmic axis. {_said(curves, lambda p: f'{p.count:,}')}",
+        _chart(_rows(curves, lambda p: (p.count, p.count, p.count + p.undecided)), curves, y),
+        "Bands, where there are any: what the undecided directions could add.",
+    )
+
+
+def energy_curve(name: str, curves: Curves) -> Picture:
+    """Energy share against relative norm."""
+    y = alt.Y("value:Q", title="energy share of intruders", axis=_axis(".0%"))
+    return Picture(
+        f"{name}-energy",
+        "Energy share against size",
+        f"Energy share against the relative norm. {_said(curves, lambda p: share(p.energy_share))}",
+        _chart(_rows(curves, lambda p: (p.energy_share, p.energy_share, p.energy_share)), curves, y),
+        "Part of the leading directions’ energy that is in intruders.",
+    )
+
+
+def forgetting_curve(name: str, curves: Curves) -> Picture:
+    """Forgetting against relative norm, with its interval."""
+    rows = _rows(curves, lambda p: (p.forgetting, *p.interval))
+    scale = alt.Scale(type="symlog", constant=LINEAR, nice=False)
+    y = alt.Y("value:Q", title="nats a token above the base", axis=_axis("+~g", _ticks(rows)), scale=scale)
+    return Picture(
+        f"{name}-forgetting",
+        "Forgetting against size",
+        f"Loss on the text above the base’s, against the relative norm. {_said(curves, lambda p: signed(p.forgetting))}",
+        _chart(rows, curves, y),
+        "Bands: 95% bootstrap intervals over documents. The axis is logarithmic away from zero.",
+    )
+
+
+def _rows(curves: Curves, values: Any) -> list[dict[str, Any]]:
+    """One row a point that has a place on a logarithmic axis."""
+    rows = []
+    for arm, dial in curves:
+        for point in dial.points:
+            if point.relative_norm > 0:
+                value, low, high = values(point)
+                row = {
+                    "x": point.relative_norm,
+                    "value": value,
+                    "low": low,
+                    "high": high,
+                    "multiplier": point.multiplier,
+                }
+                rows.append(row | {"arm": arm.name, "update": point.update, "what": _what(point)})
+    return rows
+
+
+def _what(point: DialPoint) -> str:
+    if point.update == "random":
+        return RANDOM
+    return AS_TRAINED if point.multiplier == 1 else EXTRAPOLATED
+
+
+def _chart(rows: list[dict[str, Any]], curves: Curves, y: Any) -> Any:
+    """Lines through the points of each update, solid where trained and dashed where random, and bands around them."""
+    arms = list(dict.fromkeys(arm.name for arm, _ in curves))
+    colours = [look(arm.number)[0] for arm in {arm.name: arm for arm, _ in curves}.values()]
+    palette = alt.Scale(domain=arms, range=colours)
+    legend = alt.Legend(title=None, columns=2, labelLimit=140, symbolType="stroke", symbolStrokeWidth=3)
+    colour = alt.Color("arm:N", scale=palette, legend=legend)
+    x = alt.X("x:Q", title="relative norm", scale=alt.Scale(type="log", nice=False, padding=14), axis=_axis("~g"))
+    base = alt.Chart(alt.Data(values=rows))
+    kinds = [AS_TRAINED, EXTRAPOLATED, RANDOM]
+    band = base.mark_area(opacity=0.13).encode(
+        x, alt.Y("low:Q", title=y.title), alt.Y2("high:Q"), colour, detail="update:N"
+    )
+    line = base.mark_line(strokeWidth=1.8).encode(
+        x,
+        y,
+        colour,
+        strokeDash=alt.StrokeDash(
+            "update:N", scale=alt.Scale(domain=["trained", "random"], range=[[1, 0], [4, 3]]), legend=None
+        ),
+    )
+    marks = alt.Shape(
+        "what:N",
+        scale=alt.Scale(domain=kinds, range=["circle", "circle", "diamond"]),
+        legend=alt.Legend(
+            title=None,
+            columns=1,
+            labelLimit=260,
+            symbolStrokeColor=colours[0] if len(colours) == 1 else "#56657a",
+            symbolFillColor="white",
+        ),
+    )
+    hollow = base.transform_filter(f"datum.what != '{AS_TRAINED}'").mark_point(
+        fill="white", size=42, strokeWidth=1.6, opacity=1
+    )
+    solid = base.transform_filter(f"datum.what == '{AS_TRAINED}'")
+    full = solid.mark_point(filled=True, size=120, opacity=1)
+    named = solid.mark_text(dy=-13, font=FONT, fontSize=11, fontWeight=600).encode(x, y, colour, text=alt.Text("arm:N"))
+    return finish(
+        band + line + hollow.encode(x, y, colour, shape=marks) + full.encode(x, y, colour, shape=marks) + named, HEIGHT
+    )
+
+
+def _ticks(rows: list[dict[str, Any]]) -> list[float]:
+    """Ticks of a symmetric logarithmic axis, which Vega places as if it were linear."""
+    low, high = min((row["low"] for row in rows), default=0.0), max((row["high"] for row in rows), default=0.0)
+    sizes = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]
+    return [0.0, *(size for size in sizes if size <= high), *(-size for size in sizes if -size >= low)]
+
+
+def _axis(number_format: str, values: Sequence[float] | None = None) -> Any:
+    options: dict[str, Any] = {"values": list(values)} if values is not None else {"tickCount": 5}
+    return alt.Axis(format=number_format, labelOverlap=True, **options)
+
+
+def _said(curves: Curves, words: Any) -> str:
+    """Every point in words, for somebody who cannot see the chart."""
+    return (
+        " ".join(
+            f"{arm.name}, {update}: "
+            + "; ".join(
+                f"{words(point)} at {number(point.relative_norm)} (×{point.multiplier:g})"
+                for point in dial.curve(update)
+            )
+            + "."
+            for arm, dial in curves
+            for update in ("trained", "random")
+        )
+        + " All but the trained ×1 is extrapolated, not trained."
+    )
