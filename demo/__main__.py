@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from assay.records import Run, Scores
+from assay.records import Audit, Run, Scores, load
+from assay.reports import report
 from demo.assets import fetch_data, fetch_model
 from demo.jobs import side_by_side
 
 HOME = Path(__file__).parent
-RUNS, DATA = HOME / "runs", HOME / "data"
+RUNS, DATA, BASE = HOME / "runs", HOME / "data", HOME / "models/smollm2-135m"
 ARMS = ("full", "lora")
 
 
@@ -33,19 +34,42 @@ def training() -> None:
 
 def scoring() -> None:
     """Each arm beside the base, one core each."""
-    base, text, task = HOME / "models/smollm2-135m", DATA / "prose.jsonl", DATA / "headlines.test.jsonl"
+    text, task = DATA / "prose.jsonl", DATA / "headlines.test.jsonl"
     wanted = {
-        arm: ("score", str(base), str(RUNS / arm), str(text), str(task), str(_scores(arm)))
+        arm: ("score", str(BASE), str(RUNS / arm), str(text), str(task), str(_scores(arm)))
         for arm in ARMS
         if not _scores(arm).exists()
     }
     side_by_side(wanted, RUNS / "logs")
 
 
+def auditing() -> None:
+    """The weights of each arm beside the base's: every matrix."""
+    wanted = {arm: ("audit", str(BASE), str(RUNS / arm), str(_audit(arm))) for arm in ARMS if not _audit(arm).exists()}
+    side_by_side(wanted, RUNS / "logs")
+
+
+def dialling() -> None:
+    """Each arm's update at other sizes, beside a random one."""
+    wanted = {
+        arm: ("dial", str(BASE), str(RUNS / arm), str(DATA / "prose.short.jsonl"), str(_dial(arm)))
+        for arm in ARMS
+        if not _dial(arm).exists()
+    }
+    side_by_side(wanted, RUNS / "logs")
+
+
+def page() -> None:
+    """All records on one page."""
+    paths = [path for arm in ARMS for path in (_run(arm), _scores(arm), _audit(arm), _dial(arm))]
+    print(f"   open {report([load(path) for path in paths]).save(HOME / 'report.html')}")
+
+
 def table() -> None:
     """What came out, in one table."""
     runs = {arm: Run.read(_run(arm)) for arm in ARMS}
     scores = {arm: Scores.read(_scores(arm)) for arm in ARMS}
+    audits = {arm: Audit.read(_audit(arm)) for arm in ARMS}
     rows = [("", "base", *ARMS)]
     tasks, losses = [scores[arm].task for arm in ARMS], [scores[arm].forgetting for arm in ARMS]
     if None in tasks or None in losses:
@@ -60,6 +84,8 @@ def table() -> None:
         ("loss on prose, nats a token", f"{losses[0].base_loss:.3f}", *(f"{loss.tuned_loss:.3f}" for loss in losses)),
         ("forgetting", "", *(f"{loss.mean:+.3f}" for loss in losses)),
         ("  95 % interval", "", *(_range(loss.interval) for loss in losses)),
+        ("relative norm of the update", "", *(f"{audits[arm].relative_norm:.4f}" for arm in ARMS)),
+        ("intruders (undecided)", "", *(f"{audits[arm].count} ({audits[arm].undecided})" for arm in ARMS)),
         ("trainable parameters", "", *(f"{runs[arm].trained.parameters:,}" for arm in ARMS)),
         ("stored, MB", "", *(f"{runs[arm].trained.stored_bytes / 1e6:.0f}" for arm in ARMS)),
         ("median step, s", "", *(f"{runs[arm].cost.step_seconds:.2f}" for arm in ARMS)),
@@ -77,6 +103,14 @@ def _scores(arm: str) -> Path:
     return RUNS / f"{arm}.scores.json"
 
 
+def _audit(arm: str) -> Path:
+    return RUNS / f"{arm}.audit.json"
+
+
+def _dial(arm: str) -> Path:
+    return RUNS / f"{arm}.dial.json"
+
+
 def _range(interval: tuple[float, float] | None) -> str:
     return "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
@@ -89,7 +123,10 @@ STAGES: dict[str, Callable[[], None]] = {
     "model and data": assets,
     "train both arms": training,
     "score both arms": scoring,
+    "audit both arms": auditing,
+    "turn the dial": dialling,
     "table": table,
+    "page": page,
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The demo's long jobs, each in a process and with a core of its own: `python -m demo.jobs train|score ...`."""
+"""The demo's long jobs, each in a process and with a core of its own: `python -m demo.jobs VERB ...`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from pathlib import Path
 ONE_CORE = {
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "PYTHONWARNINGS": "ignore",
 }
+DIAL_LAYERS = ("*.layers.0.*", "*.layers.10.*", "*.layers.20.*")
 TELL_EVERY = 20.0  # seconds
 
 
@@ -50,8 +52,7 @@ def train(parent: int, spec: str, out: str) -> None:
     from assay.training.run import train
 
     def tell(step: int, steps: int, loss: float) -> None:
-        if os.getppid() != parent:
-            sys.exit("the demo was stopped")
+        _stop_with(parent)
         print(f"step {step} of {steps}, loss {loss:.2f}", flush=True)
 
     train(spec, out, progress=tell)
@@ -65,6 +66,34 @@ def score(parent: int, base: str, tuned: str, text: str, task: str, out: str) ->
     score(base, tuned, text=text, task=task).save(out)
 
 
+def audit(parent: int, base: str, tuned: str, out: str) -> None:
+    """Audit the weights of one arm."""
+    from assay.audits import audit
+
+    def tell(done: int, total: int, name: str) -> None:
+        _stop_with(parent)
+        print(f"matrix {done} of {total}", flush=True)
+
+    audit(base, tuned, side="both", progress=tell).save(out)
+
+
+def dial(parent: int, base: str, tuned: str, text: str, out: str) -> None:
+    """Replay the update of one arm at other sizes; the audit looks at every tenth layer."""
+    from assay.dials import dial
+
+    def tell(what: str) -> None:
+        _stop_with(parent)
+        print(what, flush=True)
+
+    dial(base, tuned, text, matrices=DIAL_LAYERS, progress=tell).save(out)
+
+
+def _stop_with(parent: int) -> None:
+    """End this job when the demo that started it is gone."""
+    if os.getppid() != parent:
+        sys.exit("the demo was stopped")
+
+
 if __name__ == "__main__":
     started_by, verb, *rest = sys.argv[1:]
-    {"train": train, "score": score}[verb](int(started_by), *rest)
+    {"train": train, "score": score, "audit": audit, "dial": dial}[verb](int(started_by), *rest)

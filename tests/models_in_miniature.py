@@ -11,9 +11,15 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForMaskedLM,
 )
 
 WORDS = ["<end>", "<begin>", "<unknown>", *"abcdefghijklmnopqrstuvwxyz", "yes", "no"]
@@ -64,6 +70,22 @@ def bert(folder: Path, seed: int = 0, headed: bool = False) -> Path:
         initializer_range=0.3,
     )
     (BertForSequenceClassification(config) if headed else BertModel(config)).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def other_family(folder: Path, family: str) -> Path:
+    """A two-layer model of another family, as it is published: GPT-2 with `Conv1D`, Mixtral with fused experts."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": len(WORDS), "bos_token_id": 1, "eos_token_id": 0, "pad_token_id": 0}
+    body = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, **sizes}
+    builders = {
+        "gpt2": lambda: GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=2, n_head=2, **sizes)),
+        "roberta": lambda: RobertaForMaskedLM(RobertaConfig(max_position_embeddings=64, **body)),
+        "mixtral": lambda: MixtralForCausalLM(MixtralConfig(num_key_value_heads=1, num_local_experts=2, **body)),
+        "llama": lambda: LlamaForCausalLM(LlamaConfig(num_key_value_heads=1, **body)),
+    }
+    builders[family]().save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
 

@@ -254,6 +254,13 @@ def test_the_bootstrap_covers_at_its_nominal_rate() -> None:
     assert 180 <= covered <= 199
 
 
+def test_totals_and_weights_are_resampled_together() -> None:
+    generator = np.random.default_rng(0)
+    weights = generator.integers(1, 1_000, 40).astype(float)  # spread far more than the means
+    low, high = weighted_mean(weights * generator.normal(1.0, 0.001, 40), weights, seed=0)[1]
+    assert high - low < 0.002
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=2, max_size=40))
 def test_the_interval_of_a_difference_is_finite_and_ordered(gains: list[float]) -> None:

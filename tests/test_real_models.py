@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+import tiny
+from assay.audits import audit
 from assay.behaviour.forgetting import document_losses, read_documents
 from assay.behaviour.scoring import score
 from assay.behaviour.tasks import answer_likelihoods, read_task
@@ -44,7 +48,7 @@ def test_minilm_learns_two_kinds_of_sentences(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.skipif(not SMOLLM2.exists(), reason="the demo has not been set up")
+@pytest.mark.skipif(not SMOLLM2.exists(), reason="the demo's model has not been set up")
 def test_smollm2_is_scored_as_transformers_scores_it(tmp_path: Path) -> None:
     place = find(SMOLLM2)
     model, tokenizer = load(place, "causal-lm"), load_tokenizer(place)
@@ -65,3 +69,33 @@ def test_smollm2_is_scored_as_transformers_scores_it(tmp_path: Path) -> None:
     )
     task = read_task(path, tokenizer)
     assert answer_likelihoods(model, task).argmax(axis=1).tolist() == list(task.truth)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not SMOLLM2.exists(), reason="the demo's model has not been set up")
+def test_planted_directions_are_counted_in_every_matrix_of_smollm2(tmp_path: Path) -> None:
+    """Up to four directions spread over the base's own, strong enough to lead, in each of the 210 matrices."""
+    weights = tiny.tensors(SMOLLM2)
+    names = [name for name, value in weights.items() if ".layers." in name and value.ndim == 2]
+    assert len(names) == 210
+    generator = torch.Generator().manual_seed(0)
+    factors, planted = {}, {}
+    for position, name in enumerate(names):
+        W0 = weights[name]
+        m, n = W0.shape
+        planted[name] = position % 5
+        strength = 1.5 * float(torch.linalg.matrix_norm(W0, 2))
+        B = torch.linalg.qr(torch.randn(m, 4, generator=generator)).Q
+        B[:, planted[name] :] = 0
+        module = name.removesuffix(".weight")
+        factors[f"base_model.model.{module}.lora_A.weight"] = torch.linalg.qr(
+            torch.randn(n, 4, generator=generator)
+        ).Q.T
+        factors[f"base_model.model.{module}.lora_B.weight"] = strength * B
+    settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 4, "target_modules": "all-linear"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings), encoding="utf8")
+    save_file({name: value.contiguous() for name, value in factors.items()}, tmp_path / "adapter_model.safetensors")
+    record = audit(SMOLLM2, tmp_path)
+    assert {matrix.name: matrix.count for matrix in record.matrices} == planted
+    assert record.undecided == 0
+    assert {matrix.scale for matrix in record.matrices} == {1.0}

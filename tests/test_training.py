@@ -12,12 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from assay.conditions import digest
+from assay.behaviour.scoring import score
+from assay.digests import of_files
 from assay.errors import CheckpointError, MismatchError, PickleError, SettingError, SourceError
 from assay.models import find, load
 from assay.records import Run
 from assay.training.run import train
-from models_in_miniature import bert, letters, lines, llama
+from models_in_miniature import bert, letters, lines, llama, other_family
 
 CAUSAL = """
 base = "base"
@@ -109,11 +110,11 @@ def test_gaussian_initialisation_is_drawn(place: Path) -> None:
 
 def test_the_base_is_never_altered(place: Path) -> None:
     files = sorted((place / "base").iterdir())
-    before = digest(files)
+    before = of_files(files)
     train(write(place, "full", FULL))
     train(write(place, "lora", LORA))
     assert sorted((place / "base").iterdir()) == files
-    assert digest(files) == before
+    assert of_files(files) == before
 
 
 def test_a_record_holds_no_path_of_this_machine(place: Path) -> None:
@@ -171,7 +172,7 @@ def test_an_error_while_saving_leaves_nothing(place: Path, monkeypatch: pytest.M
         raise OSError("No space left on device")
 
     monkeypatch.setattr(
-        "assay.training.run.digest", lambda files: full_disk() if "runs" in str(files) else digest(files)
+        "assay.digests.of_files", lambda files: full_disk() if "runs" in str(files) else of_files(files)
     )
     with pytest.raises(OSError, match="No space left"):
         train(write(place, "full", FULL))
@@ -249,3 +250,29 @@ def test_packed_text_trains(tmp_path: Path) -> None:
     record = train(spec)
     assert record.examples.tokens == 12 * record.examples.count
     assert record.cost.seconds <= time.monotonic() - started
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "roberta", "mixtral"])
+@pytest.mark.parametrize("method", [LORA, FULL])
+def test_other_families_train_what_full_and_lora_both_reach(tmp_path: Path, family: str, method: str) -> None:
+    kind = "classification" if family in ("llama", "roberta") else "text"
+    other_family(tmp_path / "base", family)
+    lines(tmp_path / "rows.jsonl", [{"text": letters(5, 20, seed), "label": "kz"[seed % 2]} for seed in range(20)])
+    text = CAUSAL.replace("prompt-answer", kind).format(method=method, seed=0, steps=2, lr=1e-2)
+    (tmp_path / "spec.toml").write_text(text, encoding="utf8")
+    record = train(tmp_path / "spec.toml")
+    names = " ".join(record.trained.tensors).replace("modules_to_save.default.", "")
+    expected = {
+        "llama": ("q_proj", "down_proj", "score"),
+        "gpt2": ("c_attn", "c_proj", "c_fc"),
+        "roberta": ("query", "output.dense", "classifier.dense", "classifier.out_proj"),
+        "mixtral": ("q_proj", "o_proj"),
+    }[family]
+    assert all(part in names for part in expected)
+    assert ("experts" in " ".join(record.notes)) == (family == "mixtral")
+    assert "embed" not in names
+    assert "lm_head" not in names
+    if kind == "classification":
+        learned = score(tmp_path / "base", tmp_path / "runs/spec", task=tmp_path / "rows.jsonl").task
+        assert learned is not None
+        assert learned.answers == ("k", "z")

@@ -30,7 +30,10 @@ class PeakMemory:
             return
         self.start_bytes = _status_bytes("VmRSS")
         if self.start_bytes is not None:
-            _CLEAR_REFS.write_text(_RESET_PEAK)
+            try:
+                _CLEAR_REFS.write_text(_RESET_PEAK)
+            except OSError:  # some containers mount /proc read-only
+                self.start_bytes = None
 
     def above_start(self) -> int | None:
         """Peak minus start, in bytes; None where the system does not tell."""

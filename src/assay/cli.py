@@ -75,8 +75,8 @@ _Models = Annotated[
 
 @app.command(
     epilog="Examples:\n\n"
-    "assay audit my-adapter\n\n"
-    "assay audit org/base@main my-merged-model -o audit/\n\n"
+    "assay audit adapter\n\n"
+    "assay audit base tuned -o audit/\n\n"
     "assay audit base adapter --fail-on 'energy_share > 0.2'"
 )
 @_clear_errors
@@ -149,7 +149,7 @@ def audit(
     _exit_by([record.check(condition, old) for record in found for condition in fail_on or []])
 
 
-@app.command(epilog="Example:\n\nassay train lora.toml -o runs/lora")
+@app.command(epilog="Example:\n\nassay train lora.toml -o adapter")
 @_clear_errors
 def train(
     spec: Annotated[Path, typer.Argument(help="A TOML file; paths in it are relative to it.")],
@@ -232,7 +232,7 @@ def dial(
     _finish(record, output, as_json, print_dial)
 
 
-@app.command(epilog="Example:\n\nassay report audit/audit.json other/audit.json -o page.html")
+@app.command(epilog="Example:\n\nassay report audit/audit.json -o page.html")
 @_clear_errors
 def report(
     records: Annotated[list[Path], typer.Argument(help="Records that assay wrote.")],

@@ -1,11 +1,10 @@
-"""What makes two runs comparable: the keys of their conditions, and hashes of the bytes behind them."""
+"""What makes two runs comparable: the keys of their conditions."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 Condition = str | int | float | None
 
@@ -38,15 +37,3 @@ def pool_key(conditions: Mapping[str, Condition]) -> str:
 def differing(one: Mapping[str, Condition], other: Mapping[str, Condition]) -> tuple[str, ...]:
     """Names of the conditions in which two runs differ, sorted."""
     return tuple(sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name)))
-
-
-def digest(files: Iterable[Path]) -> str:
-    """Hash of files' names and bytes, in the order of their names; folders do not count.
-
-    Two copies of a checkpoint in two places have the same digest.
-    """
-    whole = hashlib.sha256()
-    for path in sorted(files, key=lambda path: path.name):
-        with path.open("rb") as file:
-            whole.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return f"sha256:{whole.hexdigest()}"

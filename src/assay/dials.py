@@ -13,8 +13,8 @@ import torch
 import xxhash
 from torch import Tensor
 
+from assay import digests
 from assay.behaviour.forgetting import document_losses, forgetting, read_documents
-from assay.conditions import digest
 from assay.errors import MismatchError, SettingError
 from assay.linalg import AbstractOperator, Dense, LowRank, leading_triplets
 from assay.measures.chance import random_update
@@ -101,7 +101,7 @@ def dial(
         tell(f"reading at x{x:g}, {update}")
         replay.turn(x, update == "random")
         losses.append(document_losses(replay.model, documents, window, batch_tokens))
-    source = Source(name=Path(text).name, digest=digest([Path(text)]))
+    source = Source(name=Path(text).name, digest=digests.of_files([Path(text)]))
     lost = [forgetting(source, documents, losses[0], after, window, seed) for after in losses[1:]]
     settings = {"at": list(at), "matrices": patterns, "window": window, "batch_tokens": batch_tokens, "device": device}
     return Dial(

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from assay.conditions import digest
+from assay import digests
 from assay.errors import CheckpointError, MismatchError
 from assay.records import Source
 from assay.records.run import Objective
@@ -47,7 +47,7 @@ def find(reference: str | Path, start: Path | None = None) -> Place:
     if not weights:
         refuse_pickles(folder)
         raise CheckpointError("no safetensors file", wanted="a checkpoint or an adapter", where=str(reference))
-    described = source.model_copy(update={"digest": digest(weights)})
+    described = source.model_copy(update={"digest": digests.of_files(weights)})
     return Place(folder.resolve(), described, (folder / ADAPTER_CONFIG).exists())
 
 

@@ -16,6 +16,36 @@ ADAPTERS = "tests/weights/test_adapters_against_peft.py"
 
 # fault: file, what is there, what is put in its place, the tests that must notice
 FAULTS: dict[str, tuple[str, str, str, str]] = {
+    "padding by its token": (
+        "behaviour/forgetting.py",
+        '* inputs["attention_mask"][:, 1:]',
+        "* (targets != model.config.pad_token_id)",
+        "tests/test_behaviour.py::test_losses_equal_the_models_own",
+    ),
+    "a loss on the prompt": (
+        "data.py",
+        "(*(IGNORED,) * len(prompt), *answer)",
+        "(*prompt, *answer)",
+        "tests/test_data.py::test_the_loss_is_on_the_answer_and_its_end",
+    ),
+    "normalisation learns": (
+        "methods/full.py",
+        "model.requires_grad_(False)",
+        "model.requires_grad_(True)",
+        "tests/test_training.py::test_only_matrices_of_the_body_learn",
+    ),
+    "heads drawn apart": (
+        "training/run.py",
+        "        set_seed(spec.seed)\n        model = load_base",
+        "        model = load_base",
+        "tests/test_training.py::test_a_new_head_starts_equal_and_learns_in_every_arm",
+    ),
+    "documents and tokens resampled apart": (
+        "behaviour/intervals.py",
+        "paired=True",
+        "paired=False",
+        "tests/test_behaviour.py::test_totals_and_weights_are_resampled_together",
+    ),
     "wrong side": (
         "measures/intruders.py",
         'if side == "right":',

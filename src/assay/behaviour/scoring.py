@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from assay import digests
 from assay.behaviour.forgetting import Document, document_losses, forgetting, read_documents
 from assay.behaviour.intervals import Floats
 from assay.behaviour.tasks import Task, choose, read_task, task_score
-from assay.conditions import digest
 from assay.errors import MismatchError, SettingError
 from assay.models import Place, base_of, find, load, load_tokenizer, positions_of, stored_objective
 from assay.records import Provenance, Run, Scores, Setting, Source
@@ -102,7 +102,7 @@ def score(
 
 
 def _source(path: str | Path) -> Source:
-    return Source(name=Path(path).name, digest=digest([Path(path)]))
+    return Source(name=Path(path).name, digest=digests.of_files([Path(path)]))
 
 
 def _same_questions(

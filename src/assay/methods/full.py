@@ -29,6 +29,6 @@ class Full(Method):
             model.get_submodule(name).requires_grad_(True)
         return model
 
-    def save(self, model: Any, folder: Path, base: str) -> None:
+    def save(self, model: Any, folder: Path, base: str, revision: str | None) -> None:
         """A whole checkpoint, which needs no base."""
         model.save_pretrained(folder)

@@ -37,26 +37,29 @@ class Lora(Method):
     def prepare(self, model: Any) -> Any:
         """Wrap every matrix of the body; train the adapters and the head."""
         from peft import LoraConfig, get_peft_model
+        from transformers.pytorch_utils import Conv1D
 
-        head = head_modules(model)
+        head, matrices = head_modules(model), body_matrices(model)
         config = LoraConfig(
             r=self.rank,
             lora_alpha=self._alpha(),
             lora_dropout=self.dropout,
             init_lora_weights=True if self.init == "kaiming-uniform" else "gaussian",
-            target_modules=body_matrices(model),
+            target_modules=matrices,
+            # GPT-2's Conv1D stores a matrix transposed.
+            fan_in_fan_out=any(isinstance(model.get_submodule(name), Conv1D) for name in matrices),
             modules_to_save=head or None,
             task_type="SEQ_CLS" if head else "CAUSAL_LM",
         )
         return get_peft_model(model, config)
 
-    def save(self, model: Any, folder: Path, base: str) -> None:
+    def save(self, model: Any, folder: Path, base: str, revision: str | None) -> None:
         """A PEFT adapter folder that names its base; sets are sorted so that equal runs give equal files."""
         model.save_pretrained(folder)
         (folder / "README.md").unlink()  # PEFT's empty model card, which holds the base's path on this machine
         path = folder / "adapter_config.json"
         config = json.loads(path.read_text(encoding="utf8"))
-        config["base_model_name_or_path"] = base
+        config["base_model_name_or_path"], config["revision"] = base, revision
         for name in ("target_modules", "modules_to_save"):
             if isinstance(config.get(name), list):
                 config[name] = sorted(config[name])

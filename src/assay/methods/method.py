@@ -34,8 +34,8 @@ class Method(Part, ABC):
         """The model with exactly this method's parameters trainable; new ones are drawn from torch's generator."""
 
     @abstractmethod
-    def save(self, model: Any, folder: Path, base: str) -> None:
-        """Store what was learned as safetensors; `base` is how the folder names its base."""
+    def save(self, model: Any, folder: Path, base: str, revision: str | None) -> None:
+        """Store what was learned as safetensors; `base` is how the folder names its base, on the hub at `revision`."""
 
     def initialisation(self) -> str:
         """How the new parameters start; empty where there are none."""

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
+from assay import digests
 from assay.accounting import PeakMemory, by_pattern
-from assay.conditions import Condition, differing, digest, pair_key, pool_key
+from assay.conditions import Condition, differing, pair_key, pool_key
 from assay.data import Example, Loaded, batch_hash, collate, objective_of, order, padding_id
 from assay.errors import SettingError, SourceError
 from assay.models import Place, find, load_base, load_tokenizer, relative
@@ -72,7 +73,10 @@ def train(
     with _whole(folder) as partial:
         job = _Job(settings, base, tokenizer, loaded, device, progress)
         model, stepped = job.fit(partial / "trainer")
-        settings.method.save(model, partial, relative(base.folder, folder.resolve()))
+        cost = stepped.cost(device, memory)
+        on_hub = base.source.revision is not None
+        named = base.source.name if on_hub else relative(base.folder, folder.resolve())
+        settings.method.save(model, partial, named, base.source.revision)
         tokenizer.save_pretrained(partial)
         shutil.rmtree(partial / "trainer", ignore_errors=True)
         weights = sorted(partial.glob("*.safetensors"))
@@ -82,7 +86,7 @@ def train(
             method=settings.method.name,
             changes=settings.method.changes,
             base=base.source,
-            data=Source(name=data_file.name, digest=digest([data_file])),
+            data=Source(name=data_file.name, digest=digests.of_files([data_file])),
             labels=loaded.labels,
             conditions=conditions,
             pair_key=pair_key(conditions),
@@ -93,8 +97,9 @@ def train(
             trained=_trained(model, weights),
             losses=stepped.losses,
             batch_hashes=tuple(stepped.hashes),
-            weights_digest=digest(weights),
-            cost=stepped.cost(device, memory),
+            weights_digest=digests.of_files(weights),
+            cost=cost,
+            notes=_notes(model),
         )
         record.save(partial / _RECORD)
     return record
@@ -277,7 +282,7 @@ def _conditions(spec: Spec, base: Place, data_file: Path) -> dict[str, Condition
     training = {f"training.{name}": value for name, value in spec.training.model_dump().items()}
     return {
         "base": base.source.digest,
-        "data": digest([data_file]),
+        "data": digests.of_files([data_file]),
         **data,
         **training,
         "optimizer": "adamw",
@@ -320,3 +325,11 @@ def _trained(model: Any, weights: Sequence[Path]) -> Trained:
         tensors=by_pattern((name, value) for name, value in parameters if value.requires_grad),
         frozen=by_pattern((name, value) for name, value in parameters if not value.requires_grad),
     )
+
+
+def _notes(model: Any) -> tuple[str, ...]:
+    """What a reader must know of what did not learn."""
+    stacked = by_pattern((name, value) for name, value in model.named_parameters() if value.ndim > 2)
+    if not stacked:
+        return ()
+    return (f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}.",)

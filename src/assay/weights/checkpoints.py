@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import xxhash
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from assay import digests
 from assay.errors import CheckpointError, PickleError, QuantisedError, SourceError, ValuesError
 from assay.records import Source
 from assay.records.record import read_json
@@ -43,7 +43,7 @@ class Checkpoint:
 
     Attributes:
         folder: where the files are.
-        source: how a record names it; its digest covers the tensors that were read.
+        source: how a record names it.
         tensors: every stored tensor by its name.
         config: the model's `config.json`; None if there is none.
     """
@@ -84,20 +84,16 @@ class Checkpoint:
         return self._digests[name]
 
     def described(self) -> Source:
-        """The source, with a digest over the name and bytes of every tensor that was read."""
-        if not self._digests:
-            return self.source
-        whole = xxhash.xxh3_128()
-        for name in sorted(self._digests):
-            whole.update(f"{name} {self._digests[name]}\n".encode())
-        return self.source.model_copy(update={"digest": f"xxh3-128:{whole.hexdigest()}"})
+        """The source, with a digest of its weight files."""
+        files = {stored.file for stored in self.tensors.values()}
+        return self.source.model_copy(update={"digest": digests.of_files(files)})
 
 
 def digest(tensor: Tensor) -> str:
-    """The xxh3-128 of a tensor's bytes: a name for its content, not a protection against forgery."""
+    """The digest of a tensor's bytes."""
     flat = tensor.detach().contiguous().reshape(-1)
     data: Any = flat.view(torch.uint8).numpy() if flat.numel() else b""
-    return xxhash.xxh3_128(data).hexdigest()
+    return digests.of_bytes(data)
 
 
 def _finite(tensor: Tensor) -> bool:

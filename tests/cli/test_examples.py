@@ -1,0 +1,57 @@
+"""The worked examples of `--help`, run one after the other in a folder that holds what they name."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from assay.cli import app
+from models_in_miniature import letters, lines, llama
+
+SPEC = """
+base = "base"
+[data]
+kind = "prompt-answer"
+path = "headlines.jsonl"
+max_length = 12
+[training]
+steps = 3
+batch_size = 4
+[method]
+lr = 1e-2
+"""
+ORDER = ("train", "audit", "score", "dial", "report")
+
+
+def examples() -> list[str]:
+    """Every line of a command's epilog that is a command of ours, in an order in which they can be run."""
+    found = {command.name or command.callback.__name__: command.epilog or "" for command in app.registered_commands}
+    assert set(found) == set(ORDER)
+    return [line for name in ORDER for line in found[name].splitlines() if line.startswith("assay ")]
+
+
+def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    llama(tmp_path / "base")
+    rows = [{"prompt": letters(2, 9, seed), "answer": ("yes", "no")[seed % 2]} for seed in range(12)]
+    lines(tmp_path / "headlines.jsonl", rows)
+    lines(tmp_path / "prose.jsonl", [{"text": letters(12, 20, seed)} for seed in range(4)])
+    (tmp_path / "lora.toml").write_text(SPEC + 'name = "lora"\nrank = 2\n', encoding="utf8")
+    (tmp_path / "full.toml").write_text(SPEC + 'name = "full"\n', encoding="utf8")
+    run = CliRunner()
+    assert run.invoke(app, ["train", "full.toml", "-o", "tuned"]).exit_code == 0
+    for example in examples():
+        result = run.invoke(app, shlex.split(example)[1:])
+        assert result.exit_code in (0, 1), f"{example}\n{result.output}\n{result.exception!r}"
+    for written in ("adapter/run.json", "audit/report.html", "scores.json", "dial.json", "page.html"):
+        assert (tmp_path / written).exists(), written
+
+
+@pytest.mark.parametrize("command", ORDER)
+def test_help_has_an_example(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"], terminal_width=200)
+    assert result.exit_code == 0
+    assert f"assay {command}" in result.output
