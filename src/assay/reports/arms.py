@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assay.conditions import differing
-from assay.records import Audit, Dial, Record, Run, Scores, Source
-
-# The digest of a model's files, by which runs, scores and dials name it. An audit's digest covers only what it read.
-_OF_FILES = "sha256:"
+from assay.records import Audit, Dial, Record, Run, Scores
 
 
 @dataclass
@@ -41,10 +38,9 @@ class Arm:
         return [*self.runs, *self.scores, *self.audits, *self.dials]
 
     @property
-    def bases(self) -> dict[str, Source]:
-        """The bases that its records name, by digest of their files."""
-        named = [record.base for record in (*self.runs, *self.scores, *self.dials)]
-        return {base.digest: base for base in named if base.digest and base.digest.startswith(_OF_FILES)}
+    def bases(self) -> set[str]:
+        """The digests of the bases that its records name."""
+        return {record.base.digest for record in self.records if record.base.digest}
 
     def add(self, record: Record) -> None:
         """Add a record, once."""
@@ -61,22 +57,18 @@ class Arm:
 def arms(records: Iterable[Record]) -> list[Arm]:
     """The arms, in the order in which their records were given.
 
-    Records with the same digest of the tuned model's files are of one arm: a run knows it as the digest of the weights
-    it wrote. An audit's digest covers only the tensors that it read, so an audit joins the arm that has its tuned
-    model's name, unless several have, or two audits of that name read the same tensors and found other bytes in them.
+    All records name a tuned model by the digest of its weight files, and those with one digest are of one arm. A record
+    without a digest joins the one arm that has its tuned model's name; if several have, it stands alone.
     """
     given = list(records)
-    files = {_name(record): set[str]() for record in given}
+    known: dict[str, set[str]] = {}
     for record in given:
-        if (digest := _files(record)) is not None:
-            files[_name(record)].add(digest)
-    doubtful = _doubtful([record for record in given if isinstance(record, Audit)])
+        known.setdefault(_name(record), set()).update({_digest(record)} - {""})
     found: dict[str, Arm] = {}
     for record in given:
-        name, digest = _name(record), _files(record)
-        if digest is None:
-            alone = len(files[name]) > 1 or name in doubtful
-            digest = f"{name} {_digests(record)}" if alone or not name else next(iter(files[name]), name)
+        name, digest = _name(record), _digest(record)
+        if not digest:
+            digest = next(iter(known[name])) if name and len(known[name]) == 1 else f"named {name}"
         arm = found.setdefault(digest, Arm(name))
         arm.name = arm.name or name
         arm.add(record)
@@ -86,7 +78,7 @@ def arms(records: Iterable[Record]) -> list[Arm]:
 def _named(found: list[Arm]) -> list[Arm]:
     """The arms with their numbers, and names that tell them apart."""
     for arm in found:
-        arm.name = arm.name or arm.runs[0].method
+        arm.name = arm.name or (arm.runs[0].method if arm.runs else "unnamed")
     often = Counter(arm.name for arm in found)
     seen: Counter[str] = Counter()
     for number, arm in enumerate(found, start=1):
@@ -104,27 +96,15 @@ def _name(record: Record) -> str:
     return record.tuned.name if isinstance(record, Dial | Scores) else ""
 
 
-def _digests(record: Record) -> str:
-    return " ".join(str(source.digest) for source in record.tuned) if isinstance(record, Audit) else ""
-
-
-def _files(record: Record) -> str | None:
-    """The digest of the tuned model's files, where the record has it."""
+def _digest(record: Record) -> str:
+    """The digest of the tuned model's weight files, of several for a sum of adapters; none if one is not known."""
     if isinstance(record, Run):
         return record.weights_digest
-    known = record.tuned.digest if isinstance(record, Dial | Scores) else None
-    return known if known and known.startswith(_OF_FILES) else None
-
-
-def _doubtful(audits: Sequence[Audit]) -> set[str]:
-    """Names that two audits give to what cannot be one model: the same tensors with other bytes."""
-    seen: dict[tuple[str, ...], str] = {}
-    doubtful = set()
-    for audit in audits:
-        key = (_name(audit), *(matrix.name for matrix in audit.matrices), *sorted(audit.coverage))
-        if seen.setdefault(key, _digests(audit)) != _digests(audit):
-            doubtful.add(_name(audit))
-    return doubtful
+    sources = (
+        record.tuned if isinstance(record, Audit) else (record.tuned,) if isinstance(record, Dial | Scores) else ()
+    )
+    digests = [source.digest or "" for source in sources]
+    return " + ".join(digests) if all(digests) else ""
 
 
 @dataclass(frozen=True)

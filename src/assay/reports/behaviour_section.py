@@ -49,7 +49,10 @@ class TaskRow:
         constant = f"a constant reply would score {share(task.majority)}"
         if task.difference is None or task.difference_interval is None or task.base_accuracy is None:
             verdict = "more" if self.state == "learned" else "not shown to be more"
-            return f"{name}: {right}, {verdict} than a constant reply ({share(task.majority)}). The base has no head for this task to compare with."
+            return (
+                f"{name}: {right}, {verdict} than a constant reply ({share(task.majority)}). "
+                "The base has no head for this task to compare with."
+            )
         change = f"{points(task.difference)} percentage points ({points_range(task.difference_interval)})"
         against = f"{right} against the base’s {share(task.base_accuracy)}: {change}{self._test}"
         return {
@@ -93,7 +96,9 @@ class TaskView:
         return [self._pair(pair) for pair in self.pairs]
 
     def _pair(self, pair: Between) -> str:
-        ends = f"{points(pair.mean)} percentage points ({points_range(pair.interval)}), exact McNemar {probability(pair.p_value or 0.0)}"
+        ends = f"{points(pair.mean)} percentage points ({points_range(pair.interval)})"
+        if pair.p_value is not None:
+            ends += f", exact McNemar {probability(pair.p_value)}"
         if pair.shown == "none":
             return f"No difference shown between {pair.one} and {pair.other}: {ends}."
         better, worse = (pair.one, pair.other) if pair.shown == "above" else (pair.other, pair.one)

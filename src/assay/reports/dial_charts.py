@@ -22,7 +22,7 @@ LINEAR = 0.05
 
 def intruder_curve(name: str, curves: Curves) -> Picture:
     """Intruders against relative norm, with what the undecided could add."""
-    y = alt.Y("value:Q", title=f"intruders of {curves[0][1].directions:,} directions", axis=_axis(",d"))
+    y = {"title": f"intruders of {curves[0][1].directions:,} directions", "axis": _axis(",d")}
     return Picture(
         f"{name}-intruders",
         "Intruders against size",
@@ -34,7 +34,7 @@ def intruder_curve(name: str, curves: Curves) -> Picture:
 
 def energy_curve(name: str, curves: Curves) -> Picture:
     """Energy share against relative norm."""
-    y = alt.Y("value:Q", title="energy share of intruders", axis=_axis(".0%"))
+    y = {"title": "energy share of intruders", "axis": _axis(".0%")}
     return Picture(
         f"{name}-energy",
         "Energy share against size",
@@ -48,11 +48,11 @@ def forgetting_curve(name: str, curves: Curves) -> Picture:
     """Forgetting against relative norm, with its interval."""
     rows = _rows(curves, lambda p: (p.forgetting, *p.interval))
     scale = alt.Scale(type="symlog", constant=LINEAR, nice=False)
-    y = alt.Y("value:Q", title="nats a token above the base", axis=_axis("+~g", _ticks(rows)), scale=scale)
+    y = {"title": "nats a token above the base", "axis": _axis("+~g", _ticks(rows)), "scale": scale}
     return Picture(
         f"{name}-forgetting",
         "Forgetting against size",
-        f"Loss on the text above the base’s, against the relative norm. {_said(curves, lambda p: signed(p.forgetting))}",
+        f"Loss on the text above the base’s, against relative norm. {_said(curves, lambda p: signed(p.forgetting))}",
         _chart(rows, curves, y),
         "Bands: 95% bootstrap intervals over documents. The axis is logarithmic away from zero.",
     )
@@ -82,7 +82,7 @@ def _what(point: DialPoint) -> str:
     return AS_TRAINED if point.multiplier == 1 else EXTRAPOLATED
 
 
-def _chart(rows: list[dict[str, Any]], curves: Curves, y: Any) -> Any:
+def _chart(rows: list[dict[str, Any]], curves: Curves, vertical: dict[str, Any]) -> Any:
     """Lines through the points of each update, solid where trained and dashed where random, and bands around them."""
     arms = list(dict.fromkeys(arm.name for arm, _ in curves))
     colours = [look(arm.number)[0] for arm in {arm.name: arm for arm, _ in curves}.values()]
@@ -90,10 +90,11 @@ def _chart(rows: list[dict[str, Any]], curves: Curves, y: Any) -> Any:
     legend = alt.Legend(title=None, columns=2, labelLimit=140, symbolType="stroke", symbolStrokeWidth=3)
     colour = alt.Color("arm:N", scale=palette, legend=legend)
     x = alt.X("x:Q", title="relative norm", scale=alt.Scale(type="log", nice=False, padding=14), axis=_axis("~g"))
+    y = alt.Y("value:Q", **vertical)
     base = alt.Chart(alt.Data(values=rows))
     kinds = [AS_TRAINED, EXTRAPOLATED, RANDOM]
     band = base.mark_area(opacity=0.13).encode(
-        x, alt.Y("low:Q", title=y.title), alt.Y2("high:Q"), colour, detail="update:N"
+        x, alt.Y("low:Q", **vertical), alt.Y2("high:Q"), colour, detail="update:N"
     )
     line = base.mark_line(strokeWidth=1.8).encode(
         x,

@@ -150,8 +150,8 @@ class Joined:
     @cached_property
     def pictures(self) -> tuple[Picture, ...]:
         """All pictures, in the order of the page."""
-        sections = [*self.tasks, *self.losses]
-        found = [picture for section in sections for picture in section.pictures]
+        found = [picture for task in self.tasks for picture in task.pictures]
+        found += [picture for loss in self.losses for picture in loss.pictures]
         found += [picture for one in self.inside for picture in one.maps]
         found += [picture for view in self.dials for picture in view.pictures]
         found += self.runs.pictures if self.runs else ()
