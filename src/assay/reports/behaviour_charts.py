@@ -10,7 +10,7 @@ import altair as alt
 from assay.records import Forgetting, TaskScore
 from assay.reports.arms import Arm
 from assay.reports.formats import points, points_range, share, signed, signed_range
-from assay.reports.pictures import BASE, FONT, INK, MATCHED, Picture, finish, look
+from assay.reports.pictures import BASE, FONT, INK, MATCHED, SIGNED, Picture, finish, look
 
 # More documents than this are a cloud in which none can be told from another.
 DOCUMENTS = 400
@@ -27,7 +27,7 @@ def accuracy(name: str, scored: Sequence[tuple[Arm, TaskScore]]) -> Picture:
     for row in rows:
         row["text"] = share(row["value"])
     said = "; ".join(f"{row['name']} {row['text']}, {share(row['low'])} to {share(row['high'])}" for row in rows)
-    chart = _intervals(rows, "share of right answers", ".0%", reference=first.majority)
+    chart = _intervals(rows, "share of right answers", first.majority, ".0%")
     return Picture(
         f"{name}-accuracy",
         "Right answers",
@@ -52,7 +52,7 @@ def differences(name: str, scored: Sequence[tuple[Arm, TaskScore]]) -> Picture |
         f"{name}-difference",
         "Against the base",
         f"Accuracy minus the base's, in percentage points, with 95% intervals. {said}.",
-        finish(_intervals(rows, "percentage points above the base", "+d", reference=0.0), ROW * len(rows) + 46),
+        finish(_intervals(rows, "percentage points above the base", reference=0.0), ROW * len(rows) + 46),
         "Paired by example; lines: 95% bootstrap intervals. One that crosses zero shows no difference.",
     )
 
@@ -68,7 +68,7 @@ def forgetting(name: str, scored: Sequence[tuple[Arm, Forgetting]]) -> Picture:
         f"{name}-forgetting",
         "Forgetting",
         f"Loss on the text minus the base's, in nats a token, with 95% intervals. {said}.",
-        finish(_intervals(rows, "nats a token above the base", "+.2~g", reference=0.0), ROW * len(rows) + 46),
+        finish(_intervals(rows, "nats a token above the base", reference=0.0), ROW * len(rows) + 46),
         "Lines: 95% bootstrap intervals over documents. One that crosses zero shows no difference.",
     )
 
@@ -85,7 +85,7 @@ def documents(name: str, scored: Sequence[tuple[Arm, Forgetting]]) -> Picture:
         for arm, lost in scored
     )
     aside = "" if all(len(lost.documents) <= DOCUMENTS for _, lost in scored) else f" The first {DOCUMENTS} are drawn."
-    x = alt.X("value:Q", title="nats a token above the base", axis=_axis("+.2~g"))
+    x = alt.X("value:Q", title="nats a token above the base", axis=_axis())
     y = _names([arm.name for arm, _ in scored])
     base = alt.Chart(alt.Data(values=rows))
     ticks = base.mark_tick(thickness=1.6, size=20, opacity=0.65).encode(x, y, color=alt.Color("colour:N", scale=None))
@@ -103,7 +103,7 @@ def _row(name: str, value: float, interval: tuple[float, float], colour: str, sh
     return {"name": name, "value": value, "low": low, "high": high, "colour": colour, "shape": shape}
 
 
-def _intervals(rows: list[dict[str, Any]], title: str, number_format: str, reference: float) -> Any:
+def _intervals(rows: list[dict[str, Any]], title: str, reference: float, number_format: str = "") -> Any:
     """A mark and its interval for every row, with the number over the mark and a dashed line to compare with."""
     x = alt.X("value:Q", title=title, scale=alt.Scale(zero=False, nice=True), axis=_axis(number_format))
     y = _names([row["name"] for row in rows])
@@ -128,5 +128,7 @@ def _names(names: Sequence[str]) -> Any:
     return alt.Y("name:N", sort=list(names), title=None, axis=axis)
 
 
-def _axis(number_format: str) -> Any:
-    return alt.Axis(format=number_format, tickCount=5, grid=True)
+def _axis(number_format: str = "") -> Any:
+    """The axis of a share with its format, or of a difference without one."""
+    label = {"format": number_format} if number_format else {"labelExpr": SIGNED}
+    return alt.Axis(tickCount=5, grid=True, **label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,36 +11,44 @@ import altair as alt
 from assay.records import Dial, DialPoint
 from assay.reports.arms import Arm
 from assay.reports.formats import number, share, signed
-from assay.reports.pictures import FONT, Picture, finish, look
+from assay.reports.pictures import FONT, MATCHED, SIGNED, Picture, finish, look
 
 Curves = Sequence[tuple[Arm, Dial]]
 
 AS_TRAINED, EXTRAPOLATED, RANDOM = "as trained", "extrapolated, not trained", "random, not trained"
-HEIGHT = 330
+# Shape and fill of every kind of point.
+MARKS = {AS_TRAINED: ("circle", MATCHED), EXTRAPOLATED: ("circle", "white"), RANDOM: ("diamond", "white")}
+HEIGHT = 360
 # Pixels on both sides of zero in which the loss axis is linear: the interval of a short text is about this wide.
 LINEAR = 0.05
 
 
 def intruder_curve(name: str, curves: Curves) -> Picture:
     """Intruders against relative norm, with what the undecided could add."""
-    y = {"title": f"intruders of {curves[0][1].directions:,} directions", "axis": _axis(",d")}
+    rows = _rows(curves, lambda p: (p.count, p.count, p.count + p.undecided))
+    y = {
+        "title": f"intruders of {curves[0][1].directions:,} directions",
+        "axis": _axis(",d"),
+        "scale": _from_zero(rows),
+    }
     return Picture(
         f"{name}-intruders",
         "Intruders against size",
         f"Intruders against the relative norm, on a logarithmic axis. {_said(curves, lambda p: f'{p.count:,}')}",
-        _chart(_rows(curves, lambda p: (p.count, p.count, p.count + p.undecided)), curves, y),
+        _chart(rows, curves, y),
         "Bands, where there are any: what the undecided directions could add.",
     )
 
 
 def energy_curve(name: str, curves: Curves) -> Picture:
     """Energy share against relative norm."""
-    y = {"title": "energy share of intruders", "axis": _axis(".0%")}
+    rows = _rows(curves, lambda p: (p.energy_share, p.energy_share, p.energy_share))
+    y = {"title": "energy share of intruders", "axis": _axis(".2~p"), "scale": _from_zero(rows)}
     return Picture(
         f"{name}-energy",
         "Energy share against size",
         f"Energy share against the relative norm. {_said(curves, lambda p: share(p.energy_share))}",
-        _chart(_rows(curves, lambda p: (p.energy_share, p.energy_share, p.energy_share)), curves, y),
+        _chart(rows, curves, y),
         "Part of the leading directions’ energy that is in intruders.",
     )
 
@@ -48,7 +57,7 @@ def forgetting_curve(name: str, curves: Curves) -> Picture:
     """Forgetting against relative norm, with its interval."""
     rows = _rows(curves, lambda p: (p.forgetting, *p.interval))
     scale = alt.Scale(type="symlog", constant=LINEAR, nice=False)
-    y = {"title": "nats a token above the base", "axis": _axis("+~g", _ticks(rows)), "scale": scale}
+    y = {"title": "nats a token above the base", "axis": _axis("~g", _ticks(rows), labelExpr=SIGNED), "scale": scale}
     return Picture(
         f"{name}-forgetting",
         "Forgetting against size",
@@ -87,43 +96,68 @@ def _chart(rows: list[dict[str, Any]], curves: Curves, vertical: dict[str, Any])
     arms = list(dict.fromkeys(arm.name for arm, _ in curves))
     colours = [look(arm.number)[0] for arm in {arm.name: arm for arm, _ in curves}.values()]
     palette = alt.Scale(domain=arms, range=colours)
-    legend = alt.Legend(title=None, columns=2, labelLimit=140, symbolType="stroke", symbolStrokeWidth=3)
+    legend = alt.Legend(
+        title=None, columns=2, labelLimit=140, symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1
+    )
     colour = alt.Color("arm:N", scale=palette, legend=legend)
-    x = alt.X("x:Q", title="relative norm", scale=alt.Scale(type="log", nice=False, padding=14), axis=_axis("~g"))
+    x = alt.X(
+        "x:Q",
+        title="relative norm",
+        scale=alt.Scale(type="log", nice=False, padding=14),
+        axis=_axis("~g", _log_ticks(rows)),
+    )
     y = alt.Y("value:Q", **vertical)
     base = alt.Chart(alt.Data(values=rows))
-    kinds = [AS_TRAINED, EXTRAPOLATED, RANDOM]
-    band = base.mark_area(opacity=0.13).encode(
-        x, alt.Y("low:Q", **vertical), alt.Y2("high:Q"), colour, detail="update:N"
-    )
+    ends = base.mark_area(opacity=0.12).encode(x, alt.Y("low:Q", **vertical), alt.Y2("high:Q"), colour)
+    dashes = alt.Scale(domain=["trained", "random"], range=[[1, 0], [4, 3]])
     line = base.mark_line(strokeWidth=1.8).encode(
-        x,
-        y,
-        colour,
-        strokeDash=alt.StrokeDash(
-            "update:N", scale=alt.Scale(domain=["trained", "random"], range=[[1, 0], [4, 3]]), legend=None
-        ),
+        x, y, colour, strokeDash=alt.StrokeDash("update:N", scale=dashes, legend=None)
     )
-    marks = alt.Shape(
-        "what:N",
-        scale=alt.Scale(domain=kinds, range=["circle", "circle", "diamond"]),
-        legend=alt.Legend(
-            title=None,
-            columns=1,
-            labelLimit=260,
-            symbolStrokeColor=colours[0] if len(colours) == 1 else "#56657a",
-            symbolFillColor="white",
-        ),
+    chart = ends.encode(detail="update:N") + line
+    for kind, (shape, _) in MARKS.items():
+        only = base.transform_filter(f"datum.what == '{kind}'")
+        if kind == AS_TRAINED:
+            name = {"dy": -14, "dx": -6, "align": "right", "font": FONT, "fontSize": 11, "fontWeight": 600}
+            halo = only.mark_text(stroke="white", strokeWidth=4, **name)
+            named = only.mark_text(**name)
+            chart += only.mark_point(shape=shape, filled=True, size=120, opacity=1).encode(x, y, colour)
+            chart += halo.encode(x, y, text=alt.Text("arm:N"))
+            chart += named.encode(x, y, colour, text=alt.Text("arm:N"))
+        else:
+            chart += only.mark_point(shape=shape, fill="white", size=42, strokeWidth=1.6, opacity=1).encode(
+                x, y, colour
+            )
+    return finish(chart + _legend(), HEIGHT)
+
+
+def _legend() -> Any:
+    """What the marks mean, in grey: their colour is the arm's. A layer without data, since a legend needs a scale."""
+    domain = list(MARKS)
+    legend = alt.Legend(
+        title=None, columns=1, labelLimit=260, symbolOpacity=1, symbolStrokeColor=MATCHED, symbolStrokeWidth=1.6
     )
-    hollow = base.transform_filter(f"datum.what != '{AS_TRAINED}'").mark_point(
-        fill="white", size=42, strokeWidth=1.6, opacity=1
+    shapes = alt.Scale(domain=domain, range=[shape for shape, _ in MARKS.values()])
+    fills = alt.Scale(domain=domain, range=[fill for _, fill in MARKS.values()])
+    kinds = alt.Chart(alt.Data(values=[])).mark_point()
+    strokes = alt.Scale(domain=domain, range=[MATCHED] * len(domain))
+    return kinds.encode(
+        shape=alt.Shape("kind:N", scale=shapes, legend=legend),
+        fill=alt.Fill("kind:N", scale=fills, legend=legend),
+        stroke=alt.Stroke("kind:N", scale=strokes, legend=legend),
     )
-    solid = base.transform_filter(f"datum.what == '{AS_TRAINED}'")
-    full = solid.mark_point(filled=True, size=120, opacity=1)
-    named = solid.mark_text(dy=-13, font=FONT, fontSize=11, fontWeight=600).encode(x, y, colour, text=alt.Text("arm:N"))
-    return finish(
-        band + line + hollow.encode(x, y, colour, shape=marks) + full.encode(x, y, colour, shape=marks) + named, HEIGHT
-    )
+
+
+def _from_zero(rows: list[dict[str, Any]]) -> Any:
+    """A scale that begins at zero and has room above it where all values are."""
+    return alt.Scale(domain=[0, max((row["high"] for row in rows), default=0) or 1], nice=True)
+
+
+def _log_ticks(rows: list[dict[str, Any]]) -> list[float]:
+    """1, 2 and 5 times the powers of ten within the points; powers alone where that would be many."""
+    sizes = [row["x"] for row in rows] or [1.0]
+    powers = range(math.floor(math.log10(min(sizes))), math.ceil(math.log10(max(sizes))) + 1)
+    steps = (1, 2, 5) if len(powers) < 6 else (1,)
+    return [float(f"{step}e{power}") for power in powers for step in steps]
 
 
 def _ticks(rows: list[dict[str, Any]]) -> list[float]:
@@ -133,9 +167,9 @@ def _ticks(rows: list[dict[str, Any]]) -> list[float]:
     return [0.0, *(size for size in sizes if size <= high), *(-size for size in sizes if -size >= low)]
 
 
-def _axis(number_format: str, values: Sequence[float] | None = None) -> Any:
+def _axis(number_format: str, values: Sequence[float] | None = None, **more: Any) -> Any:
     options: dict[str, Any] = {"values": list(values)} if values is not None else {"tickCount": 5}
-    return alt.Axis(format=number_format, labelOverlap=True, **options)
+    return alt.Axis(format=number_format, labelOverlap="greedy", **options, **more)
 
 
 def _said(curves: Curves, words: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +14,6 @@ from assay.reports.formats import number, share, signed, signed_range
 from assay.reports.paired import overlap
 from assay.reports.pictures import Picture
 
-# Sizes within this factor of each other are read as one size: half of the usual step of a dial, which is two.
-SAME_SIZE = math.sqrt(2)
 EXTRAPOLATED = "extrapolated, not trained"
 
 
@@ -64,11 +61,11 @@ class DialView:
 
     @property
     def matched(self) -> list[str]:
-        """One sentence for every arm as trained that another arm's dial comes close to in size."""
+        """A few sentences for every arm as trained whose size lies within another arm's dial."""
         return [
-            _matched(one, other, nearest)
+            _matched(one.arm.name, one.trained, other, *around)
             for one, other in permutations(self.rows, 2)
-            if one.trained is not None and (nearest := _nearest(one.trained, other.dial)) is not None
+            if one.trained is not None and (around := _around(one.trained, other.dial)) is not None
         ]
 
     @cached_property
@@ -99,40 +96,44 @@ def _at_one(points: Sequence[DialPoint]) -> DialPoint | None:
     return next((point for point in points if point.multiplier == 1), None)
 
 
-def _nearest(trained: DialPoint, other: Dial) -> DialPoint | None:
-    """The point of another arm's trained update that is nearest in size; None where none is of that size."""
-    sized = [point for point in other.curve("trained") if point.relative_norm > 0]
-    if not sized or trained.relative_norm <= 0:
+def _around(trained: DialPoint, other: Dial) -> tuple[DialPoint, DialPoint] | None:
+    """The points of another arm's trained update next to a size, below and above; None where it has not both."""
+    points = [point for point in other.curve("trained") if point.relative_norm > 0]
+    below = [point for point in points if point.relative_norm <= trained.relative_norm]
+    above = [point for point in points if point.relative_norm >= trained.relative_norm]
+    if not below or not above:
         return None
-
-    def ratio(point: DialPoint) -> float:
-        return max(point.relative_norm / trained.relative_norm, trained.relative_norm / point.relative_norm)
-
-    nearest = min(sized, key=ratio)
-    return nearest if ratio(nearest) <= SAME_SIZE else None
+    return max(below, key=lambda point: point.relative_norm), min(above, key=lambda point: point.relative_norm)
 
 
-def _matched(one: DialRow, other: DialRow, nearest: DialPoint) -> str:
-    """Two arms at about one size, one of them as it was trained."""
-    trained = one.trained
-    if trained is None:
-        return ""
-    status = "as trained" if nearest.multiplier == 1 else EXTRAPOLATED
-    first = (
-        f"{one.arm.name} as trained (relative norm {number(trained.relative_norm)}): {_found(trained, one.dial)}. "
-        f"{other.arm.name} at ×{nearest.multiplier:g} ({number(nearest.relative_norm)}, {status}): "
-        f"{_found(nearest, other.dial)}."
+def _matched(name: str, trained: DialPoint, other: DialRow, below: DialPoint, above: DialPoint) -> str:
+    """One arm as it was trained, between two points of another: a difference is shown where size cannot make it.
+
+    That is where the other loses more at a smaller size already, or less at a larger one still.
+    """
+    theirs = other.arm.name
+    said = "; ".join(
+        f"{theirs} at ×{point.multiplier:g} ({'as trained' if point.multiplier == 1 else EXTRAPOLATED}; relative norm "
+        f"{number(point.relative_norm)}) {signed(point.forgetting)} ({signed_range(point.interval)})"
+        for point in dict.fromkeys((below, above))
     )
-    if overlap(trained.interval, nearest.interval):
-        return f"{first} The intervals of forgetting overlap: no difference shown."
-    more = one.arm.name if trained.forgetting > nearest.forgetting else other.arm.name
-    return f"{first} The intervals of forgetting do not overlap: {more} loses more."
+    first = (
+        f"Forgetting at the size of {name} as trained (relative norm {number(trained.relative_norm)}): "
+        f"{name} {signed(trained.forgetting)} ({signed_range(trained.interval)}); {said}."
+    )
+    if below.interval[0] > trained.interval[1]:
+        return f"{first} {theirs} loses more, at a size no larger."
+    if above.interval[1] < trained.interval[0]:
+        return f"{first} {theirs} loses less, at a size no smaller."
+    return f"{first} No difference shown at equal size."
 
 
 def _found(point: DialPoint, dial: Dial) -> str:
     """What was found at one point."""
-    open_ones = f" and {point.undecided:,} undecided" if point.undecided else ""
+    count = f"{point.count:,} of" if point.count else "none of the"
+    verb = "is an intruder" if point.count < 2 else "are intruders"
+    open_ones = f", {point.undecided:,} undecided" if point.undecided else ""
     return (
-        f"{point.count:,}{open_ones} of {dial.directions:,} directions are intruders, with {share(point.energy_share)} "
-        f"of the energy; forgetting {signed(point.forgetting)} ({signed_range(point.interval)})"
+        f"{count} {dial.directions:,} directions {verb}{open_ones}, {share(point.energy_share)} of the energy in "
+        f"intruders; forgetting {signed(point.forgetting)} ({signed_range(point.interval)})"
     )

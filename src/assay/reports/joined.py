@@ -12,8 +12,8 @@ from assay.reports.audit_section import AuditView, audit_views, differences
 from assay.reports.behaviour_section import LossView, TaskView, in_words, loss_views, task_views
 from assay.reports.charts import layer_maps
 from assay.reports.dial_section import DialView, dial_views
-from assay.reports.formats import listed, number, share, signed
-from assay.reports.paired import overlap
+from assay.reports.formats import listed, number, points, share, share_range, signed, signed_range
+from assay.reports.paired import Between, overlap
 from assay.reports.pictures import Picture
 from assay.reports.run_section import RunView, run_view
 
@@ -30,6 +30,7 @@ LOST = {
     "gain": ("Nothing: prose got easier", "better at prose"),
     "no difference shown": ("No difference shown", "no difference shown"),
 }
+NO_INTRUDER = "no intruder"
 MISSING = {
     "tasks": "whether a task was learned (no scores of a task)",
     "losses": "what was lost on text (no scores of a text)",
@@ -99,32 +100,55 @@ class Joined:
         words = in_words(view.rows, LEARNED)
         if words == "Yes":
             words = _of_arms(len(view.rows), "Yes", "Yes, both", f"Yes, all {len(view.rows)}")
-        details = tuple(f"{row.arm.name} {share(row.task.tuned_accuracy)} right" for row in view.rows)
-        base = view.first.base_accuracy
-        return Answer(
-            self.learned_question, words, (*details, *([f"base {share(base)}"] if base is not None else [])), "learned"
-        )
+        details = [
+            f"{row.arm.name} {share(row.task.tuned_accuracy)} right ({share_range(row.task.tuned_interval)})"
+            for row in view.rows
+        ]
+        first = view.first
+        if first.base_accuracy is not None:
+            details.append(f"base {share(first.base_accuracy)} ({share_range(first.base_interval)})")
+        details += [
+            f"{pair.one} over {pair.other}: {_unless_none(pair, f'{points(pair.mean)} points')}" for pair in view.pairs
+        ]
+        return Answer(self.learned_question, words, tuple(details), "learned")
 
     def _lost(self, view: LossView) -> Answer:
-        details = tuple(f"{row.arm.name} {signed(row.lost.mean)} nats a token" for row in view.rows)
-        return Answer("What was lost?", in_words(view.rows, LOST), details, "lost")
+        details = [
+            f"{row.arm.name} {signed(row.lost.mean)} nats a token ({signed_range(row.lost.interval)})"
+            for row in view.rows
+        ]
+        details += [f"{pair.one} over {pair.other}: {_unless_none(pair, signed(pair.mean))}" for pair in view.pairs]
+        words = in_words(view.rows, LOST)
+        if words == LOST["loss"][0] and len(view.pairs) == 1 and view.pairs[0].shown != "none":
+            pair = view.pairs[0]
+            words = f"Both lost prose, {pair.one if pair.shown == 'above' else pair.other} more"
+        return Answer("What was lost?", words, tuple(details), "lost")
 
     def _inside(self) -> Answer:
         shown = [one for one in self.inside if one.view.summary.state == "ordinary"]
         details = tuple(
-            f"{one.arm.name} relative norm {number(one.view.summary.audit.relative_norm)}, "
-            f"{share(one.view.summary.audit.energy_share)} of energy in intruders"
+            f"{one.arm.name} effective rank {number(one.view.summary.everything.effective_rank)}, "
+            f"relative norm {number(one.view.summary.audit.relative_norm)}, "
+            f"energy share {share_range(one.view.summary.energy_bounds)}"
             for one in shown
         )
-        return Answer(
-            self.inside_question, "; ".join(f"{one.arm.name}: {_intruders(one)}" for one in shown), details, "inside"
-        )
+        counts = {_intruders(one) for one in shown}
+        words = "; ".join(f"{one.arm.name}: {_intruders(one)}" for one in shown)
+        if len(counts) == 1 and len(shown) > 1:
+            words = _intruders(shown[0]).capitalize() + _of_arms(len(shown), "", " in either", " in any")
+            words = words if counts == {NO_INTRUDER} else f"{_intruders(shown[0])} in each"
+        return Answer(self.inside_question, words, details, "inside")
 
     @property
     def inside_words(self) -> list[str]:
         """One sentence for every audit against the first, from the least and the most that the verdicts allow."""
         shown = [one for one in self.inside if one.view.summary.state == "ordinary"]
         return [_compared(one, shown[0]) for one in shown[1:]] if not self.unlike else []
+
+    @property
+    def one_map_each(self) -> bool:
+        """Whether no audit has more than one map, so that all of them stand in one row."""
+        return all(len(one.maps) <= 1 for one in self.inside)
 
     @property
     def unlike(self) -> list[str]:
@@ -175,11 +199,15 @@ def _of_arms(count: int, one: str, both: str, all_of_them: str) -> str:
     return one if count == 1 else both if count == 2 else all_of_them
 
 
+def _unless_none(pair: Between, words: str) -> str:
+    return "no difference shown" if pair.shown == "none" else words
+
+
 def _intruders(one: Inside) -> str:
     audit = one.view.summary.audit
     ends = (audit.count, audit.count + audit.undecided)
     if ends == (0, 0):
-        return "no intruder"
+        return NO_INTRUDER
     words = f"{ends[0]:,}" if ends[0] == ends[1] else f"{ends[0]:,} to {ends[1]:,}"
     return f"{words} {'intruder' if ends == (1, 1) else 'intruders'}"
 
@@ -188,6 +216,7 @@ def _compared(one: Inside, first: Inside) -> str:
     ours, theirs = one.view.summary.audit, first.view.summary.audit
     ends = [(float(audit.count), float(audit.count + audit.undecided)) for audit in (ours, theirs)]
     said = f"{one.arm.name} has {_intruders(one)}, {first.arm.name} {_intruders(first)}"
+    ranks = [part.view.summary.everything.effective_rank for part in (one, first)]
     if ours.relative_norm and theirs.relative_norm:
         ratio = ours.relative_norm / theirs.relative_norm
         larger, smaller = (one, first) if ratio >= 1 else (first, one)
@@ -195,5 +224,7 @@ def _compared(one: Inside, first: Inside) -> str:
     else:
         times = ""
     if overlap(*ends):
-        said += ": no difference shown in number" if ends[0] != ends[1] or ends[0][0] != ends[0][1] else ": as many"
-    return f"{said}. {times}." if times else f"{said}."
+        decided = ends[0] == ends[1] and ends[0][0] == ends[0][1]
+        said += ": as many" if decided else ": no difference shown in number"
+    rank = f"The median effective rank of its change is {number(ranks[0])}, {first.arm.name}’s {number(ranks[1])}"
+    return " ".join(f"{part}." for part in (said, times, rank if None not in ranks else "") if part)

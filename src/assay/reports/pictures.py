@@ -19,6 +19,8 @@ HEAT_INTRUDER = ["#fdeee6", "#f0956a", "#c8450b", "#8a2c02"]
 HEAT_SIZE = ["#f1f5fa", "#8fb3d9", "#2f6aa8", "#123e6d"]
 # Arms of a comparison, by number; told apart by shape as well, and never by the intruders' hue.
 ARMS = [("#1f5fa6", "circle"), ("#a3307a", "square"), ("#2b7d5b", "triangle-up"), ("#6d5c00", "cross")]
+# Vega's expression for a difference's label: a sign on all but zero, and a real minus.
+SIGNED = "(datum.value > 0 ? '+' : '') + replace(format(datum.value, '~r'), '-', '\u2212')"
 FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, sans-serif"
 
 # A chart is as wide as a narrow screen lets it be unscaled; on a wide one several stand side by side.
