@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,6 +80,7 @@ def documents(name: str, scored: Sequence[tuple[Arm, Forgetting]]) -> Picture:
     for arm, lost in scored:
         colour, shape = look(arm.number)
         each = [(one.tuned - one.base) / one.tokens for one in lost.documents if one.tokens]
+        each = [value for value in each if math.isfinite(value)]
         rows += [{"name": arm.name, "value": value, "colour": colour, "shape": shape} for value in each[:DOCUMENTS]]
     worse = "; ".join(
         f"{arm.name} is worse on {sum(one.tuned > one.base for one in lost.documents)} of {len(lost.documents)}"
@@ -107,7 +109,8 @@ def _intervals(rows: list[dict[str, Any]], title: str, reference: float, number_
     """A mark and its interval for every row, with the number over the mark and a dashed line to compare with."""
     x = alt.X("value:Q", title=title, scale=alt.Scale(zero=False, nice=True), axis=_axis(number_format))
     y = _names([row["name"] for row in rows])
-    base = alt.Chart(alt.Data(values=rows))
+    finite = [row for row in rows if all(math.isfinite(row[end]) for end in ("value", "low", "high"))]
+    base = alt.Chart(alt.Data(values=finite))
     colour = alt.Color("colour:N", scale=None)
     whisker = base.mark_rule(strokeWidth=2).encode(alt.X("low:Q", title=title), y, alt.X2("high:Q"), color=colour)
     marks = base.mark_point(filled=True, size=80, opacity=1)

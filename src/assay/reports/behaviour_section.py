@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from assay.reports.paired import Between, between_tasks, between_texts, shown
 from assay.reports.pictures import Picture
 
 Learned = Literal["learned", "no better than a constant reply", "no difference shown", "worse", "not comparable"]
-Lost = Literal["loss", "no difference shown", "gain"]
+Lost = Literal["loss", "no difference shown", "gain", "not a number"]
 
 Row = TypeVar("Row")
 
@@ -123,6 +124,8 @@ class LossRow:
     @property
     def state(self) -> Lost:
         """What the interval shows."""
+        if not all(map(math.isfinite, (self.lost.mean, *self.lost.interval))):
+            return "not a number"
         side = shown(self.lost.interval)
         return "loss" if side == "above" else "gain" if side == "below" else "no difference shown"
 
@@ -134,6 +137,7 @@ class LossRow:
             "loss": f"{self.arm.name} predicts it worse than its base: {change}.",
             "gain": f"{self.arm.name} predicts it better than its base: {change}.",
             "no difference shown": f"No difference shown between {self.arm.name} and its base: {change}.",
+            "not a number": f"{self.arm.name} has no finite loss on it, so nothing can be said: {change}.",
         }[self.state]
 
 

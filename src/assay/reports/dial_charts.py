@@ -68,12 +68,12 @@ def forgetting_curve(name: str, curves: Curves) -> Picture:
 
 
 def _rows(curves: Curves, values: Any) -> list[dict[str, Any]]:
-    """One row a point that has a place on a logarithmic axis."""
+    """One row a point that has a place on the axes: of a size above zero, and finite."""
     rows = []
     for arm, dial in curves:
         for point in dial.points:
-            if point.relative_norm > 0:
-                value, low, high = values(point)
+            value, low, high = values(point)
+            if point.relative_norm > 0 and all(map(math.isfinite, (value, low, high))):
                 row = {
                     "x": point.relative_norm,
                     "value": value,
@@ -114,7 +114,7 @@ def _chart(rows: list[dict[str, Any]], curves: Curves, vertical: dict[str, Any])
         x, y, colour, strokeDash=alt.StrokeDash("update:N", scale=dashes, legend=None)
     )
     chart = ends.encode(detail="update:N") + line
-    for kind, (shape, _) in MARKS.items():
+    for kind, (shape, _) in reversed(MARKS.items()):  # what was trained is drawn last, over the rest
         only = base.transform_filter(f"datum.what == '{kind}'")
         if kind == AS_TRAINED:
             name = {"dy": -14, "dx": -6, "align": "right", "font": FONT, "fontSize": 11, "fontWeight": 600}

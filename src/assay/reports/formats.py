@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
@@ -21,6 +22,8 @@ def number(value: float | None) -> str:
         return MISSING
     if value == 0:
         return "0"
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else "∞" if value > 0 else "−∞"
     size = abs(value)
     if size < 1e-4 or size >= 1e7:  # outside, plain digits are mostly zeros
         digits, exponent = f"{value:.2e}".split("e")

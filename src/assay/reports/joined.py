@@ -29,6 +29,7 @@ LOST = {
     "loss": ("Some of the base’s prose", "worse at prose"),
     "gain": ("Nothing: prose got easier", "better at prose"),
     "no difference shown": ("No difference shown", "no difference shown"),
+    "not a number": ("Nothing can be said", "no finite loss"),
 }
 NO_INTRUDER = "no intruder"
 MISSING = {
@@ -226,5 +227,7 @@ def _compared(one: Inside, first: Inside) -> str:
     if overlap(*ends):
         decided = ends[0] == ends[1] and ends[0][0] == ends[0][1]
         said += ": as many" if decided else ": no difference shown in number"
+    if ends == [(0, 0), (0, 0)]:
+        said = f"Neither {first.arm.name} nor {one.arm.name} has an intruder"
     rank = f"The median effective rank of its change is {number(ranks[0])}, {first.arm.name}’s {number(ranks[1])}"
     return " ".join(f"{part}." for part in (said, times, rank if None not in ranks else "") if part)

@@ -83,6 +83,8 @@ def between_texts(lost: Sequence[tuple[str, Forgetting]]) -> list[Between]:
             continue
         nats = np.array([b.tuned - a.tuned for a, b in documents])
         tokens = np.array([a.tokens for a, _ in documents], dtype=float)
+        if not np.isfinite(nats).all():
+            continue
         mean, interval = weighted_mean(nats, tokens, seed=first.seed)
         found.append(Between(one, other, mean, interval, len(documents)))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -73,12 +74,14 @@ def run_view(arms: Sequence[Arm]) -> RunView | None:
 
 
 def losses(runs: Sequence[tuple[Arm, Run]]) -> Picture:
-    """Training loss of every step, faint, and its mean over the last steps."""
+    """Training loss of every step, faint, and its mean over the last steps; a curve ends where it stops being finite."""
     window = max(1, min(MEAN_OF, max(len(run.losses) for _, run in runs) // PART))
     rows: list[dict[str, Any]] = []
     for arm, run in runs:
         for step, loss in enumerate(run.losses, start=1):
             last = run.losses[max(0, step - window) : step]
+            if not all(map(math.isfinite, last)):
+                break
             rows.append({"arm": arm.name, "step": step, "loss": loss, "mean": sum(last) / len(last)})
     arms = {arm.name: look(arm.number)[0] for arm, _ in runs}
     palette = alt.Scale(domain=list(arms), range=list(arms.values()))
