@@ -74,7 +74,7 @@ def run_view(arms: Sequence[Arm]) -> RunView | None:
 
 
 def losses(runs: Sequence[tuple[Arm, Run]]) -> Picture:
-    """Training loss of every step, faint, and its mean over the last steps; a curve ends where it stops being finite."""
+    """Training loss of every step, faint, and its mean over the last ones; a curve ends where it is not finite."""
     window = max(1, min(MEAN_OF, max(len(run.losses) for _, run in runs) // PART))
     rows: list[dict[str, Any]] = []
     for arm, run in runs:
