@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
@@ -12,11 +14,13 @@ from typing import Any, Literal
 import torch
 
 from assay.errors import SettingError
+from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets
 from assay.measures.matrix import Measures, Question, measure_matrix
-from assay.records import Audit, MatrixAudit, Provenance, Setting
+from assay.records import Audit, MatrixAudit, Partial, Provenance, Setting
 from assay.weights.pairing import Tuned, pair
 from assay.weights.sides import Pairing, Scope
-from assay.weights.updates import AbstractPair
+from assay.weights.spectra_cache import SpectraCache
+from assay.weights.updates import AbstractPair, Operators
 
 Progress = Callable[[int, int, str], None]  # matrices done, of how many, the one that comes next
 PACKAGES = ("torch", "transformers", "peft", "safetensors")
@@ -30,7 +34,7 @@ def audit(
     k: int = 10,
     eps: float | Sequence[float] = 0.5,
     side: Literal["left", "right", "both"] = "left",
-    solver: Literal["auto", "exact"] = "auto",
+    solver: Solver = "auto",
     precision: Literal["float32", "float64"] = "float32",
     adapter: str | None = None,
     matrices: str | Sequence[str] | None = None,
@@ -38,6 +42,8 @@ def audit(
     chance: int = 0,
     seed: int = 0,
     device: str = "cpu",
+    cache: bool = True,
+    resume: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Audit:
     """Say what fine-tuning did to every weight matrix of a model.
@@ -49,7 +55,8 @@ def audit(
         eps: a direction is an intruder if its largest overlap with the base is under this; several give counts for
             each, and the first gives the verdicts.
         side: left (outputs), right (inputs), or both; with both, the counts are left's.
-        solver: "exact" takes dense decompositions; "auto" chooses, and for now chooses that.
+        solver: "certified" proves its verdicts from a few products with each matrix; "exact" takes dense
+            decompositions; "auto" chooses by size. What the certified one leaves open is done by the exact one.
         precision: float32 first, with float64 for the matrices it leaves undecided; or float64 throughout.
         adapter: which one, if the folder holds several.
         matrices: shell patterns on stored names or roles, to look at some matrices only.
@@ -57,6 +64,8 @@ def audit(
         chance: random updates to draw for each matrix's chance level (20 or more mean something); 0 for none.
         seed: of those draws.
         device: where the arithmetic is done.
+        cache: keep what is known of the base's spectra in the user's cache folder, and use what is kept there.
+        resume: a file for matrices that are done: after a kill, the same call goes on where it stood.
         progress: called before every matrix.
 
     Returns:
@@ -83,19 +92,19 @@ def audit(
         "device": device,
     }
     found = pair(base, tuned, adapter, Scope(tuple(include), patterns))
-    question = Question(k, thresholds, side, _PRECISIONS[precision], chance, seed)
-    measured = []
-    for position, entry in enumerate(found.pairs):
-        if progress is not None:
-            progress(position, len(found.pairs), entry.name)
-        measured.append(_measure(found, entry, question, torch.device(device)))
-    if progress is not None:
-        progress(len(found.pairs), len(found.pairs), "")
+    question = Question(k, thresholds, side, solver, _PRECISIONS[precision], chance, seed)
+    sources = (found.base.described(), tuple(side.described() for side in found.tuned))
+    settings = _settings(given)
+    partial = Partial.open(resume, sources, settings) if resume is not None else None
+    measured = _measure_all(found, question, torch.device(device), cache, partial, progress)
+    for matrix in measured:
+        if matrix.update_norm == 0.0:
+            found.coverage[matrix.name] = found.coverage[matrix.name].model_copy(update={"status": "unchanged"})
     _compare(found)
-    return Audit(
-        provenance=Provenance.of(PACKAGES, _settings(given), seed if chance else None),
-        base=found.base.described(),
-        tuned=tuple(side.described() for side in found.tuned),
+    record = Audit(
+        provenance=Provenance.of(PACKAGES, settings, seed if chance else None),
+        base=sources[0],
+        tuned=sources[1],
         kind_of_update=found.kind,
         model_type=found.model_type,
         k=k,
@@ -106,6 +115,9 @@ def audit(
         notes=tuple(found.notes + _notes(found, measured)),
         seconds=time.perf_counter() - started,
     )
+    if partial is not None:
+        partial.close()
+    return record
 
 
 def _check(k: int, eps: tuple[float, ...], side: str, solver: str, precision: str, chance: int) -> None:
@@ -116,7 +128,7 @@ def _check(k: int, eps: tuple[float, ...], side: str, solver: str, precision: st
         raise SettingError(f"eps is {list(eps)}", wanted="one or more numbers over 0 and up to 1")
     for name, value, allowed in (
         ("side", side, ("left", "right", "both")),
-        ("solver", solver, ("auto", "exact")),
+        ("solver", solver, ("auto", "exact", "certified")),
         ("precision", precision, tuple(_PRECISIONS)),
     ):
         if value not in allowed:
@@ -134,13 +146,50 @@ def _settings(given: dict[str, Any]) -> dict[str, Setting]:
     }
 
 
-def _measure(found: Pairing, entry: AbstractPair, question: Question, device: torch.device) -> MatrixAudit:
-    """Read one pair, measure it, and put both into the record's shape."""
-    operators = entry.load(question.dtype, device)
-    measures = measure_matrix(operators.base, operators.update, operators.tuned, question)
-    if measures.update_norm == 0.0:
-        before = found.coverage[entry.name]
-        found.coverage[entry.name] = before.model_copy(update={"status": "unchanged"})
+def _measure_all(
+    found: Pairing,
+    question: Question,
+    device: torch.device,
+    cache: bool,
+    partial: Partial | None,
+    progress: Progress | None,
+) -> list[MatrixAudit]:
+    """Measure every pair; the next one is read while this one is computed."""
+    kept = SpectraCache.default() if cache else None
+    done = partial.done if partial is not None else {}
+    measured, total = [], len(found.pairs)
+    waiting = deque(entry for entry in found.pairs if entry.name not in done)
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(waiting[0].load, question.dtype, device) if waiting else None
+        for position, entry in enumerate(found.pairs):
+            if entry.name in done:
+                measured.append(done[entry.name])
+                continue
+            if progress is not None:
+                progress(position, total, entry.name)
+            waiting.popleft()
+            operators = coming.result() if coming is not None else entry.load(question.dtype, device)
+            coming = reader.submit(waiting[0].load, question.dtype, device) if waiting else None
+            measured.append(_measure(entry, operators, question, kept))
+            if partial is not None:
+                partial.add(measured[-1])
+    if progress is not None:
+        progress(total, total, "")
+    return measured
+
+
+def _measure(entry: AbstractPair, operators: Operators, question: Question, kept: SpectraCache | None) -> MatrixAudit:
+    """Measure one pair, and put it into the record's shape."""
+
+    def spectrum(matrix: AbstractOperator, solver: Solver) -> Triplets:
+        def make() -> Triplets:
+            return base_triplets(matrix, solver=solver, dtype=matrix.dtype)
+
+        how = "transposed" if entry.slot.transposed else "straight"
+        key = f"{operators.digest}-{operators.stored}-{how}-{solver}"
+        return make() if kept is None else kept.triplets(key, make)
+
+    measures = measure_matrix(operators.base, operators.update, operators.tuned, question, spectrum)
     return MatrixAudit(
         name=entry.name,
         role=entry.slot.role,

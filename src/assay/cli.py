@@ -88,7 +88,7 @@ def audit(
         typer.Option(help="Overlaps under this make an intruder; several (0.5,0.3) give counts for each."),
     ] = "0.5",
     side: Annotated[Literal["left", "right", "both"], typer.Option(help="Outputs, inputs, or both.")] = "left",
-    solver: Annotated[Literal["auto", "exact"], typer.Option(help="auto or exact.")] = "auto",
+    solver: Annotated[Literal["auto", "exact", "certified"], typer.Option(help="How verdicts are proved.")] = "auto",
     precision: Annotated[
         Literal["float32", "float64"], typer.Option(help="float32 first, float64 where needed; or float64 throughout.")
     ] = "float32",
@@ -103,6 +103,7 @@ def audit(
     chance: Annotated[int, typer.Option(help="Random updates to draw for each matrix's chance level; 20 or more.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the random updates.")] = 0,
     device: Annotated[str, typer.Option(help="Where the arithmetic is done.")] = "cpu",
+    cache: Annotated[bool, typer.Option(help="Keep and use what is known of the base's spectra.")] = True,
     fail_on: Annotated[
         list[str] | None, typer.Option("--fail-on", help="A gate, e.g. 'energy_share > 0.2'; repeatable.")
     ] = None,
@@ -140,6 +141,8 @@ def audit(
                 chance=chance,
                 seed=seed,
                 device=device,
+                cache=cache,
+                resume=output and output / f".audit-{len(found)}.partial",
                 progress=progress,
             )
         found.append(record)
@@ -230,6 +233,18 @@ def dial(
         seed=seed,
     )
     _finish(record, output, as_json, print_dial)
+
+
+@app.command(epilog="Example:\n\nassay cache --clear")
+@_clear_errors
+def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove every entry.")] = False) -> None:
+    """The base spectra that are kept: where, how many, how large. `ASSAY_CACHE_DIR` moves them."""
+    from assay.weights.spectra_cache import SpectraCache
+
+    kept = SpectraCache.default()
+    typer.echo(f"{kept.folder}: {len(kept.entries())} spectra, {kept.size() / 1e6:,.1f} MB")
+    if clear:
+        typer.echo(f"removed {kept.clear()}")
 
 
 @app.command(epilog="Example:\n\nassay report audit/audit.json -o page.html")

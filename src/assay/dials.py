@@ -16,7 +16,7 @@ from torch import Tensor
 from assay import digests
 from assay.behaviour.forgetting import document_losses, forgetting, read_documents
 from assay.errors import MismatchError, SettingError
-from assay.linalg import AbstractOperator, Dense, LowRank, leading_triplets
+from assay.linalg import AbstractOperator, Dense, LowRank, base_triplets
 from assay.measures.chance import random_update
 from assay.measures.intruders import judge_update
 from assay.models import Place, base_of, find, load, load_tokenizer, positions_of
@@ -168,7 +168,7 @@ def _audit(entry: AbstractPair, points: Sequence[_Audited], k: int, eps: float, 
     """Judge one matrix at every point; the base is decomposed once."""
     operators = entry.load(torch.float32, torch.device("cpu"))
     base, norm = operators.base, operators.update.frobenius()
-    triplets, base_norm = leading_triplets(base), base.frobenius()
+    triplets, base_norm = base_triplets(base), base.frobenius()
     control = _control(entry, norm, seed) if norm else operators.update
     for point in points:
         update = operators.update if point.update == "trained" else control

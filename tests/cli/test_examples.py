@@ -23,7 +23,7 @@ batch_size = 4
 [method]
 lr = 1e-2
 """
-ORDER = ("train", "audit", "score", "dial", "report")
+ORDER = ("train", "audit", "score", "dial", "report", "cache")
 
 
 def examples() -> list[str]:

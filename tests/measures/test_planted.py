@@ -124,8 +124,9 @@ def test_bounds_hold_the_float64_truth(m: int, n: int, seed: int, size: float) -
     dW = random_update((m, n), 2, size, generator).dense()
     found = measure(W0, dW, Question(side="both"))
     for side in ("left", "right"):
-        A, B = (W0, W0 + dW) if side == "left" else (W0.T, (W0 + dW).T)
-        truth = (torch.linalg.svd(B.double())[0][:, :10].T @ torch.linalg.svd(A.double(), full_matrices=False)[0]).abs()
+        A, B = W0.double(), W0.double() + dW.double()
+        A, B = (A, B) if side == "left" else (A.T, B.T)
+        truth = (torch.linalg.svd(B)[0][:, :10].T @ torch.linalg.svd(A, full_matrices=False)[0]).abs()
         for direction in (d for d in found.directions if d.side == side and d.cluster is None):
             low, high = direction.cosine_bounds
             assert low <= float(truth[direction.position - 1].max()) <= high

@@ -71,7 +71,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         f"{ADAPTERS}::test_an_adapter_equals_its_merged_weights",
     ),
     "dropped absolute value": (
-        "linalg/overlaps.py",
+        "linalg/windows.py",
         'energies = torch.einsum("ip,iq->ipq", coefficients, coefficients)',
         'energies = torch.einsum("ip,iq->ipq", coefficients.clamp(min=0), coefficients.clamp(min=0))',
         PLANTED,
@@ -83,13 +83,13 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         f"{PLANTED}::test_exactly_as_many_as_were_planted",
     ),
     "null directions match": (
-        "linalg/overlaps.py",
+        "linalg/windows.py",
         "alive = base.sigma > _null_level(base)",
         "alive = base.sigma >= 0",
         f"{PLANTED}::test_null_directions_of_the_base_match_nothing",
     ),
     "bounds without the angle": (
-        "linalg/svd.py",
+        "linalg/triplets.py",
         "2 * error / room",
         "0 * error / room",
         f"{PLANTED}::test_equal_values_are_judged_as_one_space",

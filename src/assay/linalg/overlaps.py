@@ -1,25 +1,31 @@
-"""The largest overlap of a vector with a matrix's singular vectors, with bounds on both sides.
+"""The largest overlap of vectors with a matrix's singular vectors, with bounds on both sides.
 
 The question of an intruder dimension is `max_i |<y, u_i>|` over all singular vectors `u_i` of the base. Where the
 base's own singular values cannot be told apart, `u_i` stands for their subspace and the overlap is the length of the
-projection onto it.
+projection onto it. With all triplets of the base the overlaps are computed (`windows`); with its leading ones they are
+bounded, by those triplets and by a residual certificate for all the others (`certificate`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from assay.linalg.svd import Triplets
+from assay.errors import NotConvergedError
+from assay.linalg.certificate import CHECKS, Range, upper_bounds
+from assay.linalg.operators import AbstractOperator, as_operator
+from assay.linalg.projection import ROUNDING_MISSED
+from assay.linalg.triplets import Cost, Triplets
+from assay.linalg.windows import CLUSTER_GAP, exact_overlap
 
-# In float64, singular values closer than this (relative to the largest) have no vectors of their own: LAPACK's choice
-# among them is arbitrary, so they count as one subspace.
-CLUSTER_GAP = 1e-11
-# A window of values around sigma_i of half-width `factor * error` holds all of the true u_i but a part of length at
-# most 2 / factor. Several are tried, and the best bound is kept.
-WINDOW_FACTORS = (10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5, 1e6, 1e8)
+# A leading base vector is used by itself if the angle of its space is known to be under this.
+ANGLE_USED = 0.05
+
+DecidedBy = Literal["all vectors", "leading vectors", "certificate"]
 
 
 @dataclass(frozen=True)
@@ -31,117 +37,211 @@ class Overlap:
         lower: no unit vector of the space has a smaller one.
         upper: none has a larger one.
         of_cluster: whether the overlap is with a subspace of near-equal singular values of the base.
+        decided_by: what the bounds come from: all triplets of the base, its leading ones, or the residual certificate.
+        missed: probability that the bounds are wrong because random probes missed something; 0 if none was used.
+        cost: what the call took, over all spaces it was given (the same on each of its results).
     """
 
     value: float | None
     lower: float
     upper: float
     of_cluster: bool = False
+    decided_by: DecidedBy = "all vectors"
+    missed: float = 0.0
+    cost: Cost = field(default_factory=Cost)
 
 
-def largest_overlap(vectors: Tensor, base: Triplets, *, angle: float = 0.0) -> Overlap:
+def largest_overlap(
+    vectors: Tensor,
+    base: Triplets,
+    *,
+    matrix: AbstractOperator | Tensor | None = None,
+    eps: float | Sequence[float] = 0.5,
+    angle: float = 0.0,
+    throw: bool = True,
+) -> Overlap:
     """`max_i ||P_i y||` over the base's left singular vectors (or clusters of them), for all unit y in a space.
 
     Args:
         vectors: orthonormal basis of the space, shape (m, q); a single vector may have shape (m,).
-        base: all singular triplets of the base (for right vectors, pass `base.T`).
+        base: triplets of the base (for right vectors, pass `base.T`): all of them, or those of `base_triplets`.
+        matrix: the base itself, needed where its triplets are not complete (for right vectors, pass its transpose).
+        eps: threshold, or several, that the bounds must lie on one side of.
         angle: bound on the sine of the angle between the space and the one that is meant; widens both bounds.
+        throw: raise where bounds from incomplete triplets straddle a threshold; False returns them as they are.
 
     Returns:
         The overlap and its bounds.
 
     Raises:
-        ValueError: the base's triplets are not complete.
+        ValueError: the base's triplets are not complete and there is no matrix.
+        NotConvergedError: bounds from incomplete triplets straddle a threshold.
 
     Example:
-        >>> from assay.linalg.svd import leading_triplets
+        >>> from assay.linalg import leading_triplets
         >>> base = leading_triplets(torch.diag(torch.tensor([3.0, 2.0, 1.0])))
         >>> round(largest_overlap(torch.tensor([0.6, 0.8, 0.0]), base).value, 4)
         0.8
     """
-    if not base.complete:
-        raise ValueError("the exact overlap needs all singular triplets of the base")
-    Y = (vectors[:, None] if vectors.ndim == 1 else vectors).double()
-    windows = _Windows.of(Y, base)
-    start, stop = _groups(base)
-    within = windows.extremes(start, stop)
-    lower = torch.zeros_like(base.sigma)
-    upper = torch.ones_like(base.sigma)
-    for factor in WINDOW_FACTORS:
-        width, lost = factor * base.error, 2 / factor
-        reach = windows.span(base.sigma[start] + width + base.error, base.sigma[stop - 1] - width - base.error)
-        upper = torch.minimum(upper, windows.extremes(*reach)[1] + lost)
-        # As many true values as computed ones lie within reach. If that is just the group, its subspace is meant;
-        # otherwise one of them holds at least its share, and it is not known which.
-        alone = (reach[0] == start) & (reach[1] == stop)
-        members = torch.where(alone, 1, (reach[1] - reach[0]).clamp(max=len(base.sigma)))
-        lower = torch.maximum(lower, (within[0] - lost) / members.double().sqrt())
-    # Null directions are no singular vectors of the thin decomposition: they never match. In float32 a small value
-    # may or may not be null, so it counts for the upper bound alone.
-    alive = base.sigma > _null_level(base)
-    counted = alive if base.is_float64 else torch.ones_like(alive)
-    overlaps = torch.where(alive, within[1], 0.0)
-    best = int(overlaps.argmax())
-    return Overlap(
-        value=float(overlaps[best]) if Y.shape[1] == 1 else None,
-        lower=max(0.0, float(torch.where(alive, lower, 0.0).max()) - angle),
-        upper=min(1.0, float(torch.where(counted, upper, 0.0).max()) + angle),
-        of_cluster=int(stop[best] - start[best]) > 1,
-    )
+    return largest_overlaps([vectors], base, matrix=matrix, eps=eps, angles=[angle], throw=throw)[0]
 
 
-def _groups(base: Triplets) -> tuple[Tensor, Tensor]:
-    """First and past-the-last index of every value's group; a group of one unless float64 cannot tell values apart."""
-    index = torch.arange(len(base.sigma), device=base.sigma.device)
-    if not base.is_float64:
-        return index, index + 1
-    near = base.sigma[:-1] - base.sigma[1:] <= max(CLUSTER_GAP * float(base.sigma[0]), 4 * base.error)
-    edge = torch.ones(1, dtype=torch.bool, device=index.device)
-    opens, closes = torch.cat([edge, ~near]), torch.cat([~near, edge])
-    start = torch.cummax(torch.where(opens, index, 0), dim=0).values
-    stop = torch.where(closes, index + 1, len(index)).flip(0).cummin(dim=0).values.flip(0)
-    return start, stop
+def largest_overlaps(
+    spaces: Sequence[Tensor],
+    base: Triplets,
+    *,
+    matrix: AbstractOperator | Tensor | None = None,
+    eps: float | Sequence[float] = 0.5,
+    angles: Sequence[float] | None = None,
+    throw: bool = True,
+    most_steps: int = CHECKS[-1],
+) -> list[Overlap]:
+    """`largest_overlap` of several spaces at once, which costs hardly more products than one of them.
 
+    Args:
+        spaces: orthonormal bases, each of shape (m, q) or (m,).
+        base: as for `largest_overlap`.
+        matrix: as for `largest_overlap`.
+        eps: as for `largest_overlap`.
+        angles: one for each space; none for 0.
+        throw: as for `largest_overlap`.
+        most_steps: products with `W0 W0^T` after which the certificate of a vector gives up.
 
-def _null_level(base: Triplets) -> float:
-    """At or under this a singular value cannot be told from zero.
+    Returns:
+        One overlap for each space, in their order.
 
-    Storing a matrix in float32 moves it by up to `2^-24 ||W||_F`, so directions under twice that are made by rounding.
+    Raises:
+        ValueError: the base's triplets are not complete and there is no matrix.
+        NotConvergedError: bounds from incomplete triplets straddle a threshold.
     """
-    norm = float(torch.linalg.vector_norm(base.sigma))
-    return max(torch.finfo(torch.float32).eps * norm, 2 * base.error)
+    Ys = [(space[:, None] if space.ndim == 1 else space).double() for space in spaces]
+    off = list(angles) if angles is not None else [0.0] * len(Ys)
+    if base.complete:
+        return [_exact(Y, base, angle) for Y, angle in zip(Ys, off, strict=True)]
+    if matrix is None:
+        raise ValueError("bounds from incomplete triplets need the base matrix itself: pass matrix=")
+    thresholds = sorted([eps] if isinstance(eps, (int, float)) else eps)
+    found = _bounded(Ys, base, as_operator(matrix).to(base.u.dtype), thresholds, off, most_steps)
+    if throw and any(not decided(overlap, thresholds) for overlap in found):
+        raise NotConvergedError(
+            f"{sum(not decided(overlap, thresholds) for overlap in found)} of {len(found)} overlaps could not be "
+            f"bounded to one side of {thresholds}",
+            remedy="compare with all triplets of the base (solver='exact'), or take the bounds with throw=False",
+        )
+    return found
 
 
-@dataclass(frozen=True)
-class _Windows:
-    """How much of a space lies in the singular vectors whose values are in a window.
+def decided(overlap: Overlap, thresholds: Sequence[float]) -> bool:
+    """Whether the bounds are on one side of every threshold."""
+    return all(overlap.upper < eps or overlap.lower >= eps for eps in thresholds)
 
-    `sigma` (count,) falls; `sums` (count + 1, q, q) are running sums of the outer products of coefficients.
+
+def _exact(Y: Tensor, base: Triplets, angle: float) -> Overlap:
+    value, lower, upper, of_cluster = exact_overlap(Y, base)
+    return Overlap(value, max(0.0, lower - angle), min(1.0, upper + angle), of_cluster, missed=base.missed)
+
+
+def _bounded(
+    Ys: list[Tensor],
+    base: Triplets,
+    operator: AbstractOperator,
+    thresholds: list[float],
+    angles: list[float],
+    most_steps: int,
+) -> list[Overlap]:
+    """Bounds from leading triplets, and from the certificate where those do not decide."""
+    leading, others = _proved(base)
+    top = max(base.rest, float(base.sigma[len(leading.sigma)]) if len(base.sigma) > len(leading.sigma) else 0.0)
+    tall = operator.shape[0] > operator.shape[1]
+    within = Range(base.floor**2 if tall else 0.0, (top + base.error) ** 2)
+    known = [_against_leading(Y, leading) for Y in Ys]
+    found, bound_of_rest = [], []
+    for Y, (lower, upper, of_cluster), angle in zip(Ys, known, angles, strict=True):
+        outside = min(1.0, _outside(Y, leading) + others)
+        found.append(
+            Overlap(
+                value=None,
+                lower=max(0.0, lower - angle),
+                upper=min(1.0, max(upper, outside) + angle),
+                of_cluster=of_cluster,
+                decided_by="leading vectors",
+                missed=base.missed,
+            )
+        )
+        bound_of_rest.append(outside)
+    targets = [
+        _target(overlap, upper + angle, thresholds)
+        for overlap, (_, upper, _), angle in zip(found, known, angles, strict=True)
+    ]
+    open_spaces = [(index, target) for index, target in enumerate(targets) if target is not None]
+    if not open_spaces:
+        return found
+    Y = torch.cat([Ys[index] for index, _ in open_spaces], 1)
+    # The squares of a space's vectors add up to the bound for the space, so each may take its share.
+    shares = [max(target - angles[index], 0.0) / Ys[index].shape[1] ** 0.5 for index, target in open_spaces]
+    widths = torch.tensor([Ys[index].shape[1] for index, _ in open_spaces])
+    wanted = torch.tensor(shares, dtype=torch.float64).repeat_interleave(widths).to(Y.device)
+    bounds, products = upper_bounds(Y, base, operator, within, wanted, most_steps)
+    at = 0
+    for index, _ in open_spaces:
+        width = Ys[index].shape[1]
+        rest = min(bound_of_rest[index], float(torch.linalg.vector_norm(bounds[at : at + width])))
+        at += width
+        upper = min(1.0, max(known[index][1], rest) + angles[index])
+        found[index] = replace(found[index], upper=upper, decided_by="certificate")
+    cost = Cost(products=products)
+    return [replace(overlap, cost=cost, missed=overlap.missed + ROUNDING_MISSED) for overlap in found]
+
+
+def _target(overlap: Overlap, leading_upper: float, thresholds: list[float]) -> float | None:
+    """The lowest threshold that a better upper bound would decide; None if there is none."""
+    for eps in thresholds:
+        if overlap.lower < eps <= overlap.upper and leading_upper < eps:
+            return eps
+    return None
+
+
+def _proved(base: Triplets) -> tuple[Triplets, float]:
+    """The leading triplets whose spaces are known to ANGLE_USED, and the angle of all of them together."""
+    clear = int((base.angles <= ANGLE_USED).int().cumprod(0).sum())
+    first = base.clusters.tolist()
+    while 0 < clear < len(first) and first[clear] < clear:
+        clear -= 1
+    leading = base.cut(clear)
+    if clear == 0:
+        return leading, 0.0
+    # All others are at most `rest` of W - E, which is within `error` of the true ones.
+    room = float(leading.sigma[-1]) - leading.rest - leading.error
+    together = 2 * leading.error / room if room > 2 * leading.error else 1.0
+    separate = float(torch.linalg.vector_norm(leading.angles))
+    return leading, min(1.0, together, separate)
+
+
+def _outside(Y: Tensor, leading: Triplets) -> float:
+    """The longest part of a unit vector of the space that is orthogonal to the leading vectors."""
+    U = leading.u.double()
+    return float(torch.linalg.matrix_norm(Y - U @ (U.T @ Y), 2)) if U.shape[1] else 1.0
+
+
+def _against_leading(Y: Tensor, leading: Triplets) -> tuple[float, float, bool]:
+    """Bounds on the largest overlap with the leading vectors; their clusters count as one vector only in float64.
+
+    The true space of a cluster is within its angle of the computed one, and holds as many true vectors as the cluster
+    has members: one of them has at least its share.
     """
-
-    sigma: Tensor
-    sums: Tensor
-
-    @classmethod
-    def of(cls, Y: Tensor, base: Triplets) -> _Windows:
-        """The windows of a basis Y (m, q). What lies outside of all vectors stands as one more value at zero."""
-        coefficients = (base.u.T @ Y.to(base.u.dtype)).double()
-        energies = torch.einsum("ip,iq->ipq", coefficients, coefficients)
-        sigma = base.sigma
-        if base.u.shape[0] > len(sigma):
-            outside = torch.eye(Y.shape[1], dtype=torch.float64, device=Y.device) - energies.sum(0)
-            energies, sigma = torch.cat([energies, outside[None]]), torch.cat([sigma, sigma.new_zeros(1)])
-        sums = torch.cat([torch.zeros_like(energies[:1]), energies.cumsum(0)])
-        return cls(sigma, sums)
-
-    def span(self, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
-        """First and past-the-last index of the values in [low, high], for every pair of ends."""
-        rising = -self.sigma
-        return torch.searchsorted(rising, -high), torch.searchsorted(rising, -low, right=True)
-
-    def extremes(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-        """Shortest and longest projection of a unit vector of the space onto the window [first, last)."""
-        energy = self.sums[last] - self.sums[first]
-        values = energy[:, :, 0] if energy.shape[-1] == 1 else torch.linalg.eigvalsh(energy)
-        lengths = values.clamp(min=0, max=1).sqrt()
-        return lengths[:, 0], lengths[:, -1]
+    lower = upper = 0.0
+    of_cluster = False
+    coefficients = leading.u.double().T @ Y
+    firsts = leading.clusters.tolist()
+    for first in sorted(set(firsts)):
+        members = [index for index, start in enumerate(firsts) if start == first]
+        lengths = torch.linalg.svdvals(coefficients[members])
+        angle = float(leading.angles[first])
+        spread = float(leading.sigma[members[0]] - leading.sigma[members[-1]])
+        one = leading.is_float64 and spread <= max(CLUSTER_GAP * float(leading.sigma[0]), 4 * leading.error)
+        least = float(lengths[-1]) if len(members) >= Y.shape[1] else 0.0
+        share = max(0.0, least - angle) / (1.0 if one else len(members) ** 0.5)
+        if share > lower:
+            lower, of_cluster = share, len(members) > 1
+        upper = max(upper, float(lengths[0]) + angle)
+    return lower, upper, of_cluster

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from assay.linalg import AbstractOperator, Overlap, Sum, Triplets, largest_overlap, leading_triplets
+from assay.linalg import AbstractOperator, Cost, Sum, Triplets, largest_overlaps, leading_triplets
 from assay.records.audit import Direction, Side, Verdict
 
 
@@ -35,50 +34,69 @@ def count(directions: Sequence[Direction], eps: float) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """The overlap of a direction and the rule that gave it."""
+class Found:
+    """Directions, what they cost, and the probability that random probes missed something."""
 
-    overlap: Overlap
-    rule: Literal["vector", "cluster", "base cluster"]
-    cluster: tuple[int, int] | None
+    directions: list[Direction]
+    cost: Cost
+    missed: float
 
 
 def find_directions(
-    tuned: Triplets, base: Triplets, update: AbstractOperator | None, *, k: int, eps: float, side: Side
-) -> list[Direction]:
+    tuned: Triplets,
+    base: Triplets,
+    matrix: AbstractOperator,
+    update: AbstractOperator | None,
+    *,
+    k: int,
+    eps: Sequence[float],
+    side: Side,
+) -> Found:
     """The verdict on every one of the k leading directions of one side.
 
     Args:
         tuned: leading triplets of W, at least k of them where it has as many.
-        base: all triplets of W0.
+        base: triplets of W0: all, or the leading ones.
+        matrix: W0, for the certificate where its triplets are not all there.
         update: dW, for the share of it that lies in each direction; None to leave that out.
         k: how many directions.
-        eps: overlaps under this make an intruder.
+        eps: overlaps under the first make an intruder; the bounds are to decide for each of them.
         side: left (outputs) or right (inputs).
 
     Returns:
-        One entry a direction whose singular value is not zero, largest first.
+        One direction for every singular value that is not zero, largest first, and what they cost.
     """
     if side == "right":
-        tuned, base, update = tuned.T, base.T, None if update is None else update.T
+        tuned, base, matrix, update = tuned.T, base.T, matrix.T, None if update is None else update.T
+    spaces = _spaces(tuned, min(k, len(tuned.sigma)))
+    overlaps = largest_overlaps(
+        [tuned.u[:, first:last] for first, last in spaces],
+        base,
+        matrix=matrix,
+        eps=list(eps),
+        angles=[float(tuned.angles[first]) for first, _ in spaces],
+        throw=False,
+    )
     sigma = tuned.sigma.tolist()
-    found = _overlaps(tuned, base, min(k, len(sigma)))
-    shares = _update_shares(tuned.u[:, : len(found)], update) if update is not None else [None] * len(found)
-    return [
+    shares = _update_shares(tuned.u, update) if update is not None else [None] * len(sigma)
+    directions = [
         Direction(
             position=j + 1,
             side=side,
             sigma=sigma[j],
-            cosine=entry.overlap.value,
-            cosine_bounds=(entry.overlap.lower, entry.overlap.upper),
-            cluster=entry.cluster,
-            verdict=judge((entry.overlap.lower, entry.overlap.upper), eps),
-            decided_by=entry.rule,
+            cosine=overlap.value,
+            cosine_bounds=(overlap.lower, overlap.upper),
+            cluster=(first + 1, last) if last - first > 1 else None,
+            verdict=judge((overlap.lower, overlap.upper), eps[0]),
+            decided_by="cluster" if last - first > 1 else "base cluster" if overlap.of_cluster else "vector",
             update_share=shares[j],
         )
-        for j, entry in enumerate(found)
+        for (first, last), overlap in zip(spaces, overlaps, strict=True)
+        for j in range(first, min(last, k))
         if sigma[j] > tuned.error
     ]
+    cost = overlaps[0].cost if overlaps else Cost()
+    return Found(directions, cost, max([tuned.missed, *(overlap.missed for overlap in overlaps)]))
 
 
 def judge_update(
@@ -88,33 +106,21 @@ def judge_update(
 
     Args:
         base: W0.
-        triplets: all triplets of W0.
+        triplets: those of W0, from `base_triplets`.
         update: dW.
         k: how many directions.
         eps: overlaps under this make an intruder.
         side: left (outputs) or right (inputs).
     """
-    tuned = leading_triplets(Sum(base, update), k, dtype=base.dtype)
-    return find_directions(tuned, triplets, None, k=k, eps=eps, side=side)
+    tuned = leading_triplets(Sum(base, update), k, dtype=base.dtype, near=triplets, throw=False)
+    return find_directions(tuned, triplets, base, None, k=k, eps=(eps,), side=side).directions
 
 
-def _overlaps(tuned: Triplets, base: Triplets, k: int) -> list[_Found]:
-    """The overlap of each of the first k vectors, or of the whole cluster that a vector belongs to."""
+def _spaces(tuned: Triplets, k: int) -> list[tuple[int, int]]:
+    """First and past-the-last index of the clusters that the first k vectors belong to."""
     clusters = tuned.clusters.tolist()
-    found: list[_Found] = []
-    for j in range(k):
-        first = clusters[j]
-        members = [i for i, start in enumerate(clusters) if start == first]
-        if len(members) == 1:
-            overlap = largest_overlap(tuned.u[:, j], base, angle=float(tuned.angles[j]))
-            found.append(_Found(overlap, "base cluster" if overlap.of_cluster else "vector", None))
-        elif j > first:
-            found.append(found[-1])
-        else:
-            space = tuned.u[:, members[0] : members[-1] + 1]
-            overlap = largest_overlap(space, base, angle=float(tuned.angles[j]))
-            found.append(_Found(overlap, "cluster", (members[0] + 1, members[-1] + 1)))
-    return found
+    starts = sorted(set(clusters[:k]))
+    return [(start, start + clusters.count(start)) for start in starts]
 
 
 def _update_shares(vectors: Tensor, update: AbstractOperator) -> list[float | None]:

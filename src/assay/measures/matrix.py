@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from assay.linalg import AbstractOperator, Cost, LowRank, Triplets, leading_triplets
+from assay.linalg import (
+    ANGLE_LIMIT,
+    AbstractOperator,
+    Cost,
+    Estimate,
+    LowRank,
+    Solver,
+    Triplets,
+    base_triplets,
+    leading_triplets,
+    select_solver,
+)
 from assay.measures.chance import chance_level
 from assay.measures.intruders import count, find_directions
-from assay.measures.spectra import effective_rank, energy_rank, numerical_rank, stable_rank, update_triplets
+from assay.measures.spectra import update_spectrum
 from assay.measures.subspaces import amplification, similarity
 from assay.records.audit import Chance, Direction, Side, energies
 
@@ -23,6 +35,8 @@ class Question:
         k: leading directions.
         eps: thresholds on the largest overlap; the first one gives the verdicts.
         side: "left", "right" or "both" (then the counts are left's).
+        solver: "certified", "exact", or "auto", which chooses by size; what the certified one leaves open is done again
+            by the exact one.
         dtype: float32 is tried first unless float64 is asked for; what float32 leaves open is done again in float64.
         chance: how many random updates to draw for the chance level; 0 for none.
         seed: of those draws.
@@ -31,6 +45,7 @@ class Question:
     k: int = 10
     eps: tuple[float, ...] = (0.5,)
     side: str = "left"
+    solver: Solver = "auto"
     dtype: torch.dtype = torch.float32
     chance: int = 0
     seed: int = 0
@@ -45,11 +60,13 @@ class Question:
 class Measures:
     """What was measured of one matrix; the names are those of the record, `MatrixAudit`."""
 
-    rank: int
+    rank: int | None
     relative_norm: float | None
     effective_rank: float
+    effective_rank_bounds: tuple[float, float]
     stable_rank: float
     energy_rank: int
+    energy_rank_bounds: tuple[float, float]
     count: int
     undecided: int
     counts: dict[str, tuple[int, int]]
@@ -65,14 +82,22 @@ class Measures:
     amplification: float | None
     amplification_rank: int | None
     solver: str
+    missed: float
     products: int
     decompositions: int
     base_norm: float
     update_norm: float
 
 
+Spectrum = Callable[[AbstractOperator, Solver], Triplets]
+
+
 def measure_matrix(
-    base: AbstractOperator, update: AbstractOperator, tuned: AbstractOperator, question: Question
+    base: AbstractOperator,
+    update: AbstractOperator,
+    tuned: AbstractOperator,
+    question: Question,
+    spectrum: Spectrum | None = None,
 ) -> Measures:
     """Measure one matrix.
 
@@ -81,6 +106,7 @@ def measure_matrix(
         update: dW.
         tuned: W0 + dW.
         question: what to measure.
+        spectrum: gives the triplets of the base for a solver, from where they are kept; computes them unless given.
 
     Returns:
         The measures. A zero update has no directions to judge: it has no intruders, and rank 0.
@@ -89,39 +115,47 @@ def measure_matrix(
     if update_norm == 0.0:
         return _unchanged(base_norm, question)
     parts = _Parts(base, update, tuned).to(question.dtype)
-    judged = _judge(parts, question)
-    if any(undecided for _, undecided in judged.counts.values()) and question.dtype != torch.float64:
-        parts = parts.to(torch.float64)
-        judged = _judge(parts, replace(question, dtype=torch.float64)).after(judged.cost)
-    U, sigma, V, cost = update_triplets(parts.update)
-    factored = isinstance(update, LowRank)
-    rank = numerical_rank(sigma, update.shape, torch.float64 if factored else torch.float32)
-    width = min(rank if factored else question.k, len(sigma))
+    spent, judged = Cost(), None
+    for solver, dtype in _attempts(base.shape, question):
+        parts = parts.to(dtype)
+        judged = _judge(parts, question, solver, spectrum)
+        spent += judged.cost
+        if judged.settled(question.k):
+            break
+    if judged is None:
+        raise ValueError("no solver was asked")
+    spectrum_of_update = update_spectrum(parts.update, question.k, select_solver(base.shape, question.solver))
+    rank, sigma = spectrum_of_update.rank, spectrum_of_update.sigma
+    width = min(rank or question.k if isinstance(update, LowRank) else question.k, len(sigma))
+    U, V = spectrum_of_update.U[:, :width], spectrum_of_update.V[:, :width]
     counted = [d for d in judged.directions if d.side == question.sides[0]]
     surely, possibly, total = energies(counted)
     shares = [d.update_share for d in counted if d.verdict == "intruder" and d.update_share is not None]
-    cost = judged.cost + cost
+    cost = spent + spectrum_of_update.cost
     return Measures(
         rank=rank,
         relative_norm=update_norm / base_norm if base_norm > 0 else None,
-        effective_rank=effective_rank(sigma),
-        stable_rank=stable_rank(sigma),
-        energy_rank=energy_rank(sigma),
+        effective_rank=spectrum_of_update.effective_rank.value,
+        effective_rank_bounds=_ends(spectrum_of_update.effective_rank),
+        stable_rank=spectrum_of_update.stable_rank,
+        energy_rank=round(spectrum_of_update.energy_rank.value),
+        energy_rank_bounds=_ends(spectrum_of_update.energy_rank),
         count=judged.counts[_key(question.eps[0])][0],
         undecided=judged.counts[_key(question.eps[0])][1],
         counts=judged.counts,
         energy_share=surely / total if total else None,
         energy_share_bounds=(surely / total, possibly / total) if total else None,
         intruder_update_share=min(1.0, sum(shares)),
-        chance=_chance(parts.base, judged.base, rank, update_norm, question),
+        chance=_chance(parts.base, judged.base, rank or min(base.shape), update_norm, question),
         directions=tuple(judged.directions),
         sigma_base=_rounded(judged.base.sigma[: question.k]),
         sigma_tuned=_rounded(judged.tuned.sigma[: question.k]),
         sigma_update=_rounded(sigma[: question.k]),
         similarity=judged.similarity,
-        amplification=amplification(parts.base, U[:, :width], V[:, :width], update_norm),
+        amplification=amplification(parts.base, U, V, update_norm),
         amplification_rank=width,
-        solver=f"exact {str(judged.base.u.dtype).removeprefix('torch.')}",
+        solver=f"{judged.solver} {str(judged.base.u.dtype).removeprefix('torch.')}",
+        missed=judged.missed,
         products=cost.products,
         decompositions=cost.decompositions,
         base_norm=base_norm,
@@ -151,33 +185,51 @@ class _Judged:
     directions: list[Direction]
     counts: dict[str, tuple[int, int]]
     similarity: tuple[tuple[float, ...], ...]
+    solver: Solver
+    missed: float
     cost: Cost
 
-    def after(self, spent: Cost) -> _Judged:
-        """The same, with what an earlier attempt cost."""
-        return replace(self, cost=self.cost + spent)
+    def settled(self, k: int) -> bool:
+        """Whether every verdict is decided, on vectors that are known to be the leading ones."""
+        known = min(k, *self.base.u.shape[:1], *self.base.v.shape[:1])
+        enough = len(self.tuned.sigma) >= known
+        sharp = enough and float(self.tuned.angles[:known].max()) <= ANGLE_LIMIT
+        return (sharp or self.tuned.complete) and not any(undecided for _, undecided in self.counts.values())
 
 
-def _judge(parts: _Parts, question: Question) -> _Judged:
-    """Decompose both matrices in the question's precision and judge the leading directions."""
-    ours = leading_triplets(parts.base, dtype=question.dtype)
-    theirs = leading_triplets(parts.tuned, question.k, dtype=question.dtype)
-    directions = [
-        direction
+def _attempts(shape: tuple[int, int], question: Question) -> list[tuple[Solver, torch.dtype]]:
+    """Solvers to try until every verdict is decided: the dense one in float64 has the last word."""
+    last: tuple[Solver, torch.dtype] = ("exact", torch.float64)
+    if question.dtype == torch.float64:
+        return [last]
+    quick = select_solver(shape, question.solver)
+    exact: list[tuple[Solver, torch.dtype]] = [("exact", torch.float32), last]
+    return exact if quick == "exact" else [(quick, torch.float32), *exact]
+
+
+def _judge(parts: _Parts, question: Question, solver: Solver, spectrum: Spectrum | None) -> _Judged:
+    """Decompose both matrices and judge the leading directions of each side."""
+    if spectrum is not None and parts.base.dtype == torch.float32:
+        ours = spectrum(parts.base, solver)
+    else:
+        ours = base_triplets(parts.base, solver=solver, dtype=parts.base.dtype)
+    theirs = leading_triplets(parts.tuned, question.k, solver=solver, dtype=parts.base.dtype, near=ours, throw=False)
+    found = [
+        find_directions(theirs, ours, parts.base, parts.update, k=question.k, eps=question.eps, side=side)
         for side in question.sides
-        for direction in find_directions(theirs, ours, parts.update, k=question.k, eps=question.eps[0], side=side)
     ]
-    first = question.sides[0]
-    counted = [direction for direction in directions if direction.side == first]
-    pictures = (ours.v, theirs.v) if first == "right" else (ours.u, theirs.u)
+    counted = found[0].directions
+    pictures = (ours.v, theirs.v) if question.sides[0] == "right" else (ours.u, theirs.u)
     overlap = similarity(*(picture[:, : question.k] for picture in pictures))
     return _Judged(
         ours,
         theirs,
-        directions,
+        [direction for side in found for direction in side.directions],
         {_key(eps): count(counted, eps) for eps in question.eps},
         tuple(tuple(round(value, 4) for value in row) for row in overlap.tolist()),
-        ours.cost + theirs.cost,
+        solver,
+        max([ours.missed, *(side.missed for side in found)]),
+        sum((side.cost for side in found), ours.cost + theirs.cost),
     )
 
 
@@ -203,8 +255,10 @@ def _unchanged(base_norm: float, question: Question) -> Measures:
         rank=0,
         relative_norm=0.0,
         effective_rank=0.0,
+        effective_rank_bounds=(0.0, 0.0),
         stable_rank=0.0,
         energy_rank=0,
+        energy_rank_bounds=(0.0, 0.0),
         count=0,
         undecided=0,
         counts={_key(eps): (0, 0) for eps in question.eps},
@@ -220,11 +274,16 @@ def _unchanged(base_norm: float, question: Question) -> Measures:
         amplification=None,
         amplification_rank=None,
         solver="none: the update is zero",
+        missed=0.0,
         products=0,
         decompositions=0,
         base_norm=base_norm,
         update_norm=0.0,
     )
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    return estimate.lower, estimate.upper
 
 
 def _key(eps: float) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from assay.linalg import AbstractOperator, Cost, LowRank, leading_triplets
+from assay.linalg import AbstractOperator, Cost, Estimate, LowRank, Solver, leading_triplets, quadrature
 
 
 def effective_rank(sigma: Tensor) -> float:
@@ -54,7 +56,9 @@ def energy_rank(sigma: Tensor, share: float = 0.9) -> int:
     energy = (sigma.double() ** 2).cumsum(0)
     if not len(energy) or float(energy[-1]) == 0.0:
         return 0
-    return int((energy < share * energy[-1]).sum()) + 1
+    # Room for the sum's own rounding, so that equal values are not counted one too far.
+    wanted = share * energy[-1] * (1 - len(energy) * torch.finfo(torch.float64).eps)
+    return int((energy < wanted).sum()) + 1
 
 
 def numerical_rank(sigma: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> int:
@@ -64,17 +68,58 @@ def numerical_rank(sigma: Tensor, shape: tuple[int, int], dtype: torch.dtype) ->
     return int((sigma > max(shape) * torch.finfo(dtype).eps * sigma[0]).sum())
 
 
-def update_triplets(update: AbstractOperator) -> tuple[Tensor, Tensor, Tensor, Cost]:
-    """(U, sigma, V, cost) of an update: from its factors where it has them, else by the dense decomposition.
+@dataclass(frozen=True)
+class UpdateSpectrum:
+    """What is known of an update's spectrum.
 
-    For `scale B A` the decomposition is exact: QR of B and of A^T, then an r x r SVD in float64.
+    Attributes:
+        U, sigma, V: leading triplets: (m, r), (r,) falling in float64, (n, r).
+        rank: how many singular values are above rounding; None where not all were computed.
+        effective_rank, energy_rank: with bounds; both equal to the value where all singular values were computed.
+        stable_rank: from the Frobenius norm and the largest singular value.
+        cost: what it took.
+    """
 
-    Returns:
-        U (m, r), sigma (r,) falling in float64, V (n, r).
+    U: Tensor
+    sigma: Tensor
+    V: Tensor
+    rank: int | None
+    effective_rank: Estimate
+    energy_rank: Estimate
+    stable_rank: float
+    cost: Cost
+
+
+def update_spectrum(update: AbstractOperator, k: int, solver: Solver) -> UpdateSpectrum:
+    """The spectrum of an update: from its factors, from a dense SVD, or from leading triplets and quadrature.
+
+    For `scale B A` it is exact: QR of B and of A^T, then an r x r SVD in float64.
+
+    Args:
+        update: dW.
+        k: leading triplets that are wanted of an update without factors.
+        solver: "certified" leaves out the dense decomposition of such an update.
     """
     if isinstance(update, LowRank):
         Q_B, K, Q_A = update.core()
         X, sigma, Yt = torch.linalg.svd(K, full_matrices=False)
-        return Q_B @ X, sigma, Q_A @ Yt.T, Cost()
+        rank = numerical_rank(sigma, update.shape, torch.float64)
+        return _whole(Q_B @ X, sigma, Q_A @ Yt.T, rank, Cost())
+    if solver == "certified":
+        found = leading_triplets(update, k, solver=solver, dtype=torch.float32, throw=False)
+        rules = quadrature(update)
+        largest = float(found.sigma[0]) if len(found.sigma) else 0.0
+        stable = update.frobenius() ** 2 / largest**2 if largest else 0.0
+        ranks = (rules.effective_rank(), rules.energy_rank())
+        cost = found.cost + Cost(products=2 * rules.nodes.numel())
+        return UpdateSpectrum(found.u, found.sigma, found.v, None, *ranks, stable, cost)
     found = leading_triplets(update, dtype=update.dtype)
-    return found.u, found.sigma, found.v, found.cost
+    rank = numerical_rank(found.sigma, update.shape, torch.float32)
+    return _whole(found.u, found.sigma, found.v, rank, found.cost)
+
+
+def _whole(U: Tensor, sigma: Tensor, V: Tensor, rank: int, cost: Cost) -> UpdateSpectrum:
+    """All singular values are known, so every statistic is exact."""
+    effective, energy = effective_rank(sigma), float(energy_rank(sigma))
+    exact = (Estimate(effective, effective, effective), Estimate(energy, energy, energy))
+    return UpdateSpectrum(U, sigma, V, rank, *exact, stable_rank(sigma), cost)

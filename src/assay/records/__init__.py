@@ -3,6 +3,7 @@
 from assay.records.audit import Audit, Chance, Coverage, Direction, MatrixAudit
 from assay.records.dial import Dial, DialPoint
 from assay.records.kinds import load
+from assay.records.partial import Partial
 from assay.records.record import Part, Provenance, Record, Setting, Source
 from assay.records.run import Run
 from assay.records.scores import Forgetting, Scores, TaskScore
@@ -17,6 +18,7 @@ __all__ = [
     "Forgetting",
     "MatrixAudit",
     "Part",
+    "Partial",
     "Provenance",
     "Record",
     "Run",

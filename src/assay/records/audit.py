@@ -66,6 +66,7 @@ class MatrixAudit(Part):
         orientation: how it is stored, and whether that was read off the model's modules or assumed.
         scale: what the update `BA` was multiplied by; None when the update is not one adapter.
         rank: number of singular values of the update above rounding, where that is known.
+        effective_rank, stable_rank, energy_rank: of the update; bounds that are apart say that they were estimated.
         relative_norm: `||dW||_F / ||W0||_F`; None for a base matrix of zeros.
         rounding_floor: the relative norm that storing the weights in their precision alone can cause.
         count: intruders on the counted side; `undecided` more are possible.
@@ -77,6 +78,7 @@ class MatrixAudit(Part):
         similarity: `|U0^T U|` of leading vectors, rows of the base, columns of the tuned matrix.
         amplification: `||dW||_F / ||U^T W0 V^T||_F` over the leading `amplification_rank` directions of dW.
         solver: what decided the verdicts.
+        missed: probability that a bound is wrong because random probes missed something; 0 if none was used.
         products: columns multiplied by the matrix; decompositions: dense ones taken.
     """
 
@@ -90,8 +92,10 @@ class MatrixAudit(Part):
     relative_norm: float | None
     rounding_floor: float | None
     effective_rank: float | None
+    effective_rank_bounds: tuple[float, float] | None = None
     stable_rank: float | None
     energy_rank: int | None
+    energy_rank_bounds: tuple[float, float] | None = None
     count: int
     undecided: int
     counts: dict[str, tuple[int, int]]
@@ -107,6 +111,7 @@ class MatrixAudit(Part):
     amplification: float | None
     amplification_rank: int | None
     solver: str
+    missed: float = 0.0
     products: int
     decompositions: int
     base_norm: float

@@ -28,6 +28,7 @@ class Operators:
         scale: what one adapter's BA is multiplied by; None for anything else.
         rounding_floor: relative norm that rounding to the stored precision alone can cause; None for factored updates.
         digest: of the base tensor's bytes.
+        stored: the precision that it is stored in.
     """
 
     base: Dense
@@ -36,6 +37,7 @@ class Operators:
     scale: float | None
     rounding_floor: float | None
     digest: str
+    stored: str
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,13 @@ class AbstractPair(ABC):
 
     name: str
     slot: Slot
+    base: Checkpoint
 
     @property
-    @abstractmethod
     def shape(self) -> tuple[int, int]:
         """Outputs, inputs."""
+        m, n = self.base.tensors[self.name].shape
+        return (n, m) if self.slot.transposed else (m, n)
 
     @property
     @abstractmethod
@@ -58,6 +62,10 @@ class AbstractPair(ABC):
     @abstractmethod
     def load(self, dtype: torch.dtype, device: torch.device) -> Operators:
         """Read both sides and join them."""
+
+    def _identity(self) -> tuple[str, str]:
+        """Digest of the base tensor that was read, and the precision that it is stored in."""
+        return self.base.digest(self.name), self.base.tensors[self.name].dtype
 
     def _oriented(self, tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
         tensor = tensor.to(device=device, dtype=dtype)
@@ -69,14 +77,8 @@ class AbstractPair(ABC):
 class CheckpointPair(AbstractPair):
     """Both sides are stored whole."""
 
-    base: Checkpoint
     tuned: Checkpoint
     tuned_name: str
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Outputs, inputs."""
-        return _oriented_shape(self.base, self.name, self.slot)
 
     @property
     def update_rank(self) -> int:
@@ -88,7 +90,7 @@ class CheckpointPair(AbstractPair):
         first, second = self.base.read(self.name), self.tuned.read(self.tuned_name)
         coarser = max((first, second), key=lambda tensor: torch.finfo(tensor.dtype).eps)
         W0, W = (Dense(self._oriented(tensor, dtype, device)) for tensor in (first, second))
-        return Operators(W0, Sum(W, W0, -1.0), W, None, rounding_floor(coarser), self.base.digest(self.name))
+        return Operators(W0, Sum(W, W0, -1.0), W, None, rounding_floor(coarser), *self._identity())
 
 
 @final
@@ -102,15 +104,9 @@ class AdapterPair(AbstractPair):
         rows: trained rows of an embedding: (adapter, tensor name, row indices).
     """
 
-    base: Checkpoint
     terms: tuple[tuple[Adapter, Factors, float], ...] = ()
     replaced: tuple[Adapter, str] | None = None
     rows: tuple[Adapter, str, tuple[int, ...]] | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Outputs, inputs."""
-        return _oriented_shape(self.base, self.name, self.slot)
 
     @property
     def update_rank(self) -> int:
@@ -137,8 +133,8 @@ class AdapterPair(AbstractPair):
                 tuned = RowScaled((magnitude / _row_norms(tuned)).to(dtype), tuned)
         plain = update is not None and start is W0 and isinstance(tuned, Sum)
         if not plain or update is None:
-            return Operators(W0, Sum(tuned, W0, -1.0), tuned, scale, None, self.base.digest(self.name))
-        return Operators(W0, update, tuned, scale, None, self.base.digest(self.name))
+            return Operators(W0, Sum(tuned, W0, -1.0), tuned, scale, None, *self._identity())
+        return Operators(W0, update, tuned, scale, None, *self._identity())
 
     def _trained(self, stored: Tensor) -> Tensor:
         """The adapter's own copy of the matrix, with its trained rows."""
@@ -173,12 +169,6 @@ class AdapterPair(AbstractPair):
                 remedy=f"name the base that the adapter was trained on ({adapter.base_name or 'it names none'})",
                 where=str(adapter.stored.folder),
             )
-
-
-def _oriented_shape(checkpoint: Checkpoint, name: str, slot: Slot) -> tuple[int, int]:
-    """Outputs, inputs of a stored matrix."""
-    m, n = checkpoint.tensors[name].shape
-    return (n, m) if slot.transposed else (m, n)
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -1,0 +1,209 @@
+"""Intruder verdicts: assay (base not cached, and cached) against two dense SVDs and PEFT's own function.
+
+One process, one thread, the parties interleaved, results compared before speed. Every party answers the same question
+about the same matrices: which of the ten leading left singular vectors of W0 + s B A are intruders at eps = .5.
+
+    OMP_NUM_THREADS=1 python benchmarks/intruders.py [--sizes 512 1024 2048 4096] [--repeats 3] [--record FILE]
+
+Conclusion: the table that it prints, with the slope of the time from n = 1024 to 4096.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from assay.linalg import Dense, LowRank, Sum, Triplets, base_triplets, largest_overlaps, leading_triplets, select_solver
+
+K, EPS, RANK = 10, 0.5, 16
+NEAR = 0.02  # verdicts whose cosine is this close to eps may differ between float32 programs; counted apart
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024, 2048, 4096])
+    parser.add_argument("--powers", type=float, nargs="+", default=[0.25, 0.5])
+    parser.add_argument("--tall", type=int, nargs="*", default=[512], help="widths of tall matrices, 2.7 times as long")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--no-peft", action="store_true")
+    parser.add_argument("--record", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    shapes = [(n, n) for n in arguments.sizes] + [(int(2.6875 * n), n) for n in arguments.tall]
+    rows = []
+    for power in arguments.powers:
+        for m, n in shapes:
+            rows.append(compare(m, n, power, arguments.repeats, with_peft=not arguments.no_peft))
+            print(describe(rows[-1]), flush=True)
+    print(conclusion(rows))
+    if arguments.record:
+        conditions = {
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "threads": torch.get_num_threads(),
+            "load": os.getloadavg()[0],
+        }
+        arguments.record.write_text(json.dumps({"conditions": conditions, "rows": rows}, indent=1) + "\n")
+
+
+def planted(m: int, n: int, power: float) -> tuple[Tensor, Tensor, Tensor]:
+    """W0 with singular values i^-power, and factors of an update as strong as its leading values."""
+    generator = torch.Generator().manual_seed(m + n)
+    r = min(m, n)
+    U, _ = torch.linalg.qr(torch.randn(m, r, generator=generator))
+    V, _ = torch.linalg.qr(torch.randn(n, r, generator=generator))
+    W0 = (U * torch.arange(1, r + 1) ** -power) @ V.T
+    B = torch.randn(m, RANK, generator=generator) / m**0.5
+    A = torch.randn(RANK, n, generator=generator) / n**0.5
+    return W0, B, 0.8 * A
+
+
+def compare(m: int, n: int, power: float, repeats: int, *, with_peft: bool) -> dict[str, Any]:
+    """Time every party on one pair of matrices, interleaved, and compare their answers."""
+    W0, B, A = planted(m, n, power)
+    solver = select_solver((m, n))
+    cached = base_triplets(W0)
+    parties: dict[str, Callable[[], list[str]]] = {
+        "cold": lambda: assay_verdicts(W0, B, A, base_triplets(W0)),
+        "cached": lambda: assay_verdicts(W0, B, A, cached),
+        "two SVDs": lambda: dense_verdicts(W0, B, A),
+    }
+    if with_peft:
+        parties["PEFT"] = lambda: peft_count(W0, B, A)
+    answers: dict[str, list[str]] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in parties}
+    for repeat in range(repeats):
+        for name, run in parties.items():
+            if name in ("two SVDs", "PEFT") and repeat >= max(1, repeats // (1 + n // 2048)):
+                continue  # half a minute each at 4096
+            started = time.perf_counter()
+            answers[name] = run()
+            seconds[name].append(time.perf_counter() - started)
+    cosines = dense_cosines(W0, B, A)
+    best = {name: min(times) for name, times in seconds.items()}
+    return {
+        "shape": [m, n],
+        "power": power,
+        "solver": solver,
+        "seconds": best,
+        "all seconds": seconds,
+        "answers": {name: summary(answer) for name, answer in answers.items()},
+        "near": sum(abs(cosine - EPS) < NEAR for cosine in cosines),
+        "differences": sum(
+            a not in (b, "undecided") for a, b in zip(answers["cold"], answers["two SVDs"], strict=True)
+        ),
+        "undecided": answers["cold"].count("undecided"),
+        "parts": parts(W0, B, A),
+    }
+
+
+def assay_verdicts(W0: Tensor, B: Tensor, A: Tensor, base: Triplets) -> list[str]:
+    """The verdicts by assay, for a base that is cached or not."""
+    tuned = leading_triplets(Sum(Dense(W0), LowRank(B, A)), K, near=None if base.complete else base)
+    spaces = [tuned.u[:, j] for j in range(K)]
+    found = largest_overlaps(spaces, base, matrix=W0, eps=EPS, angles=tuned.angles[:K].tolist(), throw=False)
+    return [
+        "intruder" if overlap.upper < EPS else "matched" if overlap.lower >= EPS else "undecided" for overlap in found
+    ]
+
+
+def dense_cosines(W0: Tensor, B: Tensor, A: Tensor) -> list[float]:
+    """Algorithm 1 of arXiv 2410.21228, as its authors' script and PEFT compute it."""
+    U0 = torch.linalg.svd(W0, full_matrices=False)[0]
+    U = torch.linalg.svd(W0 + B @ A, full_matrices=False)[0]
+    return (U[:, :K].T @ U0).abs().amax(1).tolist()
+
+
+def dense_verdicts(W0: Tensor, B: Tensor, A: Tensor) -> list[str]:
+    return ["intruder" if cosine < EPS else "matched" for cosine in dense_cosines(W0, B, A)]
+
+
+def peft_count(W0: Tensor, B: Tensor, A: Tensor) -> list[str]:
+    """PEFT's function on a model of one layer: detection and repair, which it does not offer apart."""
+    from peft import LoraConfig, get_peft_model
+    from peft.tuners.lora.intruders import reduce_intruder_dimension
+
+    class One(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(W0.shape[1], W0.shape[0], bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x)
+
+    model = One()
+    model.layer.weight.data = W0.clone()
+    config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=["layer"], init_lora_weights=False)
+    tuned = get_peft_model(model, config)
+    layer = tuned.base_model.model.layer
+    layer.lora_A["default"].weight.data, layer.lora_B["default"].weight.data = A.clone(), B.clone()
+    lines: list[str] = []
+    reduce_intruder_dimension(tuned, top_k=K, threshold_epsilon=EPS, mitigation_lambda=0.75, logging_sink=lines.append)
+    count = int(next(line for line in lines if "Intruders" in line).rsplit(":", 1)[1])
+    return ["intruder"] * count + ["matched"] * (K - count)
+
+
+def parts(W0: Tensor, B: Tensor, A: Tensor) -> dict[str, float]:
+    """Where assay's time goes, and how many columns it multiplied."""
+    times = [time.perf_counter()]
+    base = base_triplets(W0)
+    times.append(time.perf_counter())
+    tuned = leading_triplets(Sum(Dense(W0), LowRank(B, A)), K, near=None if base.complete else base)
+    times.append(time.perf_counter())
+    spaces = [tuned.u[:, j] for j in range(K)]
+    found = largest_overlaps(spaces, base, matrix=W0, eps=EPS, angles=tuned.angles[:K].tolist(), throw=False)
+    times.append(time.perf_counter())
+    names = ("base", "tuned", "verdicts")
+    products = (base.cost.products, tuned.cost.products, found[0].cost.products)
+    found_parts = {name: times[i + 1] - times[i] for i, name in enumerate(names)}
+    return found_parts | {f"{name} products": count for name, count in zip(names, products, strict=True)}
+
+
+def summary(answer: list[str]) -> dict[str, int]:
+    return {verdict: answer.count(verdict) for verdict in sorted(set(answer))}
+
+
+def describe(row: dict[str, Any]) -> str:
+    seconds, (m, n) = row["seconds"], row["shape"]
+    dense = seconds["two SVDs"]
+    against = "  ".join(
+        f"{name} {value:.3f} s ({dense / value:.1f} x)" if name != "two SVDs" else f"{name} {value:.3f} s"
+        for name, value in seconds.items()
+    )
+    if "PEFT" in seconds:
+        against += f"  PEFT/cached {seconds['PEFT'] / seconds['cached']:.0f} x"
+    return (
+        f"{m} x {n} i^-{row['power']} [{row['solver']}]  {against}  differ {row['differences']}"
+        f" near {row['near']} undecided {row['undecided']}  {row['parts']}"
+    )
+
+
+def conclusion(rows: list[dict[str, Any]]) -> str:
+    """The slope of assay's time in n on square matrices, for each spectrum."""
+    lines = []
+    for power in sorted({row["power"] for row in rows}):
+        times = {
+            row["shape"][0]: row["seconds"]["cold"]
+            for row in rows
+            if row["power"] == power and row["shape"][0] == row["shape"][1]
+        }
+        if 1024 in times and 4096 in times:
+            slope = math.log(times[4096] / times[1024]) / math.log(4)
+            lines.append(f"i^-{power}: time grows as n^{slope:.2f} from 1024 to 4096 (base not cached)")
+    wrong = sum(row["differences"] for row in rows)
+    lines.append(f"verdicts that differ from two dense SVDs: {wrong}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,362 @@
+"""Leading singular triplets by block iteration, with proofs: of each vector, and that no larger value was missed.
+
+A residual proves a triplet (Weyl, Wedin). That nothing else is as large is proved in one of two ways: by Lanczos on
+what the found vectors leave over, from a random start that is independent of them (Kuczynski & Wozniakowski 1992, fails
+with a stated probability); or, for an adapter on a known base, by `||(I - Q Q^T) W|| = ||(I - Q Q^T) W0||` for any Q
+that holds the range of B: there the base's own bound serves.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from assay.errors import ValuesError
+from assay.linalg.operators import AbstractOperator, Deflated, LowRank, Sum
+from assay.linalg.projection import (
+    ROUNDING_MISSED,
+    Projection,
+    Ritz,
+    gaussian,
+    krylov,
+    norm_bound,
+    orthonormal,
+    rounding,
+)
+from assay.linalg.triplets import ANGLE_ACCEPTED, ANGLE_LIMIT, Cost, Defects, Triplets, group
+
+SMALLEST = 256  # with fewer singular values the block iteration would span half of the space
+# Random columns of a base's start, and block steps: about n / 4 directions. Fewer columns cost more each; more steps
+# resolve more triplets a column, until re-orthogonalising costs as much as multiplying.
+BLOCK, WIDE_BLOCK, WIDE = 32, 48, 1536
+LEAST_STEPS, STEPS = 3, 8
+LEADING = 12  # leading triplets of a base that are iterated until they are told apart: a few more than the usual k = 10
+KEPT = 160  # most triplets that are kept of a base
+USABLE = 1e-2  # a base triplet is kept if its residual is under this part of the largest value
+CUTS = (2, 4, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128)  # lengths of leading parts looked at by themselves
+STARTED = 48  # of those, as many start the iteration for the updated matrix
+# The test of what was missed: block Lanczos with these sizes, failing with probability MISSED. Eight steps of eight
+# columns put the bound at most 1.14 times above the largest value that is left.
+TEST_COLUMNS, TEST_STEPS, MISSED = 8, 8, 1e-9
+LEAST_TEST_STEPS, MOST_TEST_STEPS = 5, 24
+MARGIN = 0.01  # part by which that bound is made to clear the value it is compared with
+EXTRA = 4  # triplets iterated beyond the k that were asked for, so that the last of them has a neighbour
+CLEAR = 0.8  # values down to this part of the k-th are iterated too: the bound on the rest then needs few steps
+REFINEMENTS, MOST_DIRECTIONS = 24, 400
+SLACK = 1e-5  # float32 bases are orthonormal to 1e-6; the same part of sigma_1 is added to every bound on the rest
+
+
+def base_triplets(operator: AbstractOperator, frobenius: float) -> Triplets:
+    """Leading triplets of a base that is not zero, their known products, and bounds on all the others."""
+    m, n = operator.shape
+    block = WIDE_BLOCK if min(m, n) >= WIDE else BLOCK
+    steps = min(max(min(m, n) // (4 * block), LEAST_STEPS), STEPS)
+    projection = krylov(operator, gaussian(n, block, operator, seed=1), steps)
+    _check_finite(projection)
+    ritz = projection.ritz()
+    projection.compress(ritz, min(KEPT, len(ritz.sigma)))
+    ritz, _, settled = _refine(projection, min(LEADING, min(m, n)), closed=True)
+    residuals = _lengths(*projection.residuals(ritz, min(KEPT, len(ritz.sigma))))
+    usable = max(settled, int((residuals <= USABLE * ritz.sigma[0]).int().cumprod(0).sum()))
+    found = _package(projection, ritz, usable, with_defects=True)
+    rest, products = _rest(operator, found, seed=2)
+    return replace(_bounded(found, rest, products, floor=_floor(operator) if m != n else 0.0), frobenius=frobenius)
+
+
+def tuned_triplets(operator: AbstractOperator, k: int, near: Triplets | None) -> Triplets:
+    """The k leading triplets, from what is known of the matrix before its update; bounds as far as they go."""
+    base, update = _split(operator)
+    projection, outside = _start(operator, base, update, near)
+    _check_finite(projection)
+    closed = math.isinf(outside)
+    ritz, count, kept = _refine(projection, k, closed=closed)
+    found = _package(projection, ritz, kept, with_defects=False)
+    proved = _bounded(found, _rest_of_update(projection, ritz, len(found.sigma), outside), 0)
+    if _open(proved, k) and len(found.sigma) >= k:
+        steps = _steps_to_tell(float(ritz.sigma[count - 1]), ritz.sigma, kept, operator.shape[1])
+        rest, products = _rest(operator, found, seed=3, steps=steps)
+        proved = _bounded(found, rest, products)
+    return proved.leading(k)
+
+
+def _steps_to_tell(above: float, sigma: Tensor, kept: int, columns: int) -> int:
+    """Lanczos steps after which a rest as large as the next Ritz value is proved to lie under `above`."""
+    below = float(sigma[kept]) if kept < len(sigma) else 0.0
+    room = 1 - (below / above * (1 + MARGIN)) ** 2 if above > 0 else 0.0
+    if room <= 0:
+        return TEST_STEPS
+    needed = math.log(1.648 * math.sqrt(columns) / MISSED ** (1 / TEST_COLUMNS)) / math.sqrt(room)
+    return min(max(math.ceil((needed + 1) / 2), LEAST_TEST_STEPS), MOST_TEST_STEPS)
+
+
+def _open(found: Triplets, k: int) -> bool:
+    """Whether some of the leading k are not proved."""
+    return len(found.sigma) < k or float(found.angles[:k].max()) > ANGLE_ACCEPTED
+
+
+def _start(
+    operator: AbstractOperator, base: AbstractOperator, update: LowRank | None, near: Triplets | None
+) -> tuple[Projection, float]:
+    """Spaces to start from, and a bound on the matrix outside of the left one (infinite if there is none)."""
+    projection = Projection(operator)
+    n = operator.shape[1]
+    if near is None:
+        return krylov(operator, gaussian(n, BLOCK, operator, seed=4), LEAST_STEPS), math.inf
+    if update is None or near.defects is None or near.u.dtype != operator.dtype:
+        start = torch.cat([near.v[:, :BLOCK].to(operator.dtype), gaussian(n, TEST_COLUMNS, operator, seed=4)], 1)
+        return krylov(operator, start, 2), math.inf
+    near = near.cut(STARTED)
+    assert near.defects is not None
+    u, v, sigma, dtype = near.u, near.v, near.sigma.to(operator.dtype), operator.dtype
+    projection.add_right(v, u * sigma + near.defects.left + update.matmul(v))
+    projection.add_left(u, v * sigma + near.defects.right + update.rmatmul(u))
+    projection.add_right(update.A.T)
+    projection.add_left(update.B)
+    # (I - U U^T) W0 = (its part outside of V, at most `rest`) + left V^T; the two have orthogonal row spaces.
+    outside = math.hypot(near.rest, float(torch.linalg.vector_norm(near.defects.left, dtype=torch.float64)))
+    return projection, outside + near.rounding + SLACK * float(near.sigma[0]) if dtype == u.dtype else math.inf
+
+
+def _refine(projection: Projection, k: int, *, closed: bool) -> tuple[Ritz, int, int]:
+    """Widen both spaces by the residuals of the leading triplets until the k leading ones are told apart.
+
+    Returns the decomposition, how many leading triplets belong together with the k, and how many may be kept beside
+    them without their residuals blurring the gap after those. With `closed`, `W P` stays inside the span of Q, so that
+    the left residuals stay rounding.
+    """
+    noise = 16 * torch.finfo(projection.operator.dtype).eps
+    for _ in range(REFINEMENTS):
+        ritz = projection.ritz()
+        candidates = _candidates(ritz.sigma, k)
+        left, right = projection.residuals(ritz, candidates)
+        residuals, floor = _lengths(left, right), noise * float(ritz.sigma[0])
+        count = _settled(ritz.sigma, residuals + floor, k, floor)
+        if count:
+            gap = float(ritz.sigma[count - 1] - ritz.sigma[count]) if count < len(ritz.sigma) else math.inf
+            kept = int(((residuals + floor).square().cumsum(0).sqrt() <= gap / 8).int().cumprod(0).sum())
+            if kept == candidates or residuals[kept:].max() <= floor:
+                return ritz, count, max(count, kept)
+        if projection.Q.shape[1] + candidates > min(MOST_DIRECTIONS, int(0.7 * min(projection.operator.shape))):
+            break
+        added = projection.add_right(_above(right, floor))
+        added += projection.add_left(
+            projection.WP[:, projection.WP.shape[1] - added :] if closed else _above(left, floor)
+        )
+        if added == 0:
+            break
+    ritz = projection.ritz()
+    least = min(k, len(ritz.sigma))
+    return ritz, least, least
+
+
+def _candidates(sigma: Tensor, k: int) -> int:
+    """Triplets to iterate: beyond the k, so many that the next value is clearly under the k-th."""
+    if len(sigma) <= k:
+        return len(sigma)
+    clear = int((sigma > CLEAR * sigma[k - 1]).sum())
+    return min(max(clear, k + EXTRA), 4 * k, len(sigma))
+
+
+def _settled(sigma: Tensor, residuals: Tensor, k: int, floor: float) -> int:
+    """The least count of leading triplets, at least k, that residuals tell apart from all others; 0 if none."""
+    for count in range(min(k, len(residuals)), len(residuals) + 1):
+        own = residuals[:count]
+        error = float(torch.linalg.vector_norm(own))
+        below = float(sigma[count]) if count < len(sigma) else 0.0
+        clusters, angles = group(sigma[:count], error, square=False, residuals=own, rest=below)
+        single = clusters == torch.arange(count, device=clusters.device)
+        # Once its residuals are rounding, a vector or a cluster is taken as it is: this precision gives no better.
+        rounded = own <= 4 * floor
+        limit = torch.where(rounded, ANGLE_ACCEPTED, ANGLE_LIMIT / 2)
+        if bool((angles <= limit).all()) and bool((single | rounded).all()):
+            return count
+    return 0
+
+
+def _package(projection: Projection, ritz: Ritz, count: int, *, with_defects: bool) -> Triplets:
+    """The leading triplets in the working precision with residuals that include every rounding."""
+    operator, sigma = projection.operator, ritz.sigma[:count]
+    a, b = ritz.left[:, :count], ritz.right[:, :count]
+    u, v = (projection.Q.double() @ a).to(operator.dtype), (projection.P.double() @ b).to(operator.dtype)
+    left = projection.WP.double() @ b - u.double() * sigma
+    right = projection.WtQ.double() @ a - v.double() * sigma
+    largest = float(ritz.sigma[0]) if len(ritz.sigma) else 0.0
+    skew = max(_skew(u), _skew(v)) * largest
+    defects, products = None, projection.products
+    # What is added back is what the defects stand for, so the probes see every rounding since the product was made.
+    known = (v, left + u.double() * sigma), (u, right + v.double() * sigma)
+    unseen = 0.0
+    if with_defects:
+        kept_left, kept_right = left.to(operator.dtype), right.to(operator.dtype)
+        w_right = operator.matmul(kept_right)
+        defects = Defects(kept_left, kept_right, w_right, torch.zeros_like(kept_right))
+        unseen = largest * float(torch.linalg.vector_norm(left))  # left is rounding; its product is left out
+        known = (
+            (torch.cat([v, kept_right], 1), torch.cat([kept_left.double() + u.double() * sigma, w_right.double()], 1)),
+            (u, kept_right.double() + v.double() * sigma),
+        )
+        products += count
+    missing = rounding(operator, *known)
+    residuals = _lengths(left, right) + 2 * missing + 2 * skew
+    return Triplets(
+        u,
+        sigma,
+        v,
+        error=_norm_of(torch.cat([left, right])) + 2 * missing + 2 * skew,
+        angles=torch.ones_like(sigma),
+        clusters=torch.zeros(count, dtype=torch.int64, device=sigma.device),
+        asked=count,
+        complete=False,
+        missed=ROUNDING_MISSED,
+        cost=Cost(products),
+        rest=math.inf,
+        residuals=residuals,
+        rounding=missing + unseen,
+        defects=defects,
+    )
+
+
+def _bounded(found: Triplets, rest: float, products: int, *, floor: float = 0.0) -> Triplets:
+    """The same triplets with a bound on all others, and with the clusters and angles that follow from it."""
+    found = replace(found, rest=rest)
+    clusters, angles = _grouped(found)
+    return replace(
+        found,
+        clusters=clusters,
+        angles=angles,
+        floor=floor,
+        missed=found.missed + MISSED,
+        cost=found.cost + Cost(products),
+    )
+
+
+def _grouped(found: Triplets) -> tuple[Tensor, Tensor]:
+    """Clusters and angles, each from the leading part in which it is told apart best.
+
+    A long list has the errors of its last triplets in it; a short one has less error, but more under its `rest`.
+    """
+    clusters, angles = group(found.sigma, found.error, square=False, residuals=found.residuals, rest=found.rest)
+    for count in sorted({min(part, len(angles)) for part in CUTS}, reverse=True):
+        part = found.cut(count)
+        near, near_angles = group(part.sigma, part.error, square=False, residuals=part.residuals, rest=part.rest)
+        settled = int((near_angles <= ANGLE_LIMIT).int().cumprod(0).sum())
+        # An angle belongs to a whole cluster, so the settled part ends where a cluster does.
+        if settled and (settled == count or int(near[settled]) == settled):
+            clusters[:settled], angles[:settled] = near[:settled], near_angles[:settled]
+            broken = clusters[settled:] < settled
+            clusters[settled:][broken], angles[settled:][broken] = settled, 1.0
+    return clusters, angles
+
+
+def _rest(operator: AbstractOperator, found: Triplets, seed: int, steps: int = TEST_STEPS) -> tuple[float, int]:
+    """Bound on the norm of what the found triplets leave over, by Lanczos from a random start of its own."""
+    left_over = Deflated(operator, orthonormal(found.u), orthonormal(found.v)) if len(found.sigma) else operator
+    bound, products = norm_bound(left_over, steps=steps, columns=TEST_COLUMNS, missed=MISSED, seed=seed)
+    largest = max(float(found.sigma[0]) if len(found.sigma) else 0.0, bound)
+    return bound + SLACK * largest, products
+
+
+def _rest_of_update(projection: Projection, ritz: Ritz, count: int, outside: float) -> float:
+    """Bound on what `count` triplets leave over, where `||(I - Q Q^T) W|| <= outside`.
+
+    `(I - U U^T) W` is the part in the other left vectors of Q, whose norm is computed, and the part outside of Q. Their
+    column spaces are orthogonal, so the squares add.
+    """
+    if math.isinf(outside):
+        return math.inf
+    others = projection.WtQ @ ritz.left[:, count:].to(projection.WtQ.dtype)
+    if others.shape[1] == 0:
+        return outside
+    return math.hypot(_norm_of(others.double()), outside) + SLACK * float(ritz.sigma[0])
+
+
+def _floor(operator: AbstractOperator) -> float:
+    """A number that no singular value lies under, by a Cholesky factor of the Gram matrix; 0 if none is found.
+
+    If `G - t I = R^T R + E`, every eigenvalue of the Gram matrix G is at least `t - ||E||`. The factor is made in the
+    operator's precision from a Gram matrix in that precision; E, which holds every rounding of both, is bounded in
+    float64 by products with the matrix and with R (`norm_bound`: it fails with probability MISSED).
+    """
+    W = operator.dense()
+    gram = W.T @ W if W.shape[0] >= W.shape[1] else W @ W.T
+    mean = float(gram.diagonal().double().mean())
+    exact = operator.to(torch.float64)
+    exact = exact if W.shape[0] >= W.shape[1] else exact.T
+    for part in FLOORS:
+        shifted = gram.clone()
+        shifted.diagonal().sub_(part * mean)
+        factor, failed = torch.linalg.cholesky_ex(shifted)
+        if int(failed) == 0:
+            error = _factor_error(exact, factor, part * mean)
+            if error < part * mean / 2:
+                return math.sqrt(part * mean - error)
+    return 0.0
+
+
+# Shifts that are tried, as parts of the mean eigenvalue of the Gram matrix; 0.05 is under the edge of a random matrix
+# with twice as many rows as columns, the last is near what float32 can show.
+FLOORS = (0.1, 0.03, 0.01, 3e-3, 1e-3, 1e-4)
+
+
+def _factor_error(operator: AbstractOperator, factor: Tensor, shift: float) -> float:
+    """Bound on `||W^T W - shift I - R^T R||` with `R = factor^T`, from Gaussian probes in float64."""
+    from assay.linalg.operators import Dense
+
+    lower = Dense(factor, torch.float64)
+    probes = gaussian(factor.shape[0], TEST_COLUMNS, lower, seed=5)
+    error = probes
+    worst = 0.0
+    for _ in range(2):
+        Q = orthonormal(error)
+        error = operator.rmatmul(operator.matmul(Q)) - shift * Q - lower.matmul(lower.rmatmul(Q))
+        worst = max(worst, float(torch.linalg.matrix_norm(error, 2)))
+    return FACTOR_ERROR * worst
+
+
+FACTOR_ERROR = 10.0  # how far two steps of the block power method may fall short
+
+
+def _split(operator: AbstractOperator) -> tuple[AbstractOperator, LowRank | None]:
+    """A matrix and its low-rank update, all factors stacked; the operator itself if it is not of that form."""
+    factors: list[tuple[Tensor, Tensor]] = []
+    base = operator
+    while isinstance(base, Sum) and isinstance(base.second, LowRank):
+        factors.append((base.weight * base.second.scale * base.second.B, base.second.A))
+        base = base.first
+    rank = sum(A.shape[0] for _, A in factors)
+    if not factors or isinstance(base, Sum) or rank > min(operator.shape) // 8:
+        return operator, None
+    return base, LowRank(torch.cat([B for B, _ in factors], 1), torch.cat([A for _, A in factors], 0))
+
+
+def _lengths(left: Tensor, right: Tensor) -> Tensor:
+    """Length of each residual, both sides together, float64."""
+    return torch.hypot(
+        torch.linalg.vector_norm(left, dim=0, dtype=torch.float64),
+        torch.linalg.vector_norm(right, dim=0, dtype=torch.float64),
+    )
+
+
+def _above(residuals: Tensor, floor: float) -> Tensor:
+    """The residuals that are more than rounding."""
+    return residuals[:, torch.linalg.vector_norm(residuals, dim=0) > floor]
+
+
+def _norm_of(block: Tensor) -> float:
+    """Spectral norm of a tall float64 block, by its Gram matrix."""
+    return float(torch.linalg.eigvalsh(block.T @ block)[-1].clamp(min=0).sqrt()) if block.shape[1] else 0.0
+
+
+def _skew(basis: Tensor) -> float:
+    """How far a basis is from an orthonormal one, in the Frobenius norm."""
+    gram = basis.double().T @ basis.double()
+    return float(torch.linalg.vector_norm(gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)))
+
+
+def _check_finite(projection: Projection) -> None:
+    """A NaN or an infinity anywhere in a matrix reaches the product with a random vector."""
+    if not bool(torch.isfinite(projection.WP).all() and torch.isfinite(projection.WtQ).all()):
+        raise ValuesError("the matrix holds NaN or infinite values", wanted="finite weights")

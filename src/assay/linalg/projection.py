@@ -1,0 +1,169 @@
+"""A matrix seen from two growing spaces: what block iterations share, and how far products were off.
+
+Shapes: `m` outputs, `n` inputs, `a` left and `b` right basis vectors, `c` any number of columns.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from assay.linalg.operators import AbstractOperator
+
+# Rounding of products is measured in float64 with this many Gaussian combinations of their columns, times a factor. If
+# E is the error, `||E g||^2` is at least `||E||_F^2` times a chi-square variable for the worst (rank one) E; eight of
+# them fall under 8 / 10^2 with probability 1e-7.
+ROUNDING_PROBES = 8
+ROUNDING_FACTOR = 10.0
+ROUNDING_MISSED = 1.1e-7
+# Added to every seed: a start must be independent of the matrix, and weights are often drawn with seeds such as 0 or 1.
+SEED = 2_654_435_769
+
+
+def orthonormal(X: Tensor, against: Tensor | None = None) -> Tensor:
+    """Orthonormal basis of the columns of X (m, c), orthogonal to `against`; dependent columns are dropped."""
+    lengths = torch.linalg.vector_norm(X, dim=0)
+    X = X[:, lengths > 0] / lengths[lengths > 0]
+    drop = 1e3 * torch.finfo(X.dtype).eps
+    for _ in range(2):  # twice is enough (Kahan, Parlett): the first pass leaves rounding relative to what it removed
+        if against is not None:
+            X = X - against @ (against.T @ X)
+        if X.shape[1] == 0:
+            return X
+        gram = X.T.double() @ X.double()
+        values, vectors = torch.linalg.eigh(gram)
+        kept = values > drop**2
+        X = X @ (vectors[:, kept] / values[kept].sqrt()).to(X.dtype)
+    return X
+
+
+@dataclass(frozen=True)
+class Ritz:
+    """The decomposition `Q^T W P = left diag(sigma) right^T` of a projection, with all vectors of both small spaces."""
+
+    left: Tensor  # (a, a) float64
+    sigma: Tensor  # (min(a, b),) float64
+    right: Tensor  # (b, b) float64
+
+
+class Projection:
+    """Orthonormal bases Q (m, a) and P (n, b), with the products `W P` and `W^T Q`.
+
+    Attributes:
+        operator: the matrix W.
+        Q, P: the bases.
+        WP, WtQ: their products, as computed.
+        products: columns multiplied so far.
+    """
+
+    def __init__(self, operator: AbstractOperator) -> None:
+        m, n = operator.shape
+        empty = torch.zeros(0, dtype=operator.dtype, device=operator.device)
+        self.operator = operator
+        self.Q, self.P = empty.reshape(m, 0), empty.reshape(n, 0)
+        self.WP, self.WtQ = empty.reshape(m, 0), empty.reshape(n, 0)
+        self.products = 0
+
+    def add_right(self, X: Tensor, product: Tensor | None = None) -> int:
+        """Widen P by the columns of X (n, c) and multiply them; a basis with its `product` is taken as it is."""
+        if product is None:
+            X = orthonormal(X, self.P)
+            product = self.operator.matmul(X)
+            self.products += X.shape[1]
+        self.P, self.WP = torch.cat([self.P, X], 1), torch.cat([self.WP, product], 1)
+        return X.shape[1]
+
+    def add_left(self, Y: Tensor, product: Tensor | None = None) -> int:
+        """Widen Q by the columns of Y (m, c) and multiply them by the transpose."""
+        if product is None:
+            Y = orthonormal(Y, self.Q)
+            product = self.operator.rmatmul(Y)
+            self.products += Y.shape[1]
+        self.Q, self.WtQ = torch.cat([self.Q, Y], 1), torch.cat([self.WtQ, product], 1)
+        return Y.shape[1]
+
+    def compress(self, ritz: Ritz, count: int) -> None:
+        """Go on with the leading Ritz vectors alone: smaller spaces that lose little."""
+        a, b = (part[:, :count].to(self.operator.dtype) for part in (ritz.left, ritz.right))
+        self.Q, self.WtQ, self.P, self.WP = self.Q @ a, self.WtQ @ a, self.P @ b, self.WP @ b
+
+    def ritz(self) -> Ritz:
+        """Singular triplets of `Q^T W P`."""
+        left, sigma, right_t = torch.linalg.svd((self.Q.T @ self.WP).double(), full_matrices=True)
+        return Ritz(left, sigma, right_t.T)
+
+    def vectors(self, ritz: Ritz, count: int) -> tuple[Tensor, Tensor]:
+        """The leading Ritz vectors on both sides, in the working precision."""
+        dtype = self.operator.dtype
+        return self.Q @ ritz.left[:, :count].to(dtype), self.P @ ritz.right[:, :count].to(dtype)
+
+    def residuals(self, ritz: Ritz, count: int) -> tuple[Tensor, Tensor]:
+        """`W v - sigma u` (m, count) and `W^T u - sigma v` (n, count) of the leading triplets."""
+        u, v = self.vectors(ritz, count)
+        dtype, sigma = self.operator.dtype, ritz.sigma[:count].to(self.operator.dtype)
+        left = self.WP @ ritz.right[:, :count].to(dtype) - u * sigma
+        right = self.WtQ @ ritz.left[:, :count].to(dtype) - v * sigma
+        return left, right
+
+
+def krylov(operator: AbstractOperator, start: Tensor, steps: int) -> Projection:
+    """Block Golub-Kahan bidiagonalisation from `start` (n, c) with full re-orthogonalisation.
+
+    Ends with `W P` inside the span of Q, so only the right residuals `W^T u - sigma v` are more than rounding.
+    """
+    projection = Projection(operator)
+    block = start
+    for _ in range(steps):
+        added = projection.add_right(block)
+        if added == 0 or projection.add_left(projection.WP[:, -added:]) == 0:
+            break
+        block = projection.WtQ[:, -added:]
+    return projection
+
+
+def gaussian(rows: int, columns: int, operator: AbstractOperator, seed: int) -> Tensor:
+    """A Gaussian start in the operator's precision; the same for the same seed on every device."""
+    generator = torch.Generator().manual_seed(SEED + seed)
+    start = torch.randn(rows, columns, generator=generator, dtype=torch.float32)
+    return start.to(device=operator.device, dtype=operator.dtype)
+
+
+def rounding(operator: AbstractOperator, right: tuple[Tensor, Tensor], left: tuple[Tensor, Tensor]) -> float:
+    """Bound on `||W X - (W X as computed)||_F` for `right = (X, computed)` and `left` (for W^T), the larger of both.
+
+    Missed with probability `ROUNDING_MISSED` for the worst error there is; see the constant.
+    """
+    exact = operator.to(torch.float64)
+    worst = 0.0
+    for (X, computed), multiply in ((right, exact.matmul), (left, exact.rmatmul)):
+        if X.shape[1] == 0:
+            continue
+        generator = torch.Generator().manual_seed(SEED + X.shape[1])
+        probes = torch.randn(X.shape[1], ROUNDING_PROBES, generator=generator, dtype=torch.float64).to(X.device)
+        error = computed.double() @ probes - multiply(X.double() @ probes)
+        worst = max(worst, float(torch.linalg.vector_norm(error)) / math.sqrt(ROUNDING_PROBES))
+    return ROUNDING_FACTOR * worst
+
+
+def norm_bound(operator: AbstractOperator, *, steps: int, columns: int, missed: float, seed: int) -> tuple[float, int]:
+    """An upper bound on the spectral norm that fails with probability at most `missed`, and the columns multiplied.
+
+    Kuczynski & Wozniakowski 1992 (Theorem 4.2): from a random start, q steps of Lanczos find the largest eigenvalue of
+    `W^T W` to the relative error eps but for a probability of `1.648 sqrt(n) exp(-sqrt(eps) (2 q - 1))`. The block's
+    space holds that of each of its independent columns, so the probabilities multiply.
+    """
+    m, n = operator.shape
+    if min(m, n) <= columns:
+        return float(torch.linalg.matrix_norm(operator.dense().double(), 2)), 0
+    projection = krylov(operator, gaussian(n, columns, operator, seed), steps)
+    if projection.P.shape[1] == 0:
+        return 0.0, projection.products
+    if not bool(torch.isfinite(projection.WP).all()):
+        return math.inf, projection.products
+    largest = float(projection.ritz().sigma[0])
+    each = missed ** (1 / columns)
+    eps = (math.log(1.648 * math.sqrt(n) / each) / (2 * steps - 1)) ** 2
+    return (largest / math.sqrt(1 - eps) if eps < 1 else math.inf), projection.products

@@ -1,0 +1,108 @@
+"""The overlap of a space with the singular vectors of a matrix of which all triplets are known.
+
+A computed triplet is off by a known backward error. A window of values around it holds all of the true vector but a
+part that shrinks as the window widens; the best of several widths is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from assay.linalg.triplets import Triplets
+
+# In float64, singular values closer than this (relative to the largest) have no vectors of their own: LAPACK's choice
+# among them is arbitrary, so they count as one subspace.
+CLUSTER_GAP = 1e-11
+# A window of values around sigma_i of half-width `factor * error` holds all of the true u_i but a part of length at
+# most 2 / factor. Several are tried, and the best bound is kept.
+WINDOW_FACTORS = (10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5, 1e6, 1e8)
+
+
+def exact_overlap(Y: Tensor, base: Triplets) -> tuple[float | None, float, float, bool]:
+    """(value, lower, upper, of_cluster) for an orthonormal basis Y (m, q) and all triplets of the base."""
+    windows = _Windows.of(Y, base)
+    start, stop = _groups(base)
+    within = windows.extremes(start, stop)
+    lower = torch.zeros_like(base.sigma)
+    upper = torch.ones_like(base.sigma)
+    for factor in WINDOW_FACTORS:
+        width, lost = factor * base.error, 2 / factor
+        reach = windows.span(base.sigma[start] + width + base.error, base.sigma[stop - 1] - width - base.error)
+        upper = torch.minimum(upper, windows.extremes(*reach)[1] + lost)
+        # As many true values as computed ones lie within reach. If that is just the group, its subspace is meant;
+        # otherwise one of them holds at least its share, and it is not known which.
+        alone = (reach[0] == start) & (reach[1] == stop)
+        members = torch.where(alone, 1, (reach[1] - reach[0]).clamp(max=len(base.sigma)))
+        lower = torch.maximum(lower, (within[0] - lost) / members.double().sqrt())
+    # Null directions are no singular vectors of the thin decomposition: they never match. In float32 a small value
+    # may or may not be null, so it counts for the upper bound alone.
+    alive = base.sigma > _null_level(base)
+    counted = alive if base.is_float64 else torch.ones_like(alive)
+    overlaps = torch.where(alive, within[1], 0.0)
+    best = int(overlaps.argmax())
+    return (
+        float(overlaps[best]) if Y.shape[1] == 1 else None,
+        float(torch.where(alive, lower, 0.0).max()),
+        float(torch.where(counted, upper, 0.0).max()),
+        int(stop[best] - start[best]) > 1,
+    )
+
+
+def _groups(base: Triplets) -> tuple[Tensor, Tensor]:
+    """First and past-the-last index of every value's group; a group of one unless float64 cannot tell values apart."""
+    index = torch.arange(len(base.sigma), device=base.sigma.device)
+    if not base.is_float64:
+        return index, index + 1
+    near = base.sigma[:-1] - base.sigma[1:] <= max(CLUSTER_GAP * float(base.sigma[0]), 4 * base.error)
+    edge = torch.ones(1, dtype=torch.bool, device=index.device)
+    opens, closes = torch.cat([edge, ~near]), torch.cat([~near, edge])
+    start = torch.cummax(torch.where(opens, index, 0), dim=0).values
+    stop = torch.where(closes, index + 1, len(index)).flip(0).cummin(dim=0).values.flip(0)
+    return start, stop
+
+
+def _null_level(base: Triplets) -> float:
+    """At or under this a singular value cannot be told from zero.
+
+    Storing a matrix in float32 moves it by up to `2^-24 ||W||_F`, so directions under twice that are made by rounding.
+    """
+    norm = float(torch.linalg.vector_norm(base.sigma))
+    return max(torch.finfo(torch.float32).eps * norm, 2 * base.error)
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """How much of a space lies in the singular vectors whose values are in a window.
+
+    `sigma` (count,) falls; `sums` (count + 1, q, q) are running sums of the outer products of coefficients.
+    """
+
+    sigma: Tensor
+    sums: Tensor
+
+    @classmethod
+    def of(cls, Y: Tensor, base: Triplets) -> _Windows:
+        """The windows of a basis Y (m, q). What lies outside of all vectors stands as one more value at zero."""
+        coefficients = (base.u.T @ Y.to(base.u.dtype)).double()
+        energies = torch.einsum("ip,iq->ipq", coefficients, coefficients)
+        sigma = base.sigma
+        if base.u.shape[0] > len(sigma):
+            outside = torch.eye(Y.shape[1], dtype=torch.float64, device=Y.device) - energies.sum(0)
+            energies, sigma = torch.cat([energies, outside[None]]), torch.cat([sigma, sigma.new_zeros(1)])
+        sums = torch.cat([torch.zeros_like(energies[:1]), energies.cumsum(0)])
+        return cls(sigma, sums)
+
+    def span(self, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
+        """First and past-the-last index of the values in [low, high], for every pair of ends."""
+        rising = -self.sigma
+        return torch.searchsorted(rising, -high), torch.searchsorted(rising, -low, right=True)
+
+    def extremes(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Shortest and longest projection of a unit vector of the space onto the window [first, last)."""
+        energy = self.sums[last] - self.sums[first]
+        values = energy[:, :, 0] if energy.shape[-1] == 1 else torch.linalg.eigvalsh(energy)
+        lengths = values.clamp(min=0, max=1).sqrt()
+        return lengths[:, 0], lengths[:, -1]

@@ -1,0 +1,140 @@
+"""What is known of a base's spectra, kept on disk: the second adapter of a base pays only for itself.
+
+An entry is named by the digest of the stored tensor's bytes, how it is stored, and the solver that made it. It is
+written to a temporary name and renamed, so two processes can share the folder; it carries the digest of its own
+content, so a damaged one is found, dropped and made again. The least recently used go when the folder grows too large.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from assay import digests
+from assay.linalg import Triplets
+
+# Raised with every change of what the solvers compute, so that an entry of another release is never read.
+FORMAT = 1
+# All spectra of a 7B model's linear layers take about 0.5 GB; this holds those of some twenty bases.
+LIMIT_BYTES = 10 * 2**30
+# All triplets of a matrix take two to three times its own size, so they are kept for small matrices alone.
+LARGEST_COMPLETE = 1024
+
+
+def cache_folder() -> Path:
+    """Where spectra are kept: `ASSAY_CACHE_DIR`, or `assay` in the user's cache folder; read at each call."""
+    given = os.environ.get("ASSAY_CACHE_DIR")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "assay"
+
+
+@dataclass(frozen=True)
+class SpectraCache:
+    """A folder of spectra.
+
+    Attributes:
+        folder: where it is.
+        limit: bytes that it may take.
+    """
+
+    folder: Path
+    limit: int = LIMIT_BYTES
+
+    @classmethod
+    def default(cls) -> SpectraCache:
+        """The user's own."""
+        return cls(cache_folder() / "spectra")
+
+    def triplets(self, key: str, make: Callable[[], Triplets]) -> Triplets:
+        """The triplets of that key, from the folder or made and kept."""
+        path = self.folder / f"{key}.v{FORMAT}.safetensors"
+        kept = self._read(path)
+        if kept is not None:
+            return kept
+        made = make()
+        if not made.complete or min(len(made.u), len(made.v)) <= LARGEST_COMPLETE:
+            self._write(path, made.arrays())
+        return made
+
+    def entries(self) -> list[Path]:
+        """Every entry, least recently used first."""
+        return sorted(self.folder.glob("*.safetensors"), key=lambda path: _stat(path)[0])
+
+    def size(self) -> int:
+        """Bytes that the entries take."""
+        return sum(_stat(path)[1] for path in self.entries())
+
+    def clear(self) -> int:
+        """Remove every entry; returns how many there were."""
+        entries = self.entries()
+        for path in entries:
+            path.unlink(missing_ok=True)
+        return len(entries)
+
+    def _read(self, path: Path) -> Triplets | None:
+        """An entry, or None if there is none or it is damaged; using it makes it recent."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+                whole = (file.metadata() or {}).get("content") == _content(arrays)
+            if whole:
+                os.utime(path)
+                return Triplets.of_arrays(arrays)
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, KeyError, OSError):
+            pass  # damaged: dropped below, like one whose content does not fit its digest
+        path.unlink(missing_ok=True)
+        return None
+
+    def _write(self, path: Path, arrays: dict[str, Tensor]) -> None:
+        """Write an entry whole or not at all, after making room for it; a full disk costs the entry and no more."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make_room(sum(array.nbytes for array in arrays.values()))
+            descriptor, temporary = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".partial")
+            os.close(descriptor)
+        except OSError:
+            return
+        try:
+            save_file(arrays, temporary, metadata={"content": _content(arrays)})
+            os.replace(temporary, path)
+        except (OSError, SafetensorError):
+            Path(temporary).unlink(missing_ok=True)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def _make_room(self, wanted: int) -> None:
+        """Drop the least recently used entries until `wanted` more bytes fit."""
+        entries = self.entries()
+        sizes = [_stat(path)[1] for path in entries]
+        excess = sum(sizes) + wanted - self.limit
+        for path, size in zip(entries, sizes, strict=True):
+            if excess <= 0:
+                return
+            path.unlink(missing_ok=True)
+            excess -= size
+
+
+def _stat(path: Path) -> tuple[float, int]:
+    """Time of last use and size; of an entry that another process has just removed, nothing."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0.0, 0
+    return found.st_mtime, found.st_size
+
+
+def _content(arrays: dict[str, Tensor]) -> str:
+    """Digest of all arrays by name."""
+    parts = [f"{name} {digests.of_bytes(arrays[name].contiguous().numpy())}" for name in sorted(arrays)]
+    return digests.of_bytes("\n".join(parts).encode())
