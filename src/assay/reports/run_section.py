@@ -86,7 +86,9 @@ def losses(runs: Sequence[tuple[Arm, Run]]) -> Picture:
     arms = {arm.name: look(arm.number)[0] for arm, _ in runs}
     palette = alt.Scale(domain=list(arms), range=list(arms.values()))
     colour = alt.Color(
-        "arm:N", scale=palette, legend=alt.Legend(title=None, labelLimit=140, symbolType="stroke", symbolStrokeWidth=3)
+        "arm:N",
+        scale=palette,
+        legend=alt.Legend(title=None, labelLimit=140, symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1),
     )
     x = alt.X("step:Q", title="step", axis=alt.Axis(grid=False, tickMinStep=1, format=",d", tickCount=5))
     base = alt.Chart(alt.Data(values=rows))
