@@ -185,8 +185,9 @@ def _measure(entry: AbstractPair, operators: Operators, question: Question, kept
         def make() -> Triplets:
             return base_triplets(matrix, solver=solver, dtype=matrix.dtype)
 
-        how = "transposed" if entry.slot.transposed else "straight"
-        key = f"{operators.digest}-{operators.stored}-{how}-{solver}"
+        # The same bytes can be a matrix of another shape, precision or orientation.
+        shape = "x".join(map(str, operators.base.shape)) + ("t" if entry.slot.transposed else "")
+        key = f"{operators.digest}-{operators.stored}-{shape}-{solver}"
         return make() if kept is None else kept.triplets(key, make)
 
     measures = measure_matrix(operators.base, operators.update, operators.tuned, question, spectrum)
