@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ import torch
 
 from assay.errors import SettingError
 from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets
-from assay.measures.matrix import Measures, Question, measure_matrix
+from assay.measures.matrix import Question, measure_matrix
 from assay.records import Audit, MatrixAudit, Partial, Provenance, Setting
 from assay.weights.pairing import Tuned, pair
 from assay.weights.sides import Pairing, Scope
@@ -200,7 +199,7 @@ def _measure(entry: AbstractPair, operators: Operators, question: Question, kept
         scale=operators.scale,
         rounding_floor=operators.rounding_floor,
         digest=operators.digest,
-        **{field.name: getattr(measures, field.name) for field in fields(Measures)},
+        **dict(measures),
     )
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,7 @@ import jinja2
 
 from assay.errors import RecordError
 from assay.records import Audit, Dial, Record, Run, Scores
-from assay.records.record import write_text
+from assay.records.record import write_bytes, write_text
 from assay.reports import formats
 from assay.version import __version__
 
@@ -41,7 +39,7 @@ class Page:
     def save_charts(self, folder: str | Path) -> list[Path]:
         """Write every chart to `folder` as an SVG and a PNG file, and return their paths."""
         return [
-            _write_bytes(Path(folder) / name, content)
+            write_bytes(Path(folder) / name, content)
             for picture in self.pictures
             for name, content in picture.files().items()
         ]
@@ -157,18 +155,3 @@ def _environment() -> jinja2.Environment:
     )
     environment.globals.update(plural=formats.plural)
     return environment
-
-
-def _write_bytes(path: Path, content: bytes) -> Path:
-    """Write a file, all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
