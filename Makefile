@@ -38,11 +38,11 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python scripts/docs.py --check
+	PYTHONPATH=. $(BIN)/python scripts/docs.py --check
 
 # Writes what is generated: schemas of the records, the map of files in the README.
 docs: $(INSTALLED)
-	$(BIN)/python scripts/docs.py
+	PYTHONPATH=. $(BIN)/python scripts/docs.py
 
 clean:
 	rm -rf .venv build dist

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from assay.records import Audit, Run, Scores, load
+from assay.records import load
 from assay.reports import report
 from demo.assets import fetch_data, fetch_model
 from demo.jobs import side_by_side
+from demo.table import ARMS, rows
 
 HOME = Path(__file__).parent
 RUNS, DATA, BASE = HOME / "runs", HOME / "data", HOME / "models/smollm2-135m"
-ARMS = ("full", "lora")
 
 
 def assets() -> None:
@@ -67,32 +67,8 @@ def page() -> None:
 
 def table() -> None:
     """What came out, in one table."""
-    runs = {arm: Run.read(_run(arm)) for arm in ARMS}
-    scores = {arm: Scores.read(_scores(arm)) for arm in ARMS}
-    audits = {arm: Audit.read(_audit(arm)) for arm in ARMS}
-    rows = [("", "base", *ARMS)]
-    tasks, losses = [scores[arm].task for arm in ARMS], [scores[arm].forgetting for arm in ARMS]
-    if None in tasks or None in losses:
-        raise SystemExit("demo/runs holds scores without a task or a text: delete it")
-    rows += [
-        (
-            "headlines judged rightly",
-            f"{tasks[0].base_accuracy:.3f}",
-            *(f"{task.tuned_accuracy:.3f}" for task in tasks),
-        ),
-        ("  95 % interval", _range(tasks[0].base_interval), *(_range(task.tuned_interval) for task in tasks)),
-        ("loss on prose, nats a token", f"{losses[0].base_loss:.3f}", *(f"{loss.tuned_loss:.3f}" for loss in losses)),
-        ("forgetting", "", *(f"{loss.mean:+.3f}" for loss in losses)),
-        ("  95 % interval", "", *(_range(loss.interval) for loss in losses)),
-        ("relative norm of the update", "", *(f"{audits[arm].relative_norm:.4f}" for arm in ARMS)),
-        ("intruders (undecided)", "", *(f"{audits[arm].count} ({audits[arm].undecided})" for arm in ARMS)),
-        ("trainable parameters", "", *(f"{runs[arm].trained.parameters:,}" for arm in ARMS)),
-        ("stored, MB", "", *(f"{runs[arm].trained.stored_bytes / 1e6:.0f}" for arm in ARMS)),
-        ("median step, s", "", *(f"{runs[arm].cost.step_seconds:.2f}" for arm in ARMS)),
-        ("peak memory above start, MB", "", *(_megabytes(runs[arm].cost.peak_bytes) for arm in ARMS)),
-    ]
-    for name, *cells in rows:
-        print(f"{name:30}" + "".join(f"{cell:>18}" for cell in cells))
+    for name, *cells in rows(RUNS):
+        print(f"{name:34}" + "".join(f"{cell:>18}" for cell in cells))
 
 
 def _run(arm: str) -> Path:
@@ -109,14 +85,6 @@ def _audit(arm: str) -> Path:
 
 def _dial(arm: str) -> Path:
     return RUNS / f"{arm}.dial.json"
-
-
-def _range(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
-
-
-def _megabytes(count: int | None) -> str:
-    return "not measured" if count is None else f"{count / 1e6:,.0f}"
 
 
 STAGES: dict[str, Callable[[], None]] = {

@@ -74,7 +74,7 @@ def audit(parent: int, base: str, tuned: str, out: str) -> None:
         _stop_with(parent)
         print(f"matrix {done} of {total}", flush=True)
 
-    audit(base, tuned, side="both", progress=tell).save(out)
+    audit(base, tuned, progress=tell).save(out)
 
 
 def dial(parent: int, base: str, tuned: str, text: str, out: str) -> None:

@@ -1,21 +1,26 @@
-"""Write what the docs hold of the code: the schemas of the records and the map of files in the README.
+"""Write what the docs hold of code and records: schemas, the README's map of files, and the demo's table and picture.
 
-`python scripts/docs.py` writes; with `--check` it says what is old and exits 1.
+`python scripts/docs.py` writes; with `--check` it says what is old and exits 1. With `--demo` the records that the demo
+left under `demo/runs` become those that the README shows (`docs/records/demo`), with the picture of their dials.
 """
 
 from __future__ import annotations
 
 import ast
 import json
-import re
 import sys
 from pathlib import Path
 
+import demo.table
+
+from assay.records import Dial, load
 from assay.records.kinds import KINDS
+from assay.records.record import write_text
+from assay.reports import report
 
 ROOT = Path(__file__).parent.parent
 HOUSE = ROOT / "src" / "assay"
-MAP = re.compile(r"(<!-- map -->\n).*?(<!-- /map -->)", re.DOTALL)
+RECORDS = ROOT / "docs" / "records" / "demo"
 
 
 def schemas() -> dict[Path, str]:
@@ -36,15 +41,40 @@ def file_map() -> str:
     return "\n".join(lines) + "\n"
 
 
+def demo_table() -> str:
+    """The demo's table from the records that are kept."""
+    heading, *rows = demo.table.rows(RECORDS)
+    lines = [heading, tuple("---" for _ in heading), *rows]
+    return "".join(f"| {' | '.join(cell.strip() for cell in row)} |\n" for row in lines)
+
+
 def readme() -> dict[Path, str]:
-    """The README with its map made anew."""
+    """The README with its generated parts made anew."""
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf8")
-    return {path: MAP.sub(lambda match: match[1] + file_map() + match[2], text)}
+    parts = {"map": file_map()} | ({"demo": f"\n{demo_table()}\n"} if RECORDS.exists() else {})
+    for name, made in parts.items():
+        begins, ends = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, _, rest = text.partition(begins)
+        text = before + begins + made + ends + rest.partition(ends)[2]
+    return {path: text}
+
+
+def keep_demo() -> None:
+    """Keep the demo's records, and draw what the dials say."""
+    runs = ROOT / "demo" / "runs"
+    records = []
+    for path in sorted([*runs.glob("*.json"), *runs.glob("*/run.json")]):
+        records.append(load(path))
+        write_text(RECORDS / path.relative_to(runs), path.read_text(encoding="utf8"))
+    for picture in report([record for record in records if isinstance(record, Dial)]).save_charts(RECORDS / "charts"):
+        print(f"drew {picture.relative_to(ROOT)}")
 
 
 def main() -> int:
     """Write, or check, everything that is generated."""
+    if "--demo" in sys.argv:
+        keep_demo()
     old = []
     for path, text in (schemas() | readme()).items():
         if path.exists() and path.read_text(encoding="utf8") == text:

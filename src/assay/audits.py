@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ import torch
 
 from assay.errors import SettingError
 from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets
-from assay.measures.matrix import Measures, Question, measure_matrix
+from assay.measures.matrix import Question, measure_matrix
 from assay.records import Audit, MatrixAudit, Partial, Provenance, Setting
 from assay.weights.pairing import Tuned, pair
 from assay.weights.sides import Pairing, Scope
@@ -185,8 +184,9 @@ def _measure(entry: AbstractPair, operators: Operators, question: Question, kept
         def make() -> Triplets:
             return base_triplets(matrix, solver=solver, dtype=matrix.dtype)
 
-        how = "transposed" if entry.slot.transposed else "straight"
-        key = f"{operators.digest}-{operators.stored}-{how}-{solver}"
+        # The same bytes can be a matrix of another shape, precision or orientation.
+        shape = "x".join(map(str, operators.base.shape)) + ("t" if entry.slot.transposed else "")
+        key = f"{operators.digest}-{operators.stored}-{shape}-{solver}"
         return make() if kept is None else kept.triplets(key, make)
 
     measures = measure_matrix(operators.base, operators.update, operators.tuned, question, spectrum)
@@ -199,7 +199,7 @@ def _measure(entry: AbstractPair, operators: Operators, question: Question, kept
         scale=operators.scale,
         rounding_floor=operators.rounding_floor,
         digest=operators.digest,
-        **{field.name: getattr(measures, field.name) for field in fields(Measures)},
+        **dict(measures),
     )
 
 

@@ -247,7 +247,7 @@ def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove every entr
         typer.echo(f"removed {kept.clear()}")
 
 
-@app.command(epilog="Example:\n\nassay report audit/audit.json -o page.html")
+@app.command(epilog="Example:\n\nassay report audit/audit.json scores.json dial.json -o page.html")
 @_clear_errors
 def report(
     records: Annotated[list[Path], typer.Argument(help="Records that assay wrote.")],

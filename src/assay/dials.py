@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from assay import digests
 from assay.behaviour.forgetting import document_losses, forgetting, read_documents
 from assay.errors import MismatchError, SettingError
-from assay.linalg import AbstractOperator, Dense, LowRank, base_triplets
+from assay.linalg import AbstractOperator, Dense, LowRank, Triplets, base_triplets
 from assay.measures.chance import random_update
 from assay.measures.intruders import judge_update
 from assay.models import Place, base_of, find, load, load_tokenizer, positions_of
@@ -165,15 +166,35 @@ class _Audited:
 
 
 def _audit(entry: AbstractPair, points: Sequence[_Audited], k: int, eps: float, side: Side, seed: int) -> None:
-    """Judge one matrix at every point; the base is decomposed once."""
+    """Judge one matrix at every point; the base is decomposed once, and once more in float64 if it is needed."""
     operators = entry.load(torch.float32, torch.device("cpu"))
     base, norm = operators.base, operators.update.frobenius()
-    triplets, base_norm = base_triplets(base), base.frobenius()
+    base_norm = base.frobenius()
     control = _control(entry, norm, seed) if norm else operators.update
+    judges = [_Judge(base), _Judge(base.to(torch.float64))]
     for point in points:
-        update = operators.update if point.update == "trained" else control
-        found = judge_update(base, triplets, _times(update, point.multiplier), k=k, eps=eps, side=side)
+        update = _times(operators.update if point.update == "trained" else control, point.multiplier)
+        found: list[Direction] = []
+        for judge in judges:
+            found = judge.directions(update, k, eps, side)
+            if not any(direction.verdict == "undecided" for direction in found):
+                break
         point.add(found, base_norm, norm)
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """A base in one precision, decomposed when it is first asked about."""
+
+    base: Dense
+
+    @cached_property
+    def triplets(self) -> Triplets:
+        return base_triplets(self.base, solver="exact", dtype=self.base.dtype)
+
+    def directions(self, update: AbstractOperator, k: int, eps: float, side: Side) -> list[Direction]:
+        update = update.to(self.base.dtype)
+        return judge_update(self.base, self.triplets, update, k=k, eps=eps, side=side)
 
 
 def _times(update: AbstractOperator, x: float) -> AbstractOperator:

@@ -129,6 +129,7 @@ def audit(
     base: str = "HuggingFaceTB/SmolLM2-135M",
     tuned: str = "smollm2-sql-lora-r8",
     prefix: str = "model.layers",
+    roles: int = len(ROLES),
 ) -> Audit:
     """An audit of a Llama-like model with 7 matrices a layer."""
     rng = random.Random(seed)
@@ -146,7 +147,7 @@ def audit(
             chance=chance,
         )
         for layer in range(layers)
-        for role, (path, out, into) in ROLES.items()
+        for role, (path, out, into) in list(ROLES.items())[:roles]
     )
     coverage = {
         m.name: Coverage(status="analysed", files="both", reason="adapter, scale 2", matters=True) for m in matrices

@@ -165,8 +165,8 @@ def test_text_of_a_record_is_never_markup(record):
 
 
 def test_a_random_direction_is_spoken_of_only_where_it_counts():
-    assert "A random direction counts as an intruder too at this eps" in report(audit(1)).html
-    low = report(audit(1, eps=(0.1,))).html  # the shortest vectors have 192 numbers: about .23
+    assert "A random direction counts as an intruder too at this eps" in report(audit(1, roles=2)).html
+    low = report(audit(1, roles=2, eps=(0.1,))).html  # the shortest vectors have 192 numbers: about .23
     assert "A random direction counts" not in low
     assert "not even chance would count there" in low
 
@@ -175,7 +175,7 @@ def test_chance_level_is_counted_from_the_record(record, tree):
     above = sum(m.count > m.chance.percentile_95 for m in record.matrices)
     assert f"Chance level: {above} of 28 matrices" in tree.text
     assert "no chance level" not in tree.text
-    assert "no chance level" in report(audit(1)).html
+    assert "no chance level" in report(audit(1, roles=2)).html
 
 
 def test_both_sides_are_told(record, tree):
@@ -185,7 +185,7 @@ def test_both_sides_are_told(record, tree):
 
 def test_the_page_claims_no_cause(record):
     none = record.model_copy(update={"matrices": (), "kind_of_update": "none"})
-    for given in (audit(1, chance=True, side="both"), audit(1, strange=0), [none, none]):
+    for given in (audit(1, roles=3, chance=True, side="both"), audit(1, roles=2, strange=0), [none, none]):
         assert not re.search(r"\b(caus|because|due to|led to|leads to|forg[eo]t)", read(report(given).html).text)
 
 
@@ -238,7 +238,7 @@ def test_several_audits_are_compared_first(record):
 def test_audits_of_different_questions_are_not_ranked(record):
     assert differences([record, audit(4, k=5)]) == ["k"]
     assert differences([record, audit(3, base="other", eps=(0.4,))]) == ["base", "eps", "set of matrices"]
-    assert "These audits differ in their k" in read(report([audit(1), audit(1, k=5)]).html).text
+    assert "These audits differ in their k" in read(report([audit(1, roles=2), audit(1, roles=2, k=5)]).html).text
 
 
 def test_headings_leave_no_level_out(tree):

@@ -24,7 +24,7 @@ from assay.measures.chance import chance_level
 from assay.measures.intruders import count, find_directions
 from assay.measures.spectra import update_spectrum
 from assay.measures.subspaces import amplification, similarity
-from assay.records.audit import Chance, Direction, Side, energies
+from assay.records.audit import Chance, Direction, Measures, Side, energies
 
 
 @dataclass(frozen=True)
@@ -54,39 +54,6 @@ class Question:
     def sides(self) -> tuple[Side, ...]:
         """The sides to judge, the counted one first."""
         return ("left", "right") if self.side == "both" else ("right",) if self.side == "right" else ("left",)
-
-
-@dataclass(frozen=True)
-class Measures:
-    """What was measured of one matrix; the names are those of the record, `MatrixAudit`."""
-
-    rank: int | None
-    relative_norm: float | None
-    effective_rank: float
-    effective_rank_bounds: tuple[float, float]
-    stable_rank: float
-    energy_rank: int
-    energy_rank_bounds: tuple[float, float]
-    count: int
-    undecided: int
-    counts: dict[str, tuple[int, int]]
-    energy_share: float | None
-    energy_share_bounds: tuple[float, float] | None
-    intruder_update_share: float | None
-    chance: Chance | None
-    directions: tuple[Direction, ...]
-    sigma_base: tuple[float, ...]
-    sigma_tuned: tuple[float, ...]
-    sigma_update: tuple[float, ...]
-    similarity: tuple[tuple[float, ...], ...]
-    amplification: float | None
-    amplification_rank: int | None
-    solver: str
-    missed: float
-    products: int
-    decompositions: int
-    base_norm: float
-    update_norm: float
 
 
 Spectrum = Callable[[AbstractOperator, Solver], Triplets]

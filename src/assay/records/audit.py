@@ -55,20 +55,13 @@ class Chance(Part):
     percentile_95: float
 
 
-class MatrixAudit(Part):
-    """One weight matrix of the base beside its tuned counterpart.
+class Measures(Part):
+    """What was measured of one update of one matrix.
 
     Attributes:
-        name: the weight's name in the base checkpoint.
-        role: what the matrix does in its layer, the same word in every layer.
-        layer: the index of its block; None outside of the blocks.
-        shape: outputs, inputs (not as stored).
-        orientation: how it is stored, and whether that was read off the model's modules or assumed.
-        scale: what the update `BA` was multiplied by; None when the update is not one adapter.
-        rank: number of singular values of the update above rounding, where that is known.
-        effective_rank, stable_rank, energy_rank: of the update; bounds that are apart say that they were estimated.
+        rank: number of singular values of the update above rounding; None where not all were computed.
         relative_norm: `||dW||_F / ||W0||_F`; None for a base matrix of zeros.
-        rounding_floor: the relative norm that storing the weights in their precision alone can cause.
+        effective_rank, stable_rank, energy_rank: of the update; bounds that are apart say that they were estimated.
         count: intruders on the counted side; `undecided` more are possible.
         counts: for every eps that was asked for, the count and the undecided.
         energy_share: sum of sigma^2 over intruders / over all leading directions, counting the undecided as matched;
@@ -80,17 +73,11 @@ class MatrixAudit(Part):
         solver: what decided the verdicts.
         missed: probability that a bound is wrong because random probes missed something; 0 if none was used.
         products: columns multiplied by the matrix; decompositions: dense ones taken.
+        base_norm, update_norm: Frobenius norms.
     """
 
-    name: str
-    role: str
-    layer: int | None
-    shape: tuple[int, int]
-    orientation: str
-    scale: float | None
     rank: int | None
     relative_norm: float | None
-    rounding_floor: float | None
     effective_rank: float | None
     effective_rank_bounds: tuple[float, float] | None = None
     stable_rank: float | None
@@ -116,11 +103,34 @@ class MatrixAudit(Part):
     decompositions: int
     base_norm: float
     update_norm: float
-    digest: str
 
     def on(self, side: Side) -> tuple[Direction, ...]:
         """The directions of one side, largest singular value first."""
         return tuple(direction for direction in self.directions if direction.side == side)
+
+
+class MatrixAudit(Measures):
+    """One weight matrix of the base beside its tuned counterpart.
+
+    Attributes:
+        name: the weight's name in the base checkpoint.
+        role: what the matrix does in its layer, the same word in every layer.
+        layer: the index of its block; None outside of the blocks.
+        shape: outputs, inputs (not as stored).
+        orientation: how it is stored, and whether that was read off the model's modules or assumed.
+        scale: what the update `BA` was multiplied by; None when the update is not one adapter.
+        rounding_floor: the relative norm that storing the weights in their precision alone can cause.
+        digest: of the base tensor's bytes.
+    """
+
+    name: str
+    role: str
+    layer: int | None
+    shape: tuple[int, int]
+    orientation: str
+    scale: float | None
+    rounding_floor: float | None
+    digest: str
 
 
 class Coverage(Part):

@@ -142,11 +142,16 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> Path:
     """Write a text file, all or nothing: a reader never sees half of it."""
+    return write_bytes(path, text.encode("utf8"))
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file, all or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:

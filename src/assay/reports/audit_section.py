@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from assay.records.audit import Audit
-from assay.reports.charts import Picture, counts_against_eps, layer_maps, similarity, spectrum
+from assay.reports.charts import counts_against_eps, layer_maps, similarity, spectrum
+from assay.reports.pictures import Picture
 from assay.reports.summary import Summary
 
 
@@ -26,6 +27,10 @@ class AuditView:
         """All of them, in the order of the page."""
         single = tuple(picture for picture in (self.eps_curve, self.overlaps) if picture is not None)
         return self.maps + self.spectra + single
+
+    def without_maps(self) -> AuditView:
+        """The same for a page that shows the maps elsewhere."""
+        return replace(self, maps=())
 
 
 def audit_views(audits: Sequence[Audit]) -> tuple[AuditView, ...]:

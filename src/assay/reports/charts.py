@@ -1,11 +1,9 @@
-"""The charts of an audit: each is defined once, and becomes SVG in the page and SVG and PNG files."""
+"""The charts of an audit."""
 
 from __future__ import annotations
 
 import bisect
-import io
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +11,9 @@ import altair as alt
 
 from assay.records.audit import Audit, MatrixAudit
 from assay.reports.formats import number, plural, share
+from assay.reports.pictures import BASE, FONT, HEAT_INTRUDER, HEAT_SIZE, INK, INTRUDER, MATCHED, Picture, finish
 from assay.reports.summary import Summary, counts_by_eps, group, leading
 
-# One strong hue for intruders, a quiet blue for sizes, greys for the rest; told apart by shape and lightness as well.
-INTRUDER = "#c8450b"
-INK = "#1c2530"
-MATCHED = "#56657a"
-BASE = "#a9b4c2"
-RULE = "#e3e7ec"
-HEAT_INTRUDER = ["#fdeee6", "#f0956a", "#c8450b", "#8a2c02"]
-HEAT_SIZE = ["#f1f5fa", "#8fb3d9", "#2f6aa8", "#123e6d"]
-FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, sans-serif"
-
-# A chart is as wide as a narrow screen lets it be unscaled; on a wide one several stand side by side.
-WIDTH = 340
 # Rows of the map are this high at least and at most; between, all layers fit into MAP_HEIGHT.
 ROW_HEIGHTS = (7, 17)
 MAP_HEIGHT = 460
@@ -36,80 +23,17 @@ SIMILARITY_SIZE = 32
 OUTSIDE = "none"
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One chart with what a reader needs beside it.
-
-    Attributes:
-        name: of its files, without an ending.
-        title: what it shows.
-        alt: what one would say to somebody who cannot see it.
-        chart: the altair chart.
-        caption: how to read it.
-    """
-
-    name: str
-    title: str
-    alt: str
-    chart: Any
-    caption: str = ""
-
-    def svg(self) -> str:
-        """The chart for a page: static SVG without name spaces, the same for the same record whatever was drawn before.
-
-        Identifiers are numbered under the chart's name, since the renderer counts on from one chart to the next.
-        Lengths are cut to a hundredth of a pixel, which halves the page.
-        """
-        text = _render(self.chart, "svg").decode()
-        for place, identifier in enumerate(re.findall(r'<\w+ id="([^"]+)"', text)):
-            for around in (' id="{}"', '"url(#{})"'):
-                text = text.replace(around.format(identifier), around.format(f"{self.name}-{place}"))
-        text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text, count=2)
-        return re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), text)
-
-    def files(self) -> dict[str, bytes]:
-        """The chart as files, with its title, by file name."""
-        titled = self.chart.properties(title=self.title)
-        return {f"{self.name}.{ending}": _render(titled, ending) for ending in ("svg", "png")}
-
-
-def _render(chart: Any, ending: str) -> bytes:
-    """A chart as SVG or PNG; PNG at twice the size, so that it is sharp in print."""
-    with alt.data_transformers.disable_max_rows():
-        if ending == "png":
-            image = io.BytesIO()
-            chart.save(image, format="png", scale_factor=2)
-            return image.getvalue()
-        drawing = io.StringIO()
-        chart.save(drawing, format="svg")
-        return drawing.getvalue().encode()
-
-
-def _finish(chart: Any, height: int) -> Any:
-    """One look for all charts."""
-    fonts = {"labelFont": FONT, "titleFont": FONT, "labelFontSize": 11, "titleFontSize": 11}
-    text = fonts | {"labelColor": MATCHED, "titleColor": INK, "titleFontWeight": "normal"}
-    return (
-        chart.properties(
-            width=WIDTH,
-            height=height,
-            autosize=alt.AutoSizeParams(type="fit", contains="padding"),
-            padding={"left": 2, "right": 6, "top": 10, "bottom": 4},
-        )
-        .configure(aria=False, font=FONT, background="white")
-        .configure_view(stroke=None)
-        .configure_axis(**text, gridColor=RULE, domainColor=BASE, tickColor=BASE, tickSize=4)
-        .configure_legend(**text, orient="bottom", direction="horizontal", gradientLength=160, offset=8)
-        .configure_title(font=FONT, fontSize=13, color=INK, anchor="start", fontWeight=600, limit=WIDTH)
-    )
-
-
-def layer_maps(summary: Summary) -> list[Picture]:
+def layer_maps(summary: Summary, among: Sequence[Summary] = ()) -> list[Picture]:
     """The maps of layer by role: intruders and the energy in them, where there are any, and the size of the change.
 
     A role that has several matrices in one layer, as experts have, is one cell: their sum, or their share together.
+
+    Args:
+        summary: the audit to draw.
+        among: the audits that it stands beside, itself included: one scale of colours for all, and the same maps.
     """
     cells = _cells(summary)
+    scale = [cell for one in among or (summary,) for cell in _cells(one)]
     aside = (
         "" if all(len(cell.part.matrices) == 1 for cell in cells) else " Matrices of one role and layer share a cell."
     )
@@ -123,23 +47,25 @@ def layer_maps(summary: Summary) -> list[Picture]:
         "Relative norm",
         "Map of the change's relative norm by layer and role. "
         f"Largest in {largest.place}: {number(largest.part.relative_norm)}.",
-        _map(cells, lambda audit: audit.relative_norm, "relative norm", HEAT_SIZE, ".2~g"),
+        _map(cells, scale, lambda audit: audit.relative_norm, "relative norm", HEAT_SIZE, ".2~g"),
         f"Size of the change beside the base's own. Grey: no change.{aside}",
     )
-    if not most.part.count:
+    if not any(cell.part.count for cell in scale):
         return [size]
     count = Picture(
         f"{summary.anchor}-intruders-map",
         "Intruders",
-        f"Map of intruders by layer and role. Most are in {most.place}: {most.part.count}.",
-        _map(cells, lambda audit: audit.count, "intruders", HEAT_INTRUDER, "d", labelled=True),
+        f"Map of intruders by layer and role. Most are in {most.place}: {most.part.count}."
+        if most.part.count
+        else "Map of intruders by layer and role. There is none.",
+        _map(cells, scale, lambda audit: audit.count, "intruders", HEAT_INTRUDER, "d", labelled=True),
         f"Directions counted. Grey: none.{aside}",
     )
     energy = Picture(
         f"{summary.anchor}-energy-map",
         "Energy share",
         f"Map of energy share by layer and role. Most is in {fullest.place}: {share(fullest.part.energy_share)}.",
-        _map(cells, lambda audit: audit.energy_share, "energy share", HEAT_INTRUDER, ".2~%"),
+        _map(cells, scale, lambda audit: audit.energy_share, "energy share", HEAT_INTRUDER, ".2~%"),
         f"Part of the leading directions' energy that is in intruders. Grey: none.{aside}",
     )
     return [count, energy, size]
@@ -173,19 +99,23 @@ def _cells(summary: Summary) -> list[_Cell]:
 
 def _map(
     cells: list[_Cell],
+    scale: list[_Cell],
     value: Callable[[Audit], float | None],
     title: str,
     heat: list[str],
     number_format: str,
     labelled: bool = False,
 ) -> Any:
-    """A heat map of one value, grey where it is zero or missing, with the number in the cell where it has room."""
+    """A heat map of one value, grey where it is zero or missing, with the number in the cell where it has room.
+
+    Its colours reach to the largest value in `scale`.
+    """
     layers = list(dict.fromkeys(cell.layer for cell in cells))
     roles = list(dict.fromkeys(cell.role for cell in cells))
     rows: list[dict[str, Any]] = [
         {"layer": cell.layer, "role": cell.role, "value": value(cell.part) or 0} for cell in cells
     ]
-    top = max(row["value"] for row in rows)
+    top = max(value(cell.part) or 0 for cell in scale)
     row_height = min(max(MAP_HEIGHT / len(layers), ROW_HEIGHTS[0]), ROW_HEIGHTS[1])
     every = max(1, round(12 / row_height))
     x = alt.X("role:N", sort=roles, title=None, axis=_role_axis(roles))
@@ -201,7 +131,7 @@ def _map(
         ink = alt.condition(f"datum.value > {top * 0.4}", alt.value("white"), alt.value(INK))
         text = base.transform_filter("datum.value > 0").mark_text(fontSize=10, font=FONT)
         chart += text.encode(text=alt.Text("value:Q"), color=ink)
-    return _finish(chart, round(row_height * len(layers)) + 130)
+    return finish(chart, round(row_height * len(layers)) + 130)
 
 
 def _role_axis(roles: list[str]) -> Any:
@@ -246,7 +176,7 @@ def spectrum(summary: Summary, matrix: MatrixAudit, rank: int) -> Picture:
         f"{summary.anchor}-spectrum-{rank}",
         matrix.name,
         f"The {plural(len(tuned), 'leading singular value')} of {matrix.name} beside the base's. {where}",
-        _finish(chart, 230),
+        finish(chart, 230),
         f"{plural(matrix.count, 'intruder')}, {matrix.undecided:,} undecided",
     )
 
@@ -285,7 +215,7 @@ def similarity(summary: Summary, matrix: MatrixAudit) -> Picture | None:
         "Overlaps with the base",
         f"Overlaps of the leading left directions of {matrix.name}, base against tuned. "
         f"{plural(len(marked), 'column')} marked as intruder.",
-        _finish(chart, 370),
+        finish(chart, 370),
         f"{matrix.name}. A dark diagonal: the base's directions, in the same order. A triangle: an intruder.",
     )
 
@@ -320,7 +250,7 @@ def counts_against_eps(summary: Summary) -> Picture | None:
         f"{summary.anchor}-eps",
         "Intruders against eps",
         f"Intruders rise with eps, up to {len(directions):,} directions. {said}.",
-        _finish(chart, 300),
+        finish(chart, 300),
         "A larger eps counts more. Dots: what was asked for. The pale band, where there is one, is what the undecided "
         "directions could add.",
     )

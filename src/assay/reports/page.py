@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +11,13 @@ from typing import TYPE_CHECKING
 import jinja2
 
 from assay.errors import RecordError
-from assay.records import Audit, Record
-from assay.records.record import write_text
+from assay.records import Audit, Dial, Record, Run, Scores
+from assay.records.record import write_bytes, write_text
 from assay.reports import formats
 from assay.version import __version__
 
 if TYPE_CHECKING:
-    from assay.reports.charts import Picture
+    from assay.reports.pictures import Picture
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Page:
     def save_charts(self, folder: str | Path) -> list[Path]:
         """Write every chart to `folder` as an SVG and a PNG file, and return their paths."""
         return [
-            _write_bytes(Path(folder) / name, content)
+            write_bytes(Path(folder) / name, content)
             for picture in self.pictures
             for name, content in picture.files().items()
         ]
@@ -77,22 +75,58 @@ def report(records: Record | Sequence[Record]) -> Page:
     if not given:
         raise RecordError("there is no record to report on", wanted="one record or more")
     for record in given:
-        if not isinstance(record, Audit):
+        if not isinstance(record, Audit | Dial | Run | Scores):
             found = record.kind if isinstance(record, Record) else type(record).__name__
-            raise RecordError(f"a page has no section for {found!r}", wanted="audits")
-    return _page([record for record in given if isinstance(record, Audit)])
+            raise RecordError(f"a page has no section for {found!r}", wanted="audits, dials, runs or scores")
+    audits = [record for record in given if isinstance(record, Audit)]
+    return _of_audits(audits) if len(audits) == len(given) else _of_arms(given)
 
 
-def _page(audits: list[Audit]) -> Page:
+def _of_audits(audits: list[Audit]) -> Page:
+    """A page of audits alone: each stands for itself."""
+    from altair.utils.schemapi import debug_mode
+
     from assay.reports.audit_section import audit_views, differences  # altair takes half a second to import
 
-    views = audit_views(audits)
+    with debug_mode(False):  # altair checks every part of a chart against its schema: half of the time of a page
+        views = audit_views(audits)
     text = (
         _environment()
         .get_template("page.html")
-        .render(views=views, differences=differences(audits), version=__version__)
+        .render(
+            title=", ".join(view.summary.tuned for view in views),
+            subject="weights",
+            records=len(audits),
+            views=views,
+            differences=differences(audits),
+            version=__version__,
+        )
     )
     return Page(text, tuple(picture for view in views for picture in view.pictures))
+
+
+def _of_arms(records: list[Record]) -> Page:
+    """A page of several kinds of record: grouped into arms, which it sets side by side."""
+    from altair.utils.schemapi import debug_mode
+
+    from assay.reports.joined import joined
+
+    with debug_mode(False):
+        found = joined(records)
+        pictures = found.pictures
+    text = (
+        _environment()
+        .get_template("joined.html")
+        .render(
+            title=found.title,
+            subject="fine-tuning",
+            records=len(records),
+            page=found,
+            views=[one.view for one in found.inside],
+            version=__version__,
+        )
+    )
+    return Page(text, pictures)
 
 
 def _environment() -> jinja2.Environment:
@@ -111,21 +145,13 @@ def _environment() -> jinja2.Environment:
         bounds=formats.bounds,
         cosine=formats.cosine,
         breakable=formats.breakable,
+        listed=formats.listed,
+        points=formats.points,
+        points_range=formats.points_range,
+        probability=formats.probability,
+        signed=formats.signed,
+        signed_range=formats.signed_range,
+        size=formats.size,
     )
     environment.globals.update(plural=formats.plural)
     return environment
-
-
-def _write_bytes(path: Path, content: bytes) -> Path:
-    """Write a file, all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path

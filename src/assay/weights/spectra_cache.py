@@ -8,17 +8,17 @@ content, so a damaged one is found, dropped and made again. The least recently u
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from assay import digests
 from assay.linalg import Triplets
+from assay.records.record import write_bytes
 
 # Raised with every change of what the solvers compute, so that an entry of another release is never read.
 FORMAT = 1
@@ -97,21 +97,12 @@ class SpectraCache:
 
     def _write(self, path: Path, arrays: dict[str, Tensor]) -> None:
         """Write an entry whole or not at all, after making room for it; a full disk costs the entry and no more."""
+        data = save(arrays, metadata={"content": _content(arrays)})
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._make_room(sum(array.nbytes for array in arrays.values()))
-            descriptor, temporary = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".partial")
-            os.close(descriptor)
+            self._make_room(len(data))
+            write_bytes(path, data)
         except OSError:
             return
-        try:
-            save_file(arrays, temporary, metadata={"content": _content(arrays)})
-            os.replace(temporary, path)
-        except (OSError, SafetensorError):
-            Path(temporary).unlink(missing_ok=True)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
 
     def _make_room(self, wanted: int) -> None:
         """Drop the least recently used entries until `wanted` more bytes fit."""
