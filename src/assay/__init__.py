@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from assay.records import Audit, load
     from assay.reports.page import report
     from assay.studies.run import study
+    from assay.training.monitor import IntruderMonitor
     from assay.training.run import train
 
 _HOMES = {
     "Audit": "assay.records",
+    "IntruderMonitor": "assay.training.monitor",
     "audit": "assay.audits",
     "dial": "assay.dials",
     "estimate": "assay.estimates",
@@ -32,7 +34,19 @@ _HOMES = {
     "train": "assay.training.run",
 }
 
-__all__ = ["Audit", "__version__", "audit", "dial", "estimate", "load", "report", "score", "study", "train"]
+__all__ = [
+    "Audit",
+    "IntruderMonitor",
+    "__version__",
+    "audit",
+    "dial",
+    "estimate",
+    "load",
+    "report",
+    "score",
+    "study",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -76,6 +76,36 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "",
         "tests/test_training.py::test_every_step_can_be_the_last_before_a_stop",
     ),
+    "a rate that forgets its alpha": (
+        "studies/plan.py",
+        "[product / alpha for product in products]",
+        "list(products)",
+        "tests/test_studies.py::test_alpha_times_rate_is_constant_over_ranks",
+    ),
+    "scores of other questions taken for done": (
+        "studies/worker.py",
+        "return asked == [digests.of_files([file]) if file else None for file in (self.task, self.text)]",
+        "return True",
+        "tests/test_studies.py::test_new_scores_are_taken_when_the_questions_change",
+    ),
+    "a live adapter without its scale": (
+        "training/monitor.py",
+        "[scale * B for B, _, scale in factors]",
+        "[B for B, _, scale in factors]",
+        "tests/test_monitor.py::test_an_adapter_is_measured_as_its_audit_measures_it",
+    ),
+    "a monitor behind the trackers": (
+        "training/monitor.py",
+        "[self, *(callback for callback in handler.callbacks if callback is not self)]",
+        "[*(callback for callback in handler.callbacks if callback is not self), self]",
+        "tests/test_monitor.py::test_an_adapter_is_measured_as_its_audit_measures_it",
+    ),
+    "an optimizer of one moment": (
+        "estimates.py",
+        "optimizer_bytes=_FLOAT * _MOMENTS * trainable",
+        "optimizer_bytes=0",
+        "tests/test_estimates.py",
+    ),
     "documents and tokens resampled apart": (
         "behaviour/intervals.py",
         "paired=True",
