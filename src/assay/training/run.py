@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -66,6 +67,7 @@ def train(
     if folder.exists() and any(folder.iterdir()):
         return _done_before(folder, conditions, arm_of(settings))
     _check_positions(settings, base)
+    importlib.import_module("transformers.trainer")  # a few hundred megabytes of libraries are not the run's
     memory = PeakMemory(device)
     tokenizer = load_tokenizer(base)
     loaded = settings.data.load(data_file, tokenizer)
