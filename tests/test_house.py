@@ -72,10 +72,10 @@ def test_published_schemas_are_those_of_the_records() -> None:
 
     for kind, record in KINDS.items():
         published = ROOT / "docs" / "schemas" / f"{kind}.json"
-        assert published.exists(), f"{published} is missing: make schemas"
+        assert published.exists(), f"{published} is missing: make docs"
         import json
 
-        assert json.loads(published.read_text()) == record.model_json_schema(), f"{published} is old: make schemas"
+        assert json.loads(published.read_text()) == record.model_json_schema(), f"{published} is old: make docs"
 
 
 def test_the_changelog_names_this_version() -> None:

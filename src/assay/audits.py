@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from assay.devices import device_of
 from assay.errors import SettingError
 from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets
 from assay.measures.matrix import Question, measure_matrix
@@ -95,7 +96,7 @@ def audit(
     sources = (found.base.described(), tuple(side.described() for side in found.tuned))
     settings = _settings(given)
     partial = Partial.open(resume, sources, settings) if resume is not None else None
-    measured = _measure_all(found, question, torch.device(device), cache, partial, progress)
+    measured = _measure_all(found, question, device_of(device), cache, partial, progress)
     for matrix in measured:
         if matrix.update_norm == 0.0:
             found.coverage[matrix.name] = found.coverage[matrix.name].model_copy(update={"status": "unchanged"})

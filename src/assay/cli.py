@@ -43,7 +43,7 @@ def _clear_errors(command: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except AssayError as error:
+        except (AssayError, OSError) as error:  # the system's own words name a full disk or a closed folder
             _say(f"error: {error}")
             raise typer.Exit(BAD_INPUT) from None
 

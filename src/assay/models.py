@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from assay import digests
+from assay.devices import device_of
 from assay.errors import CheckpointError, MismatchError
 from assay.records import Source
 from assay.records.record import read_json
@@ -155,7 +156,7 @@ def load_base(place: Place, objective: Objective, labels: tuple[str, ...] = (), 
             wanted=f"a whole model for {objective}",
             where=place.source.name,
         )
-    return model.to(device)
+    return model.to(device_of(device))
 
 
 def _classes(place: Place) -> int:

@@ -103,6 +103,14 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(pair: tuple[str, str],
     assert not out.exists()
 
 
+def test_an_output_that_cannot_be_written_and_a_device_that_is_not_there(pair: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for flags in (["-o", str(tmp_path / "file" / "out")], ["--device", "nonsense"], ["--device", "meta:7x"]):
+        result = run.invoke(app, ["audit", *pair, *flags])
+        assert result.exit_code == 2
+        assert result.stderr.startswith("error: ")
+
+
 def test_several_adapters_side_by_side_and_as_a_sum(pair: tuple[str, str], tmp_path: Path) -> None:
     base, adapter = pair
     out = tmp_path / "out"

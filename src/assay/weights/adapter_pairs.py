@@ -7,6 +7,7 @@ from typing import Literal, NoReturn
 
 from assay.errors import AdapterError, MismatchError, SettingError
 from assay.records import Coverage
+from assay.records.audit import Status
 from assay.weights.adapters import Adapter, Factors, named_base, resolve_scales
 from assay.weights.architecture import Architecture, Slot, read_architecture
 from assay.weights.checkpoints import open_checkpoint
@@ -50,6 +51,7 @@ class _Collected:
         self.terms: dict[str, list[tuple[Adapter, Factors, float]]] = {}
         self.replaced: dict[str, tuple[Adapter, str]] = {}
         self.rows: dict[str, Rows] = {}
+        self.parts: dict[str, list[tuple[Adapter, str, str]]] = {}  # the adapters' tensors, and what they do to ours
 
     def add(self, adapter: Adapter, weight: float) -> None:
         """Sort one adapter's tensors to the base's."""
@@ -76,30 +78,35 @@ class _Collected:
                 self._foreign(adapter, module)
             for key in keys:
                 if name is not None:
-                    self._tell(adapter, key, "analysed", f"update of {name}")
+                    self.parts.setdefault(name, []).append((adapter, key, f"update of {name}"))
                 else:
                     self._tell(adapter, key, "skipped", "an update of experts fused in one tensor", matters=True)
         self._add_replaced(adapter, theirs)
 
     def settle(self, name: str, slot: Slot, scope: Scope) -> None:
-        """Decide what becomes of one tensor of the base."""
-        terms, replaced, rows = self.terms.get(name, []), self.replaced.get(name), self.rows.get(name)
-        if not (terms or replaced or rows):
-            self.found.coverage.setdefault(name, Coverage(status="unchanged", files="base", reason="not adapted"))
-            return
-        if slot.kind in ("vector", "other"):
-            self.found.coverage[name] = Coverage(status="changed, not a matrix", files="base")
+        """Decide what becomes of one tensor of the base, and with it of the adapters' tensors that change it."""
+        if name not in self.parts:
+            self.found.coverage[name] = Coverage(status="unchanged", files="base", reason="not adapted")
             return
         why = scope.leaves_out(name, slot)
-        if why is not None:
-            self.found.coverage[name] = Coverage(status="skipped", files="base", reason=why)
-            return
+        status: Status = "analysed"
+        if slot.kind in ("vector", "other"):
+            status, why = "changed, not a matrix", None
+        elif why is not None:
+            status = "skipped"
+        else:
+            self._pair(name, slot)
+        self.found.coverage[name] = Coverage(status=status, files="base", reason=why or "")
+        for adapter, key, reason in self.parts[name]:
+            self._tell(adapter, key, status, reason)
+
+    def _pair(self, name: str, slot: Slot) -> None:
+        terms, replaced, rows = self.terms.get(name, []), self.replaced.get(name), self.rows.get(name)
         if self.several and (replaced or rows):
             owner = (replaced or rows or (terms[0][0],))[0]
             raise AdapterError(
                 f"replaces {name} whole, so a sum of adapters has no meaning there", where=str(owner.stored.folder)
             )
-        self.found.coverage[name] = Coverage(status="analysed", files="base")
         self.found.pairs.append(AdapterPair(name, slot, self.ours.checkpoint, tuple(terms), replaced, rows))
 
     def _architecture(self, adapter: Adapter) -> Architecture:
@@ -115,28 +122,19 @@ class _Collected:
             shape = adapter.stored.tensors[key].shape
             name = self.ours.find(theirs.place(tensor, shape).canonical)
             if name is None:
-                status: Literal["skipped", "changed, not a matrix"] = (
-                    "skipped" if len(shape) > 1 else "changed, not a matrix"
-                )
+                status: Status = "skipped" if len(shape) > 1 else "changed, not a matrix"
                 self._tell(adapter, key, status, "trained with the adapter; the base has no such tensor")
                 continue
             self.replaced[name] = (adapter, key)
-            self._tell(adapter, key, "analysed", f"in the place of {name}")
+            self.parts.setdefault(name, []).append((adapter, key, f"in the place of {name}"))
         for module, (key, indices) in adapter.tokens.items():
             name = self.ours.find(theirs.place(f"{module}.weight", (2, 2)).canonical)
             if name is None:
                 self._foreign(adapter, module)
-            self.rows[str(name)] = (adapter, key, indices)
-            self._tell(adapter, key, "analysed", f"{len(indices)} trained row(s) of {name}")
+            self.rows[name] = (adapter, key, indices)
+            self.parts.setdefault(name, []).append((adapter, key, f"{len(indices)} trained row(s) of {name}"))
 
-    def _tell(
-        self,
-        adapter: Adapter,
-        key: str,
-        status: Literal["analysed", "changed, not a matrix", "skipped"],
-        reason: str,
-        matters: bool = False,
-    ) -> None:
+    def _tell(self, adapter: Adapter, key: str, status: Status, reason: str, matters: bool = False) -> None:
         """Account for one of the adapter's own tensors."""
         name = f"{adapter.stored.source.name}/{key}" if self.several else key
         self.found.coverage[name] = Coverage(status=status, files="tuned", reason=reason, matters=matters)
