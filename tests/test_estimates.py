@@ -82,6 +82,8 @@ def test_counts_are_those_of_the_run(tmp_path: Path, name: str, family: str) -> 
     assert expected.stored == record.trained.stored
     assert expected.parameters == record.trained.parameters + sum(record.trained.frozen.values())
     assert 0 <= record.trained.stored_bytes - expected.stored_bytes < 20_000  # safetensors' header
+    assert expected.optimizer_bytes == 2 * expected.gradient_bytes == 8 * record.trained.parameters
+    assert expected.checkpoint_bytes == 12 * record.trained.parameters
     assert expected.activation_bytes > 0
 
 
