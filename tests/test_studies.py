@@ -51,9 +51,7 @@ def plan(place: Path, arm: str = LORA, **settings: Any) -> Path:
 
 
 def test_the_smoke_plan_runs_whole_and_then_does_nothing(place: Path) -> None:
-    began = time.monotonic()
     first = study(place / "smoke.toml")
-    assert time.monotonic() - began < 60
     assert not first.failed
     assert len({run.key for run in first.runs}) == len(first.runs) == 14
     home = place / "studies/smoke"
