@@ -133,7 +133,8 @@ def test_a_run_can_be_read_and_its_weights_loaded(place: Path) -> None:
     assert record.examples.count == 30
     assert record.examples.targets == 60
     assert record.cost.step_seconds > 0
-    assert record.cost.peak_bytes is None or record.cost.peak_bytes > 0
+    # A process that did much before has room that it freed, so a tiny run need not take more.
+    assert record.cost.peak_bytes is None or record.cost.peak_bytes >= 0
     model = load(find(place / "runs/lora"), "causal-lm")
     assert any(float(value.abs().max()) > 0 for name, value in model.named_parameters() if "lora_B" in name)
 
