@@ -192,9 +192,9 @@ class _Judged:
     def settled(self, k: int) -> bool:
         """Whether every verdict is decided, on vectors that are known to be the leading ones."""
         known = min(k, *self.base.u.shape[:1], *self.base.v.shape[:1])
-        enough = len(self.tuned.sigma) >= known
-        sharp = enough and float(self.tuned.angles[:known].max()) <= ANGLE_LIMIT
-        return (sharp or self.tuned.complete) and not any(undecided for _, undecided in self.counts.values())
+        return (_sharp(self.tuned, known) or self.tuned.complete) and not any(
+            undecided for _, undecided in self.counts.values()
+        )
 
 
 def _attempts(shape: tuple[int, int], question: Question) -> list[tuple[Solver, torch.dtype]]:
@@ -214,8 +214,12 @@ def _judge(parts: _Parts, question: Question, solver: Solver, spectrum: Spectrum
     else:
         ours = base_triplets(parts.base, solver=solver, dtype=parts.base.dtype)
     theirs = leading_triplets(parts.tuned, question.k, solver=solver, dtype=parts.base.dtype, near=ours, throw=False)
+    # Where the tuned vectors themselves are not told apart, a better base decides nothing: the next solver has to.
+    settle = _sharp(theirs, min(question.k, *parts.base.shape))
     found = [
-        find_directions(theirs, ours, parts.base, parts.update, k=question.k, eps=question.eps, side=side)
+        find_directions(
+            theirs, ours, parts.base, parts.update, k=question.k, eps=question.eps, side=side, settle=settle
+        )
         for side in question.sides
     ]
     counted = found[0].directions
@@ -231,6 +235,11 @@ def _judge(parts: _Parts, question: Question, solver: Solver, spectrum: Spectrum
         max([ours.missed, *(side.missed for side in found)]),
         sum((side.cost for side in found), ours.cost + theirs.cost),
     )
+
+
+def _sharp(tuned: Triplets, known: int) -> bool:
+    """Whether the angles of that many leading vectors, or of their clusters, are all known to be small."""
+    return len(tuned.sigma) >= known and float(tuned.angles[:known].max()) <= ANGLE_LIMIT
 
 
 def _chance(base: AbstractOperator, triplets: Triplets, rank: int, norm: float, question: Question) -> Chance | None:
