@@ -34,7 +34,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024, 2048, 4096])
     parser.add_argument("--powers", type=float, nargs="+", default=[0.25, 0.5])
-    parser.add_argument("--tall", type=int, nargs="*", default=[512, 1024, 2048], help="widths of tall matrices, 2.7 times as long")
+    parser.add_argument(
+        "--tall", type=int, nargs="*", default=[512, 1024, 2048], help="widths of matrices 2.7 times as long"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-peft", action="store_true")
     parser.add_argument("--record", type=Path)
