@@ -218,8 +218,9 @@ def _judge(parts: _Parts, question: Question, solver: Solver, spectrum: Spectrum
     else:
         ours = base_triplets(parts.base, solver=solver, dtype=parts.base.dtype)
     theirs = leading_triplets(parts.tuned, question.k, solver=solver, dtype=parts.base.dtype, near=ours, throw=False)
-    # Where the tuned vectors themselves are not told apart, a better base decides nothing: the next solver has to.
-    settle = _sharp(theirs, min(question.k, *parts.base.shape))
+    # The base's Gram matrix decides what is left, once float64 has decided what it can by products alone; but where the
+    # tuned vectors themselves are not told apart it decides nothing, and the next solver has to.
+    settle = parts.base.dtype == torch.float64 and _sharp(theirs, min(question.k, *parts.base.shape))
     found = [
         find_directions(
             theirs, ours, parts.base, parts.update, k=question.k, eps=question.eps, side=side, settle=settle
