@@ -55,7 +55,12 @@ def main() -> None:
         print(group, dict(counts), f"share certified of those with a margin over .05: {share:.4f}")
     print(f"{time.perf_counter() - started:.0f} s")
     if arguments.record:
-        found = {"rows": rows, "totals": totals, "versions": {"torch": torch.__version__}}
+        found = {
+            "spectra": list(spectra.SPECTRA),
+            "rows": rows,
+            "totals": totals,
+            "versions": {"torch": torch.__version__},
+        }
         arguments.record.write_text(json.dumps(found, indent=1) + "\n")
 
 
