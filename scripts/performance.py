@@ -36,8 +36,8 @@ One thread unless said; ratios are of times from one run in which the parties to
 """
 
 BUSY = """\
-**The times below were taken on a busy machine** (see the load under *Every size*): a time of a minute met other work than
-one of a second, so no ratio or slope here is worth more than its order of magnitude. Verdicts are not touched by that.
+**The times below were taken on a busy machine** (see the load under *Every size*): a time of a minute met other work
+than one of a second, so no ratio or slope here is worth more than its order of magnitude. Verdicts are not touched.
 """
 
 LIMITS = """\
