@@ -8,7 +8,7 @@ MODEL := demo/models/smollm2-135m/config.json
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install demo test check docs clean
+.PHONY: install demo test check docs bench clean
 
 install: $(INSTALLED)
 
@@ -39,10 +39,25 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	PYTHONPATH=. $(BIN)/python scripts/docs.py --check
+	$(BIN)/python scripts/performance.py --check
 
-# Writes what is generated: schemas of the records, the map of files in the README.
+# Writes what is generated: schemas of the records, the map of files in the README, the page of the benchmarks.
 docs: $(INSTALLED)
 	PYTHONPATH=. $(BIN)/python scripts/docs.py
+	$(BIN)/python scripts/performance.py
+
+# Half an hour on a quiet machine, one thread; the trained models are those that `make demo` leaves. BENCH_FOLDER holds
+# the weights of the last benchmark, a few GB, and can be deleted.
+BENCH_FOLDER ?= build/seven-billion
+RECORDS := benchmarks/records
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/intruders.py --record $(RECORDS)/intruders.json
+	$(BIN)/python benchmarks/fails_safely.py --rounds 2 --record $(RECORDS)/fails_safely.json
+	$(BIN)/python benchmarks/real_weights.py demo/models/smollm2-135m demo/runs/lora demo/runs/full \
+		--record $(RECORDS)/real_weights.json
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/seven_billion.py --folder $(BENCH_FOLDER) \
+		--record $(RECORDS)/seven_billion.json
+	$(BIN)/python scripts/performance.py
 
 clean:
 	rm -rf .venv build dist

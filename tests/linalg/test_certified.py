@@ -215,6 +215,19 @@ def test_float64_narrows_what_float32_left_open() -> None:
     assert overlap.lower > 1 - 1e-3
 
 
+def test_float64_tells_values_apart_that_float32_joins() -> None:
+    sigma = torch.arange(1, 321).double() ** -0.4
+    sigma[3] = sigma[2] * (1 - 1e-5)
+    W = ((planted.orthonormal(320, 320, 1) * sigma) @ planted.orthonormal(320, 320, 2).T).float()
+    single, double = (leading_triplets(W, 6, solver="certified", dtype=d) for d in (torch.float32, torch.float64))
+    assert single.clusters.tolist()[2:4] == [2, 2]
+    assert double.clusters.tolist()[:6] == [0, 1, 2, 3, 4, 5]
+    truth = torch.linalg.svd(W.double())
+    cosines = (double.u[:, :6] * truth.U[:, :6]).sum(0).abs()
+    assert bool(((1 - cosines**2).clamp(min=0).sqrt() <= double.angles[:6] + 1e-7).all())
+    assert float(double.angles[:6].max()) < 0.01
+
+
 def test_the_norm_bound_holds_and_is_close() -> None:
     for seed in range(30):
         W = planted.matrix("power .25", 300, 300, seed)

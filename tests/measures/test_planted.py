@@ -198,3 +198,20 @@ def test_triplets_keep_whole_clusters() -> None:
     found = leading_triplets(torch.diag(torch.tensor([3.0, 2.0, 2.0, 2.0, 1.0])), 2)
     assert len(found.sigma) == 4
     assert found.asked == 2
+
+
+def test_float64_decides_what_the_certified_solver_leaves_open() -> None:
+    n = 320
+    U, sigma, V = spread(n, n)
+    sigma[3:8] = sigma[2] * (1 - 1e-5 * torch.arange(1, 6))  # six values that float32 cannot tell apart
+    W0 = U * sigma @ V.T
+    base = Dense(W0.float())
+    weak = LowRank(delocalised(U, 2).float(), delocalised(V, 2).float().T, 1e-5)
+    told = measure_matrix(base, weak, Sum(base, weak), Question(k=6, solver="certified"))
+    assert (told.solver, told.undecided, told.count) == ("certified float64", 0, 0)
+    # A new leading direction that is mostly one base vector deep in the bulk: no few products can find that.
+    B = (0.9 * U[:, 250] + (1 - 0.9**2) ** 0.5 * delocalised(U[:, :200], 1)[:, 0])[:, None]
+    strong = LowRank(B.float(), delocalised(V, 1).float().T, 4.0)
+    deep = measure_matrix(base, strong, Sum(base, strong), Question(k=1, solver="certified"))
+    assert (deep.solver, deep.directions[0].verdict) == ("certified float64", "matched")
+    assert deep.directions[0].cosine_bounds[0] > 0.8

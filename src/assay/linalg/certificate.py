@@ -64,11 +64,10 @@ def upper_bounds(
         if steps > most_steps or len(active) == 0:
             break
         chains.extend_to(steps)
-        found = chains.bounds(within, targets[active])
         last = steps == CHECKS[-1] or CHECKS[CHECKS.index(steps) + 1] > most_steps
         hopeless = chains.hopeless(targets[active])
-        done = (found < targets[active]) | last | hopeless
-        if bool(done.any()):  # now the rounding is worth measuring
+        if last or bool((hopeless | (chains.bounds(within, targets[active]) < targets[active])).any()):
+            # Now the rounding is worth measuring.
             found = chains.bounds(within, targets[active], measured=True)
             bounds[active] = torch.minimum(bounds[active], found)
             remaining = (bounds[active] >= targets[active]) & ~hopeless  # rounding may have undone a close one
@@ -107,6 +106,8 @@ class _Chains:
         self.across_y, self.along_y = _split(Y[None], self.U)
         self.across_K, self.along_K = self.across_y[:0], self.along_y[:0]
         self.across_S, self.along_S = self.across_y[:0], self.along_y[:0]
+        none = torch.zeros(c, 0, 0, dtype=torch.float64, device=Y.device)
+        self.A0, self.A1, self.A2 = none, none, none  # K'K, S'K and S'S across U
 
     def extend_to(self, steps: int) -> None:
         """Multiply until there are this many products of each chain."""
@@ -122,22 +123,25 @@ class _Chains:
         self.across_K, self.along_K = torch.cat([self.across_K, across]), torch.cat([self.along_K, along])
         across, along = _split(self.S[len(self.across_S) :].double(), self.U)
         self.across_S, self.along_S = torch.cat([self.across_S, across]), torch.cat([self.along_S, along])
+        self.A0 = _extended(self.A0, self.across_K, self.across_K)
+        self.A1 = _extended(self.A1, self.across_S, self.across_K)
+        self.A2 = _extended(self.A2, self.across_S, self.across_S)
 
     def keep(self, which: Tensor) -> None:
         """Go on with some of the vectors."""
         for name in ("K", "T", "S", "across_y", "along_y", "across_K", "along_K", "across_S", "along_S"):
             setattr(self, name, getattr(self, name)[:, :, which])
+        self.A0, self.A1, self.A2 = self.A0[which], self.A1[which], self.A2[which]
 
     def hopeless(self, targets: Tensor) -> Tensor:
         """Whether a Ritz vector of the chain has converged that y overlaps with by more than the target.
 
         A guess that only saves time: no bound under the target can come from more products if the Ritz vector is right.
         """
-        count = self.S.shape[0]
-        K, S = self.across_K[:count].permute(2, 1, 0), self.across_S.permute(2, 1, 0)
-        values, vectors = torch.linalg.eigh((K.mT @ S + S.mT @ K) / 2)
+        values, vectors = torch.linalg.eigh((self.A1 + self.A1.mT) / 2)
         weights = torch.linalg.vector_norm(self.across_y[0], dim=0)[:, None] * vectors[:, 0].abs()
-        residuals = torch.linalg.vector_norm(S @ vectors - (K @ vectors) * values[:, None], dim=1)
+        forms = [(vectors * (A @ vectors)).sum(1) for A in (self.A2, self.A1, self.A0)]
+        residuals = (forms[0] - 2 * values * forms[1] + values**2 * forms[2]).clamp(min=0).sqrt()
         infinite = torch.full_like(values[:, :1], torch.inf)
         steps = torch.cat([infinite, values.diff(dim=1), infinite], 1)
         gaps = torch.minimum(steps[:, :-1], steps[:, 1:])
@@ -153,12 +157,12 @@ class _Chains:
         small = _Small.of(self, error)
         points = within.low + (within.high - within.low) * torch.linspace(0, 1, FIRST_POINTS, dtype=torch.float64) ** 2
         points = points.to(self.U.device)
+        out = torch.zeros_like(targets, dtype=torch.bool) if measured else small.least(points) >= targets
         previous = torch.full_like(targets, torch.inf)
         for _ in range(REFINEMENTS):
             bounds, largest = small.over(points)
             best = torch.minimum(previous, largest)
-            hopeless = largest > FINE * previous
-            open_vectors = (largest >= targets) & ~hopeless
+            open_vectors = (largest >= targets) & (largest <= FINE * previous) & ~out
             if not bool(open_vectors.any()) or len(points) * 2 > MOST_POINTS:
                 return best
             split = (bounds[open_vectors] >= targets[open_vectors, None]).any(0)
@@ -169,12 +173,21 @@ class _Chains:
 
 
 def _next(S: Tensor, K: Tensor, U: Tensor) -> Tensor:
-    """The next vectors of the chains: S (m, c) without its parts along the earlier ones (q, m, c) and along U."""
-    for _ in range(2):
-        S = S - U @ (U.T @ S)
-        S = S - torch.einsum("qmc,qc->mc", K, torch.einsum("qmc,mc->qc", K, S))
-        S = S / torch.linalg.vector_norm(S, dim=0).clamp(min=torch.finfo(S.dtype).tiny)
+    """The next vectors of the chains: S (m, c) without its parts along the earlier ones (q, m, c) and along U.
+
+    Removed once: what rounding leaves of them makes the space no smaller, and nothing rests on orthogonality.
+    """
+    S = S - U @ (U.T @ S)
+    S = S - torch.einsum("qmc,qc->mc", K, torch.einsum("qmc,mc->qc", K, S))
+    S /= torch.linalg.vector_norm(S, dim=0).clamp(min=torch.finfo(S.dtype).tiny)
     return S
+
+
+def _extended(A: Tensor, X: Tensor, Y: Tensor) -> Tensor:
+    """`X'Y` (c, q, q) of two blocks (q, m, c), of which the leading part A (c, p, p) is known."""
+    p = A.shape[1]
+    X, Y = X.permute(2, 0, 1), Y.permute(2, 1, 0)
+    return torch.cat([torch.cat([A, X[:, p:] @ Y[..., :p]], 1), X @ Y[..., p:]], 2)
 
 
 @dataclass(frozen=True)
@@ -204,17 +217,16 @@ class _Small:
     def of(cls, chains: _Chains, product_error: float) -> _Small:
         y, K, S = (block.permute(2, 1, 0) for block in (chains.across_y, chains.across_K, chains.across_S))
         hy, hK, hS = (block.permute(2, 1, 0) for block in (chains.along_y, chains.along_K, chains.along_S))
-        A0, A1, A2 = K.mT @ K, S.mT @ K, S.mT @ S
         b0, b1 = (K.mT @ y)[..., 0], (S.mT @ y)[..., 0]
         return cls(
-            hy[..., 0], hK, hS, A0, A1, A2, b0, b1, (y**2).sum((1, 2)), y.shape[1],
+            hy[..., 0], hK, hS, chains.A0, chains.A1, chains.A2, b0, b1, (y**2).sum((1, 2)), y.shape[1],
             chains.squares, chains.defect_gram, chains.known_error, product_error,
         )  # fmt: skip
 
     def over(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Between each two neighbouring points the bound of each vector (c, points - 1), and the largest of each."""
-        curves = self._solve(points)
         half = (points[1:] - points[:-1]) / 2
+        curves = self._solve(points, torch.maximum(torch.cat([half[:1], half]), torch.cat([half, half[-1:]])))
         # Each half of an interval is covered by the z of its own end.
         ends = (
             curves.at(slice(None, -1), torch.zeros_like(half)),
@@ -225,11 +237,12 @@ class _Small:
         between = torch.stack(ends).amax(0)
         return between, between.amax(1)
 
-    def _solve(self, points: Tensor) -> _Curves:
+    def least(self, points: Tensor) -> Tensor:
+        """The largest over the points of the best bound at each (c,): about what the finest grid would come to."""
+        return self._solve(points, torch.zeros_like(points)).value.clamp(min=0).sqrt().amax(1)
+
+    def _solve(self, points: Tensor, half: Tensor) -> _Curves:
         """The curves of the z that are best, at each point, half a step around it."""
-        spacing = points[1:] - points[:-1]
-        ends = torch.cat([spacing[:1], spacing, spacing[-1:]])
-        half = torch.maximum(ends[:-1], ends[1:]) / 2
         x = points[None, :, None, None]
         A1 = self.A1 + self.A1.mT
         normal = self.A2[:, None] - x * A1[:, None] + (x**2 + half[None, :, None, None] ** 2) * self.A0[:, None]

@@ -61,14 +61,14 @@ def _backward_error(W: Tensor, U: Tensor, sigma: Tensor, Vh: Tensor) -> float:
 
     count = len(sigma)
     parts = (
-        _spectral_norm(residual, residual_t, W.shape[1], W.device),
-        _spectral_norm(skew(U), skew_t(U), count, W.device) / 2,
-        _spectral_norm(skew(Vh.T), skew_t(Vh.T), count, W.device) / 2,
+        spectral_norm(residual, residual_t, W.shape[1], W.device),
+        spectral_norm(skew(U), skew_t(U), count, W.device) / 2,
+        spectral_norm(skew(Vh.T), skew_t(Vh.T), count, W.device) / 2,
     )
     return PROBE_FACTOR * sum(parts)
 
 
-def _spectral_norm(
+def spectral_norm(
     forward: Callable[[Tensor], Tensor], backward: Callable[[Tensor], Tensor], columns: int, device: torch.device
 ) -> float:
     """Estimate of the largest singular value of a map by block power iteration in float64, from below."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from assay.errors import NotConvergedError
 from assay.linalg.certificate import CHECKS, Range, upper_bounds
+from assay.linalg.gram import GramSpectrum
 from assay.linalg.operators import AbstractOperator, as_operator
 from assay.linalg.projection import ROUNDING_MISSED
 from assay.linalg.triplets import Cost, Triplets
@@ -95,6 +96,7 @@ def largest_overlaps(
     angles: Sequence[float] | None = None,
     throw: bool = True,
     most_steps: int = CHECKS[-1],
+    settle: bool = False,
 ) -> list[Overlap]:
     """`largest_overlap` of several spaces at once, which costs hardly more products than one of them.
 
@@ -106,6 +108,8 @@ def largest_overlaps(
         angles: one for each space; none for 0.
         throw: as for `largest_overlap`.
         most_steps: products with `W0 W0^T` after which the certificate of a vector gives up.
+        settle: decide what bounds from incomplete triplets leave open by a decomposition of the matrix's smaller Gram
+            matrix in float64 (`GramSpectrum`): about the time of one dense SVD in float32.
 
     Returns:
         One overlap for each space, in their order.
@@ -121,7 +125,10 @@ def largest_overlaps(
     if matrix is None:
         raise ValueError("bounds from incomplete triplets need the base matrix itself: pass matrix=")
     thresholds = sorted([eps] if isinstance(eps, (int, float)) else eps)
-    found = _bounded(Ys, base, as_operator(matrix).to(base.u.dtype), thresholds, off, most_steps)
+    operator = as_operator(matrix).to(base.u.dtype)
+    found = _bounded(Ys, base, operator, thresholds, off, most_steps)
+    if settle and not all(decided(overlap, thresholds) for overlap in found):
+        found = _settled(Ys, found, operator, thresholds, off)
     if throw and any(not decided(overlap, thresholds) for overlap in found):
         raise NotConvergedError(
             f"{sum(not decided(overlap, thresholds) for overlap in found)} of {len(found)} overlaps could not be "
@@ -191,6 +198,24 @@ def _bounded(
         found[index] = replace(found[index], upper=upper, decided_by="certificate")
     cost = Cost(products=products)
     return [replace(overlap, cost=cost, missed=overlap.missed + ROUNDING_MISSED) for overlap in found]
+
+
+def _settled(
+    Ys: list[Tensor],
+    found: list[Overlap],
+    operator: AbstractOperator,
+    thresholds: list[float],
+    angles: list[float],
+) -> list[Overlap]:
+    """The same overlaps, with those that are open bounded by all eigenvectors of the smaller Gram matrix."""
+    spectrum, settled = GramSpectrum.of(operator), []
+    for Y, overlap, angle in zip(Ys, found, angles, strict=True):
+        if not decided(overlap, thresholds):
+            lower, upper = spectrum.overlap(Y)
+            lower, upper = max(overlap.lower, lower - angle), min(overlap.upper, upper + angle)
+            overlap = replace(overlap, lower=lower, upper=upper, decided_by="all vectors")
+        settled.append(replace(overlap, cost=overlap.cost + Cost(decompositions=1)))
+    return settled
 
 
 def _target(overlap: Overlap, leading_upper: float, thresholds: list[float]) -> float | None:

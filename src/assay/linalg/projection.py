@@ -27,7 +27,9 @@ def orthonormal(X: Tensor, against: Tensor | None = None) -> Tensor:
     """Orthonormal basis of the columns of X (m, c), orthogonal to `against`; dependent columns are dropped."""
     lengths = torch.linalg.vector_norm(X, dim=0)
     X = X[:, lengths > 0] / lengths[lengths > 0]
-    drop = 1e3 * torch.finfo(X.dtype).eps
+    # The Gram matrix is made in float64, so its eigenvalues under about 1e-14, and with them lengths under 1e-7 of the
+    # whole, are rounding even where the columns themselves are in float64.
+    drop = max(1e3 * torch.finfo(X.dtype).eps, 1e-6)
     for _ in range(2):  # twice is enough (Kahan, Parlett): the first pass leaves rounding relative to what it removed
         if against is not None:
             X = X - against @ (against.T @ X)

@@ -23,7 +23,7 @@ WINDOW_FACTORS = (10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5, 1e6, 1e8)
 
 def exact_overlap(Y: Tensor, base: Triplets) -> tuple[float | None, float, float, bool]:
     """(value, lower, upper, of_cluster) for an orthonormal basis Y (m, q) and all triplets of the base."""
-    windows = _Windows.of(Y, base)
+    windows = Windows.of(Y, base)
     start, stop = _groups(base)
     within = windows.extremes(start, stop)
     lower = torch.zeros_like(base.sigma)
@@ -74,7 +74,7 @@ def _null_level(base: Triplets) -> float:
 
 
 @dataclass(frozen=True)
-class _Windows:
+class Windows:
     """How much of a space lies in the singular vectors whose values are in a window.
 
     `sigma` (count,) falls; `sums` (count + 1, q, q) are running sums of the outer products of coefficients.
@@ -84,16 +84,20 @@ class _Windows:
     sums: Tensor
 
     @classmethod
-    def of(cls, Y: Tensor, base: Triplets) -> _Windows:
+    def of(cls, Y: Tensor, base: Triplets) -> Windows:
         """The windows of a basis Y (m, q). What lies outside of all vectors stands as one more value at zero."""
         coefficients = (base.u.T @ Y.to(base.u.dtype)).double()
+        if base.u.shape[0] == len(base.sigma):
+            return cls.of_coefficients(coefficients, base.sigma)
+        outside = torch.eye(Y.shape[1], dtype=torch.float64, device=Y.device) - coefficients.T @ coefficients
+        whole = cls.of_coefficients(coefficients, base.sigma)
+        return cls(torch.cat([base.sigma, base.sigma.new_zeros(1)]), torch.cat([whole.sums, whole.sums[-1:] + outside]))
+
+    @classmethod
+    def of_coefficients(cls, coefficients: Tensor, sigma: Tensor) -> Windows:
+        """The windows of vectors with these coefficients (count, q) along the vectors of the values `sigma`."""
         energies = torch.einsum("ip,iq->ipq", coefficients, coefficients)
-        sigma = base.sigma
-        if base.u.shape[0] > len(sigma):
-            outside = torch.eye(Y.shape[1], dtype=torch.float64, device=Y.device) - energies.sum(0)
-            energies, sigma = torch.cat([energies, outside[None]]), torch.cat([sigma, sigma.new_zeros(1)])
-        sums = torch.cat([torch.zeros_like(energies[:1]), energies.cumsum(0)])
-        return cls(sigma, sums)
+        return cls(sigma, torch.cat([torch.zeros_like(energies[:1]), energies.cumsum(0)]))
 
     def span(self, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
         """First and past-the-last index of the values in [low, high], for every pair of ends."""

@@ -51,6 +51,7 @@ def find_directions(
     k: int,
     eps: Sequence[float],
     side: Side,
+    settle: bool = False,
 ) -> Found:
     """The verdict on every one of the k leading directions of one side.
 
@@ -62,6 +63,7 @@ def find_directions(
         k: how many directions.
         eps: overlaps under the first make an intruder; the bounds are to decide for each of them.
         side: left (outputs) or right (inputs).
+        settle: decompose the Gram matrix of W0 in float64 where bounds leave a verdict open.
 
     Returns:
         One direction for every singular value that is not zero, largest first, and what they cost.
@@ -76,6 +78,7 @@ def find_directions(
         eps=list(eps),
         angles=[float(tuned.angles[first]) for first, _ in spaces],
         throw=False,
+        settle=settle,
     )
     sigma = tuned.sigma.tolist()
     shares = _update_shares(tuned.u, update) if update is not None else [None] * len(sigma)

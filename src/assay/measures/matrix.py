@@ -35,8 +35,8 @@ class Question:
         k: leading directions.
         eps: thresholds on the largest overlap; the first one gives the verdicts.
         side: "left", "right" or "both" (then the counts are left's).
-        solver: "certified", "exact", or "auto", which chooses by size; what the certified one leaves open is done again
-            by the exact one.
+        solver: "certified", "exact", or "auto", which chooses by size; what the certified one leaves open in float64
+            too is done again by the exact one.
         dtype: float32 is tried first unless float64 is asked for; what float32 leaves open is done again in float64.
         chance: how many random updates to draw for the chance level; 0 for none.
         seed: of those draws.
@@ -159,19 +159,23 @@ class _Judged:
     def settled(self, k: int) -> bool:
         """Whether every verdict is decided, on vectors that are known to be the leading ones."""
         known = min(k, *self.base.u.shape[:1], *self.base.v.shape[:1])
-        enough = len(self.tuned.sigma) >= known
-        sharp = enough and float(self.tuned.angles[:known].max()) <= ANGLE_LIMIT
-        return (sharp or self.tuned.complete) and not any(undecided for _, undecided in self.counts.values())
+        return (_sharp(self.tuned, known) or self.tuned.complete) and not any(
+            undecided for _, undecided in self.counts.values()
+        )
 
 
 def _attempts(shape: tuple[int, int], question: Question) -> list[tuple[Solver, torch.dtype]]:
-    """Solvers to try until every verdict is decided: the dense one in float64 has the last word."""
+    """Solvers to try until every verdict is decided: the dense one in float64 has the last word.
+
+    What the certified one cannot tell apart in float32 are mostly leading values closer than float32's rounding, about
+    1e-4 of each other; the same iteration in float64 takes some three times as long, and a dense SVD many times that.
+    """
     last: tuple[Solver, torch.dtype] = ("exact", torch.float64)
     if question.dtype == torch.float64:
         return [last]
     quick = select_solver(shape, question.solver)
     exact: list[tuple[Solver, torch.dtype]] = [("exact", torch.float32), last]
-    return exact if quick == "exact" else [(quick, torch.float32), *exact]
+    return exact if quick == "exact" else [(quick, torch.float32), (quick, torch.float64), *exact]
 
 
 def _judge(parts: _Parts, question: Question, solver: Solver, spectrum: Spectrum | None) -> _Judged:
@@ -181,8 +185,13 @@ def _judge(parts: _Parts, question: Question, solver: Solver, spectrum: Spectrum
     else:
         ours = base_triplets(parts.base, solver=solver, dtype=parts.base.dtype)
     theirs = leading_triplets(parts.tuned, question.k, solver=solver, dtype=parts.base.dtype, near=ours, throw=False)
+    # The base's Gram matrix decides what is left, once float64 has decided what it can by products alone; but where the
+    # tuned vectors themselves are not told apart it decides nothing, and the next solver has to.
+    settle = parts.base.dtype == torch.float64 and _sharp(theirs, min(question.k, *parts.base.shape))
     found = [
-        find_directions(theirs, ours, parts.base, parts.update, k=question.k, eps=question.eps, side=side)
+        find_directions(
+            theirs, ours, parts.base, parts.update, k=question.k, eps=question.eps, side=side, settle=settle
+        )
         for side in question.sides
     ]
     counted = found[0].directions
@@ -198,6 +207,11 @@ def _judge(parts: _Parts, question: Question, solver: Solver, spectrum: Spectrum
         max([ours.missed, *(side.missed for side in found)]),
         sum((side.cost for side in found), ours.cost + theirs.cost),
     )
+
+
+def _sharp(tuned: Triplets, known: int) -> bool:
+    """Whether the angles of that many leading vectors, or of their clusters, are all known to be small."""
+    return len(tuned.sigma) >= known and float(tuned.angles[:known].max()) <= ANGLE_LIMIT
 
 
 def _chance(base: AbstractOperator, triplets: Triplets, rank: int, norm: float, question: Question) -> Chance | None:

@@ -1,0 +1,104 @@
+"""Overlaps from all eigenvectors of the smaller Gram matrix in float64: the last word where bounds stayed open.
+
+One symmetric eigenproblem of order min(m, n) takes the place of two dense SVDs, and its memory does not grow with the
+longer side. Squaring loses the small singular values, not their overlaps: everything is bounded on the scale of the
+squares, with the backward error of the decomposition measured on products with the matrix itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from assay.linalg.dense import PROBE_FACTOR, spectral_norm
+from assay.linalg.operators import AbstractOperator
+from assay.linalg.windows import WINDOW_FACTORS, Windows
+
+BLOCK = 256  # rows or columns that are converted to float64 at a time
+
+
+@dataclass(frozen=True)
+class GramSpectrum:
+    """All eigenpairs of `W W^T` (m <= n) or `W^T W` (m > n), float64.
+
+    Attributes:
+        operator: W, with products in float64.
+        squares: eigenvalues, falling, shape (r,) with r = min(m, n).
+        vectors: eigenvectors, shape (r, r).
+        error: bound on the spectral norm of the Gram matrix less `V diag(squares) V^T`, for the orthonormal V nearest
+            to the vectors.
+    """
+
+    operator: AbstractOperator
+    squares: Tensor
+    vectors: Tensor
+    error: float
+
+    @classmethod
+    def of(cls, operator: AbstractOperator) -> GramSpectrum:
+        """Decompose the smaller Gram matrix of an operator (m, n)."""
+        exact, (m, n) = operator.to(torch.float64), operator.shape
+        squares, vectors = torch.linalg.eigh(_gram(operator.dense()))
+        squares, vectors = squares.flip(0), vectors.flip(1)
+
+        def gram(X: Tensor) -> Tensor:
+            return exact.matmul(exact.rmatmul(X)) if m <= n else exact.rmatmul(exact.matmul(X))
+
+        def residual(X: Tensor) -> Tensor:
+            left_over: Tensor = gram(X) - vectors @ (squares[:, None] * (vectors.T @ X))
+            return left_over
+
+        def skew(X: Tensor) -> Tensor:  # (V^T V - I) diag(squares), symmetric up to that factor
+            scaled = squares[:, None] * X
+            missing: Tensor = vectors.T @ (vectors @ scaled) - scaled
+            return missing
+
+        def skew_t(X: Tensor) -> Tensor:
+            missing: Tensor = vectors.T @ (vectors @ X) - X
+            return missing.mul_(squares[:, None])
+
+        off = spectral_norm(residual, residual, len(squares), squares.device)
+        off += spectral_norm(skew, skew_t, len(squares), squares.device)
+        return cls(exact, squares, vectors, PROBE_FACTOR * off)
+
+    def overlap(self, Y: Tensor) -> tuple[float, float]:
+        """Bounds on `max_i |<y, u_i>|` over the left singular vectors, for all unit y in a space with basis Y (m, q).
+
+        If m > n, `<y, u_i> = <W^T y, v_i> / sigma_i`. With M the Gram matrix and `M V = V S + F`, an eigenvector v of M
+        with the eigenvalue t has `(S - t) V^T v = -V^T F v`: but for a part of length `error / width` it lies in the
+        computed vectors whose values are within `width` of t, and the same with computed and true exchanged.
+        """
+        tall = self.operator.shape[0] > self.operator.shape[1]
+        seen = self.operator.rmatmul(Y.double()) if tall else Y.double()
+        scale = float(torch.linalg.matrix_norm(seen, 2))
+        if scale == 0.0:
+            return 0.0, 0.0
+        windows = Windows.of_coefficients(self.vectors.T @ (seen / scale), self.squares)
+        squares, index = self.squares, torch.arange(len(self.squares), device=self.squares.device)
+        null = torch.finfo(torch.float32).eps ** 2 * float(squares.clamp(min=0).sum())  # as for the dense solver
+        shortest, _ = windows.extremes(index, index + 1)
+        lower, upper = torch.zeros_like(squares), torch.ones_like(squares)
+        least = (squares - self.error).clamp(min=torch.finfo(torch.float64).tiny).sqrt() if tall else 1.0
+        for factor in WINDOW_FACTORS:
+            width, lost = factor * self.error, 2 / factor
+            first, last = windows.span(squares + width + self.error, squares - width - self.error)
+            upper = torch.minimum(upper, (windows.extremes(first, last)[1] + lost) * scale / least)
+            # As many true values as computed ones within reach hold the computed vector: one has at least its share.
+            share = (shortest - lost) / (last - first).double().sqrt()
+            most = (squares + width).clamp(min=null).sqrt() if tall else 1.0
+            alive = squares - width - self.error > null
+            lower = torch.maximum(lower, torch.where(alive, share * scale / most, 0.0))
+        counted = squares + self.error > null
+        return float(lower.max()), float(torch.where(counted, upper, 0.0).max())
+
+
+def _gram(W: Tensor) -> Tensor:
+    """`W W^T` or `W^T W`, whichever is smaller, summed in float64 a block of the longer side at a time."""
+    long = 0 if W.shape[0] > W.shape[1] else 1
+    gram = torch.zeros(min(W.shape), min(W.shape), dtype=torch.float64, device=W.device)
+    for block in W.split(BLOCK, dim=long):
+        part = block.double() if long == 1 else block.double().T
+        gram.addmm_(part, part.T)
+    return gram
