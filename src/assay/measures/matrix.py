@@ -157,11 +157,12 @@ class _Judged:
     cost: Cost
 
     def settled(self, k: int) -> bool:
-        """Whether every verdict is decided, on vectors that are known to be the leading ones."""
-        known = min(k, *self.base.u.shape[:1], *self.base.v.shape[:1])
-        return (_sharp(self.tuned, known) or self.tuned.complete) and not any(
-            undecided for _, undecided in self.counts.values()
-        )
+        """Whether there is a verdict on each of the k leading directions.
+
+        The angle of a vector widens its bounds, so a decided verdict needs no further condition on it.
+        """
+        known = min(k, len(self.base.u), len(self.base.v))
+        return len(self.tuned.sigma) >= known and not any(undecided for _, undecided in self.counts.values())
 
 
 def _attempts(shape: tuple[int, int], question: Question) -> list[tuple[Solver, torch.dtype]]:
