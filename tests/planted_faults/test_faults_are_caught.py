@@ -144,8 +144,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "one direction too few": (
         "measures/intruders.py",
-        "min(k, len(sigma))",
-        "min(k - 1, len(sigma))",
+        "min(k, len(tuned.sigma))",
+        "min(k - 1, len(tuned.sigma))",
         f"{PLANTED}::test_exactly_as_many_as_were_planted",
     ),
     "null directions match": (
@@ -156,8 +156,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "bounds without the angle": (
         "linalg/triplets.py",
-        "2 * error / room",
-        "0 * error / room",
+        "2 * residual / room",
+        "0 * residual / room",
         f"{PLANTED}::test_equal_values_are_judged_as_one_space",
     ),
     "a skipped matrix closes its gate": (
