@@ -40,11 +40,19 @@ check: $(INSTALLED)
 	$(BIN)/lint-imports
 	PYTHONPATH=. $(BIN)/python scripts/docs.py --check
 	$(BIN)/python scripts/performance.py --check
+	$(BIN)/python scripts/findings.py --check
+	$(BIN)/python scripts/methods.py --check
+	$(BIN)/python scripts/forgetting.py --check
+	$(BIN)/python scripts/rlhf.py --check
 
-# Writes what is generated: schemas of the records, the map of files in the README, the page of the benchmarks.
+# Writes what is generated: schemas of the records, the map of files, the page of the benchmarks.
 docs: $(INSTALLED)
 	PYTHONPATH=. $(BIN)/python scripts/docs.py
 	$(BIN)/python scripts/performance.py
+	$(BIN)/python scripts/findings.py
+	$(BIN)/python scripts/methods.py
+	$(BIN)/python scripts/forgetting.py
+	$(BIN)/python scripts/rlhf.py
 
 # Half an hour on a quiet machine, one thread; the trained models are those that `make demo` leaves. BENCH_FOLDER holds
 # the weights of the last benchmark, a few GB, and can be deleted.
@@ -57,6 +65,8 @@ bench: $(INSTALLED)
 		--record $(RECORDS)/real_weights.json
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/seven_billion.py --folder $(BENCH_FOLDER) \
 		--record $(RECORDS)/seven_billion.json
+	$(BIN)/python benchmarks/threshold.py --record $(RECORDS)/threshold.json
+	$(BIN)/python benchmarks/repair.py --record $(RECORDS)/repair.json
 	$(BIN)/python scripts/performance.py
 
 clean:

@@ -1,14 +1,16 @@
 """How often is an answer wrong that claims to be proved? Hard spectra, planted verdicts, starved budgets.
 
-Every matrix is decomposed in float64 as the truth. Counted are bounds that do not contain it, verdicts that contradict
-it, and how many vectors were left open (which is always allowed). What the certificate leaves open is then given to the
-fall-back, the float64 decomposition of the smaller Gram matrix, and its bounds are counted apart (`settled`).
+Every matrix is decomposed in float64 as the truth. It goes through the stages of an audit that decides nothing too
+early: the certified solver in float32, the same in float64, factorisations of the shifted Gram matrix, and the
+decomposition of that matrix. Counted are bounds of any stage that do not contain the truth, verdicts that contradict
+it, and the stage at which each direction was decided; what is left open (which is always allowed) goes to a dense SVD.
 
 Two groups are told apart: small matrices, for which `solver="auto"` takes the dense solver and which are here because
 they are many and hard, and large ones, for which it takes the certified one. Run:
 
     OMP_NUM_THREADS=1 python benchmarks/fails_safely.py [--rounds 3] [--record benchmarks/records/fails_safely.json]
 
+`--spectra` makes some of the rows; a record keeps the others, so that it can be made in pieces.
 Conclusion: see the table that it prints; any number but 0 under `misses` or `wrong` is a defect.
 """
 
@@ -18,6 +20,7 @@ import argparse
 import json
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +28,13 @@ import spectra
 import torch
 from torch import Tensor
 
-from assay.linalg import Dense, Overlap, Triplets, base_triplets, largest_overlaps, leading_triplets
+from assay.linalg import Dense, Overlap, Triplets, base_triplets, floor_of, largest_overlaps, leading_triplets
 
 SMALL = ((320, 320), (544, 288), (288, 544))
 LARGE = ((800, 800), (1280, 768), (768, 1280))  # one of them for each update: a float64 truth takes seconds here
-EPS = 0.5
+K, EPS, MARGIN = 10, 0.5, 0.05
+STAGES = ("float32", "float64", "shifts", "Gram", "dense SVD")
+LAST = STAGES[-1]
 ILL_CONDITIONED = 1e-11  # relative gap under which float64 has no truth of its own for a single vector
 TRUTH_ERROR = 1e-9  # room for the rounding of the float64 truth itself
 
@@ -37,31 +42,42 @@ TRUTH_ERROR = 1e-9  # room for the rounding of the float64 truth itself
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--spectra", nargs="+", default=list(spectra.SPECTRA), choices=list(spectra.SPECTRA))
+    parser.add_argument("--groups", nargs="+", default=["small", "large"], choices=["small", "large"])
     parser.add_argument("--record", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows, started = [], time.perf_counter()
-    for group in ("small", "large"):
-        for name in spectra.SPECTRA:
+    for group in arguments.groups:
+        for name in arguments.spectra:
             counts: Counter[str] = Counter()
             for round_, shape, update in trials(group, arguments.rounds):
                 seed = hash_of(name, shape, update, round_)
                 counts += trial(name, shape, update, seed, most_steps=32 if round_ % 2 == 0 else 4)
             rows.append({"group": group, "spectrum": name} | dict(counts))
             print(rows[-1], flush=True)
-    totals = {group: total([row for row in rows if row["group"] == group]) for group in ("small", "large")}
-    for group, counts in (totals | {"all": total(rows)}).items():
-        share = counts["clear, decided"] / counts["clear"]
-        print(group, dict(counts), f"share certified of those with a margin over .05: {share:.4f}")
+            if arguments.record:
+                write(arguments.record, rows)
+    for group in arguments.groups:
+        counts = total([row for row in rows if row["group"] == group])
+        print(group, dict(counts), *(f"{stage}: {counts[stage] / counts['clear']:.4f}" for stage in STAGES))
     print(f"{time.perf_counter() - started:.0f} s")
-    if arguments.record:
-        found = {
-            "spectra": list(spectra.SPECTRA),
-            "rows": rows,
-            "totals": totals,
-            "versions": {"torch": torch.__version__},
-        }
-        arguments.record.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Put these rows into the record, in the place of those of the same name."""
+    kept = json.loads(path.read_text(encoding="utf8"))["rows"] if path.exists() else []
+    every = {(row["group"], row["spectrum"]): row for row in [*kept, *rows]}
+    order = [(group, name) for group in ("small", "large") for name in spectra.SPECTRA]
+    found = [every[key] for key in order if key in every]
+    totals = {group: total([row for row in found if row["group"] == group]) for group in ("small", "large")}
+    record = {
+        "spectra": list(spectra.SPECTRA),
+        "rows": found,
+        "totals": totals,
+        "versions": {"torch": torch.__version__},
+    }
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
 
 
 def trials(group: str, rounds: int) -> list[tuple[int, tuple[int, int], str]]:
@@ -85,100 +101,133 @@ def hash_of(*parts: object) -> int:
 
 
 def trial(name: str, shape: tuple[int, int], update: str, seed: int, most_steps: int) -> Counter[str]:
-    """One matrix: both sides, ten leading vectors."""
-    counts: Counter[str] = Counter()
+    """One matrix: both sides, ten leading vectors, every stage that is needed."""
+    counts: Counter[str] = Counter({"matrices": 1})
     generator = torch.Generator().manual_seed(seed)
     W0, U, V = spectra.base(name, shape, generator)
     W = spectra.updated(update, W0, U, V, generator)
-    base = base_triplets(W0, solver="certified")
-    tuned = leading_triplets(W, 10, solver="certified", near=base, throw=False)
     truth0 = torch.linalg.svd(W0.double(), full_matrices=False)
     truth = torch.linalg.svd(W.to(torch.float64).dense(), full_matrices=False)
-    counts["matrices"] += 1
-    counts["value misses"] += int(((tuned.sigma - truth.S[: len(tuned.sigma)]).abs() > tuned.error + TRUTH_ERROR).sum())
-    counts["rest misses"] += int(float(truth.S[len(tuned.sigma)]) > tuned.rest + tuned.error + TRUTH_ERROR)
-    counts["rest misses"] += int(float(truth0.S[len(base.sigma)]) > base.rest + base.error + TRUTH_ERROR)
-    counts["floor misses"] += int(float(truth0.S[-1]) < base.floor - TRUTH_ERROR)
-    for side in ("left", "right"):
-        left = side == "left"
-        true_U = truth.U if left else truth.Vh.T
-        base_U = truth0.U if left else truth0.Vh.T
-        counts += score(
-            tuned if left else tuned.T,
-            base if left else base.T,
-            Dense(W0 if left else W0.T),
-            (true_U, truth.S),
-            (base_U, truth0.S),
-            most_steps,
+    if shape[0] != shape[1]:
+        counts["floor misses"] += int(float(truth0.S[-1]) < floor_of(Dense(W0)) - TRUTH_ERROR)
+    decided_at: dict[tuple[str, int], str] = {}
+    for dtype in (torch.float32, torch.float64):
+        base = base_triplets(W0, solver="certified", dtype=dtype)
+        tuned = leading_triplets(W, K, solver="certified", near=base, throw=False, dtype=dtype)
+        counts["value misses"] += int(
+            ((tuned.sigma - truth.S[: len(tuned.sigma)]).abs() > tuned.error + TRUTH_ERROR).sum()
         )
+        counts["rest misses"] += int(float(truth.S[len(tuned.sigma)]) > tuned.rest + tuned.error + TRUTH_ERROR)
+        counts["rest misses"] += int(float(truth0.S[len(base.sigma)]) > base.rest + base.error + TRUTH_ERROR)
+        for side in ("left", "right"):
+            left = side == "left"
+            matrix = Dense(W0 if left else W0.T)
+            true_U, base_U = (truth.U, truth0.U) if left else (truth.Vh.T, truth0.Vh.T)
+            questions = Questions(
+                tuned if left else tuned.T,
+                base if left else base.T,
+                matrix,
+                (true_U, truth.S),
+                (base_U, truth0.S),
+            )
+            counts += questions.score(side, dtype, most_steps, decided_at)
+        if all((side, j) in decided_at for side in ("left", "right") for j in range(K)):
+            break
+    for side in ("left", "right"):
+        true_U, base_U = (truth.U, truth0.U) if side == "left" else (truth.Vh.T, truth0.Vh.T)
+        counts += shares(side, (true_U, truth.S), (base_U, truth0.S), decided_at)
     return counts
 
 
-def score(
-    tuned: Triplets,
-    base: Triplets,
-    matrix: Dense,
-    truth: tuple[Tensor, Tensor],
-    truth0: tuple[Tensor, Tensor],
-    most_steps: int,
+def shares(
+    side: str, truth: tuple[Tensor, Tensor], truth0: tuple[Tensor, Tensor], decided_at: dict[tuple[str, int], str]
 ) -> Counter[str]:
-    """The spaces of one side against the truth."""
+    """At which stage the directions with a clear truth were decided; ill-conditioned ones are counted apart."""
     counts: Counter[str] = Counter()
-    firsts = tuned.clusters.tolist()
-    groups = [[j for j, start in enumerate(firsts) if start == first] for first in sorted(set(firsts))]
-    spaces = [tuned.u[:, members] for members in groups]
-    angles = [float(tuned.angles[members[0]]) for members in groups]
-    found = largest_overlaps(spaces, base, matrix=matrix, eps=EPS, angles=angles, throw=False, most_steps=most_steps)
-    still = [
-        not overlap.upper < EPS and not overlap.lower >= EPS and angle < 1
-        for overlap, angle in zip(found, angles, strict=True)
-    ]
-    # Orthonormal in float64 too: a length of 1 + 1e-8 is no unit vector to bounds that are sharper than that.
-    opened = [torch.linalg.qr(space.double()).Q for space, undecided in zip(spaces, still, strict=True) if undecided]
-    rest = iter(opened)
-    last = iter(largest_overlaps(opened, base, matrix=matrix, eps=EPS, throw=False, most_steps=0, settle=True))
     true_U, true_S = truth
-    for members, overlap, angle, space, undecided in zip(groups, found, angles, spaces, still, strict=True):
-        counts += settled(next(rest), next(last), truth0) if undecided else Counter()
-        true_space = true_U[:, members]
+    for j in range(K):
+        counts["vectors"] += 1
+        gaps = [float(true_S[j] - true_S[j + 1])] + ([float(true_S[j - 1] - true_S[j])] if j else [])
+        if min(gaps) < ILL_CONDITIONED * float(true_S[0]):
+            counts["ill-conditioned"] += 1
+            continue
+        _, largest = true_overlap(true_U[:, j : j + 1], *truth0)
+        if abs(largest - EPS) > MARGIN:
+            counts["clear"] += 1
+            counts[decided_at.get((side, j), LAST)] += 1
+    return counts
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The directions of one side, at one precision, with the truth about them."""
+
+    tuned: Triplets
+    base: Triplets
+    matrix: Dense
+    truth: tuple[Tensor, Tensor]
+    truth0: tuple[Tensor, Tensor]
+
+    def score(
+        self, side: str, dtype: torch.dtype, most_steps: int, decided_at: dict[tuple[str, int], str]
+    ) -> Counter[str]:
+        """Bounds of every stage against the truth, and the stage that decided each direction."""
+        counts: Counter[str] = Counter()
+        firsts = self.tuned.clusters.tolist()
+        groups = [[j for j, start in enumerate(firsts) if start == first] for first in sorted(set(firsts))]
+        spaces = [self.tuned.u[:, members] for members in groups]
+        angles = [float(self.tuned.angles[members[0]]) for members in groups]
+        matrix = self.matrix.to(dtype)
+        # Counted where the definition counts: with products alone every singular value, as none is told from zero.
+        found = largest_overlaps(
+            spaces, self.base, matrix=matrix, eps=EPS, angles=angles, throw=False, most_steps=most_steps
+        )
+        stage = "float32" if dtype == torch.float32 else "float64"
+        for members, overlap, angle, space in zip(groups, found, angles, spaces, strict=True):
+            counts += self.check(members, overlap, angle, space)
+            if decides(overlap):
+                decided_at |= {(side, j): stage for j in members if (side, j) not in decided_at}
+        if dtype == torch.float64:
+            for stage, settings in (("shifts", {"shifts": True}), ("Gram", {"settle": True})):
+                still = [
+                    i
+                    for i, members in enumerate(groups)
+                    if angles[i] < EPS and any((side, j) not in decided_at and j < K for j in members)
+                ]
+                given = ([spaces[i] for i in still], [angles[i] for i in still])
+                last = largest_overlaps(
+                    given[0], self.base, matrix=matrix, eps=EPS, angles=given[1], throw=False, most_steps=0, **settings
+                )
+                for i, overlap in zip(still, last, strict=True):
+                    counts += self.check(groups[i], overlap, angles[i], spaces[i], null=True)
+                    if decides(overlap):
+                        decided_at |= {(side, j): stage for j in groups[i] if (side, j) not in decided_at}
+        return counts
+
+    def check(
+        self, members: list[int], overlap: Overlap, angle: float, space: Tensor, *, null: bool = False
+    ) -> Counter[str]:
+        """One answer against the truth. `null`: a value counts as zero where storing in float32 may have made it."""
+        counts: Counter[str] = Counter()
+        true_U, true_S = self.truth
         below, above = members[-1] + 1, members[0] - 1
         gaps = [float(true_S[members[-1]] - true_S[below])] if below < len(true_S) else []
         gaps += [float(true_S[above] - true_S[members[0]])] if above >= 0 else []
-        counts["vectors"] += len(members)
-        counts["open"] += len(members) * (overlap.lower < EPS <= overlap.upper)
-        if min(gaps) < ILL_CONDITIONED * float(true_S[0]):
-            counts["ill-conditioned"] += len(members)
-            continue
+        if gaps and min(gaps) < ILL_CONDITIONED * float(true_S[0]):
+            return counts
+        true_space = true_U[:, members]
         outside = space.double() - true_space @ (true_space.T @ space.double())
         counts["angle misses"] += float(torch.linalg.matrix_norm(outside, 2)) > angle + 1e-6
-        smallest, largest = true_overlap(true_space, *truth0)
+        level = torch.finfo(torch.float32).eps * float(torch.linalg.vector_norm(self.truth0[1])) if null else 0.0
+        smallest, largest = true_overlap(true_space, *self.truth0, level)
         counts["bound misses"] += largest > overlap.upper + TRUTH_ERROR or smallest < overlap.lower - TRUTH_ERROR
         counts["wrong"] += (overlap.upper < EPS <= largest) or (overlap.lower >= EPS > smallest)
-        clear = abs(largest - EPS) > 0.05 and len(members) == 1
-        counts["clear"] += clear
-        counts["clear, decided"] += clear and not overlap.lower < EPS <= overlap.upper
-    return counts
+        counts["answers"] += 1
+        return counts
 
 
-def settled(Y: Tensor, overlap: Overlap, truth0: tuple[Tensor, Tensor]) -> Counter[str]:
-    """What the fall-back says of a space that the certificate left open, against the truth about that very space.
-
-    Here a value counts as zero where the definition puts it: at what storing the matrix in float32 may have made.
-    """
-    U, S = truth0
-    null = torch.finfo(torch.float32).eps * float(torch.linalg.vector_norm(S))
-    smallest, largest = true_overlap(Y, U, S, null)
-    count = Y.shape[1]
-    return Counter(
-        {
-            "settled": count * (not overlap.lower < EPS <= overlap.upper),
-            "still open": count * (overlap.lower < EPS <= overlap.upper),
-            "still open, clear": int(count == 1 and abs(largest - EPS) > 0.05 and overlap.lower < EPS <= overlap.upper),
-            "settled bound misses": int(
-                largest > overlap.upper + TRUTH_ERROR or smallest < overlap.lower - TRUTH_ERROR
-            ),
-        }
-    )
+def decides(overlap: Overlap) -> bool:
+    return overlap.upper < EPS or overlap.lower >= EPS
 
 
 def true_overlap(Y: Tensor, U: Tensor, S: Tensor, null: float = 0.0) -> tuple[float, float]:

@@ -5,6 +5,7 @@ about the same matrices: which of the ten leading left singular vectors of W0 + 
 
     OMP_NUM_THREADS=1 python benchmarks/intruders.py [--sizes 512 1024 2048 4096] [--repeats 3] [--record FILE]
 
+A record keeps the rows of other sizes, so that it can be made in pieces.
 Conclusion: the table that it prints, with the slope of the time from n = 1024 to 4096.
 """
 
@@ -48,15 +49,24 @@ def main() -> None:
         for m, n in shapes:
             rows.append(compare(m, n, power, arguments.repeats, with_peft=not arguments.no_peft))
             print(describe(rows[-1]), flush=True)
+            if arguments.record:
+                write(arguments.record, rows)
     print(conclusion(rows))
-    if arguments.record:
-        conditions = {
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "threads": torch.get_num_threads(),
-            "load": os.getloadavg()[0],
-        }
-        arguments.record.write_text(json.dumps({"conditions": conditions, "rows": rows}, indent=1) + "\n")
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Put these rows into the record, in the place of those of the same shape and spectrum."""
+    kept = json.loads(path.read_text(encoding="utf8"))["rows"] if path.exists() else []
+    every = {(row["power"], *row["shape"]): row for row in [*kept, *rows]}
+    # Square ones first, each kind by size.
+    order = sorted(every, key=lambda key: (key[0], key[1] != key[2], key[1]))
+    conditions = {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+    }
+    record = {"conditions": conditions, "rows": [every[key] for key in order]}
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
 
 
 def planted(m: int, n: int, power: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,6 +117,7 @@ def compare(m: int, n: int, power: float, repeats: int, *, with_peft: bool) -> d
         ),
         "undecided": answers["cold"].count("undecided"),
         "parts": parts(W0, B, A),
+        "load": os.getloadavg()[0],
     }
 
 

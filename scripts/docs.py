@@ -1,4 +1,4 @@
-"""Write what the docs hold of code and records: schemas, the README's map of files, and the demo's table and picture.
+"""Write what the docs hold of code and records: schemas, the map of files, tables, and the demo's picture.
 
 `python scripts/docs.py` writes; with `--check` it says what is old and exits 1. With `--demo` the records that the demo
 left under `demo/runs` become those that the README shows (`docs/records/demo`), with the picture of their dials.
@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import ast
 import json
+import statistics
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import demo.table
+from generated import ROOT, write_or_check
 
-from assay.records import Dial, load
+from assay.records import Audit, Dial, Run, Scores, load
 from assay.records.kinds import KINDS
 from assay.records.record import write_bytes, write_text
 from assay.reports import report
 
-ROOT = Path(__file__).parent.parent
 HOUSE = ROOT / "src" / "assay"
 RECORDS = ROOT / "docs" / "records" / "demo"
+MASKED = ROOT / "docs" / "records" / "masked"
 PICTURE = ROOT / "docs" / "demo.png"  # forgetting against the size of the update
 
 
@@ -33,33 +36,92 @@ def schemas() -> dict[Path, str]:
     }
 
 
-def file_map() -> str:
+def file_map() -> dict[Path, str]:
     """Every module with the first line of its docstring, a folder at a time."""
-    lines = []
+    lines = ["# The map of files", "", "One job each, in the words of its first line, under `src/assay/`.", ""]
     modules = [path for path in HOUSE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py")]
     for path in sorted(modules, key=lambda path: (path.parent != HOUSE, path)):
         docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf8"))) or ""
         lines.append(f"- `{path.relative_to(HOUSE)}` {docstring.splitlines()[0]}")
-    return "\n".join(lines) + "\n"
+    return {ROOT / "docs" / "map.md": "\n".join(lines) + "\n"}
 
 
-def demo_table() -> str:
-    """The demo's table from the records that are kept."""
-    heading, *rows = demo.table.rows(RECORDS)
-    lines = [heading, tuple("---" for _ in heading), *rows]
+def masked_rows() -> Iterator[tuple[str, ...]]:
+    """What each arm of `plans/masked.py` learned and lost, the heading first."""
+    yield (
+        "arm",
+        "lr",
+        "right",
+        "pseudo-loss",
+        "forgetting, nats a token",
+        "relative norm",
+        "intruders",
+        "energy share",
+    )
+    frequencies = json.loads((MASKED / "frequencies.json").read_text(encoding="utf8"))
+    yield ("word frequencies", "", "", f"{frequencies['nats_a_token']:.3f}", "", "", "", "")
+    for arm in ("full", "lora-r1", "lora-r8", "lora-r64"):
+        path = MASKED / f"{arm}.scores.json"
+        if not path.exists():
+            yield (arm, "not run", *("",) * 6)
+            continue
+        scores, audit = Scores.read(path), Audit.read(MASKED / f"{arm}.audit.json")
+        run, lost, task = Run.read(MASKED / arm / "run.json"), scores.forgetting, scores.task
+        if lost is None or task is None:
+            raise SystemExit(f"{path} holds no loss or no task")
+        low, high = lost.interval
+        yield (
+            arm,
+            f"{run.arm['method.lr']:g}",
+            f"{task.tuned_accuracy:.3f} ({task.tuned_interval[0]:.3f} to {task.tuned_interval[1]:.3f})",
+            f"{lost.base_loss:.3f} to {lost.tuned_loss:.3f}",
+            f"{lost.mean:+.3f} ({low:+.3f} to {high:+.3f})",
+            f"{audit.relative_norm:.4f}",
+            f"{audit.count}" + (f" to {audit.count + audit.undecided}" if audit.undecided else ""),
+            f"{audit.energy_share:.3f}",
+        )
+
+
+def table(rows: Iterable[tuple[str, ...]]) -> str:
+    """Rows as a table, the heading first."""
+    heading, *rest = rows
+    lines = [heading, tuple("---" for _ in heading), *rest]
     return "".join(f"| {' | '.join(cell.strip() for cell in row)} |\n" for row in lines)
 
 
-def readme() -> dict[Path, str]:
-    """The README with its generated parts made anew."""
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf8")
-    parts = {"map": file_map()} | ({"demo": f"\n{demo_table()}\n"} if RECORDS.exists() else {})
-    for name, made in parts.items():
+def tables() -> dict[Path, str]:
+    """The pages that hold a table between two marks, with the table made anew from the records that are kept."""
+    made = {}
+    for path, name, rows in (
+        (ROOT / "README.md", "demo", demo.table.rows(RECORDS)),
+        (ROOT / "docs" / "behaviour.md", "masked", masked_rows()),
+    ):
         begins, ends = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, _, rest = text.partition(begins)
-        text = before + begins + made + ends + rest.partition(ends)[2]
-    return {path: text}
+        before, _, rest = path.read_text(encoding="utf8").partition(begins)
+        made[path] = f"{before}{begins}\n{table(rows)}\n{ends}{rest.partition(ends)[2]}"
+    return made
+
+
+def threshold_page() -> dict[Path, str]:
+    """The page on the threshold with what its benchmark found."""
+    path = ROOT / "docs" / "threshold.md"
+    rows = json.loads((ROOT / "benchmarks" / "records" / "threshold.json").read_text(encoding="utf8"))["rows"]
+    lines = [
+        "| spectrum | cases | within a factor 2 | observed / foreseen, least | median | most |\n",
+        f"|{'---|' * 6}\n",
+    ]
+    for name in [*dict.fromkeys(row["spectrum"] for row in rows), "all"]:
+        found = sorted(
+            row["observed"] / row["estimate"]
+            for row in rows
+            if name in ("all", row["spectrum"]) and row["observed"] is not None and row["estimate"] is not None
+        )
+        near = sum(0.5 <= ratio <= 2 for ratio in found) / len(found)
+        middle = statistics.median(found)
+        lines.append(f"| {name} | {len(found)} | {near:.0%} | {found[0]:.2f} | {middle:.2f} | {found[-1]:.2f} |\n")
+    begins, ends = "<!-- threshold -->\n", "<!-- /threshold -->"
+    before, _, rest = path.read_text(encoding="utf8").partition(begins)
+    return {path: f"{before}{begins}\n{''.join(lines)}\n{ends}{rest.partition(ends)[2]}"}
 
 
 def keep_demo() -> None:
@@ -79,17 +141,7 @@ def main() -> int:
     """Write, or check, everything that is generated."""
     if "--demo" in sys.argv:
         keep_demo()
-    old = []
-    for path, text in (schemas() | readme()).items():
-        if path.exists() and path.read_text(encoding="utf8") == text:
-            continue
-        old.append(path.relative_to(ROOT))
-        if "--check" not in sys.argv:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf8")
-    for path in old:
-        print(f"{path}: {'is old; run `make docs`' if '--check' in sys.argv else 'written'}")
-    return 1 if old and "--check" in sys.argv else 0
+    return write_or_check(schemas() | file_map() | tables() | threshold_page(), "--check" in sys.argv)
 
 
 if __name__ == "__main__":

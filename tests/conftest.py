@@ -8,6 +8,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
+import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,3 +42,12 @@ def base_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return folder
 
     return saved
+
+
+@pytest.fixture
+def smoke(tmp_path: Path) -> Path:
+    """A folder with the smoke plan and what it reads."""
+    plans = Path(__file__).parent.parent / "plans"
+    runpy.run_path(str(plans / "smoke.py"))["build"](tmp_path / "smoke")
+    shutil.copy(plans / "smoke.toml", tmp_path)
+    return tmp_path

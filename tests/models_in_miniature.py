@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
+    BertForMaskedLM,
     BertForSequenceClassification,
     BertModel,
     GPT2Config,
@@ -72,6 +73,34 @@ def bert(folder: Path, seed: int = 0, headed: bool = False) -> Path:
     (BertForSequenceClassification(config) if headed else BertModel(config)).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
+
+
+def masked_bert(folder: Path, seed: int = 0, positions: int = 32) -> Path:
+    """A two-layer encoder with a language head; its tokenizer puts texts between marks, as BERT's does."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(WORDS) + 1,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=positions,
+        pad_token_id=0,
+        initializer_range=0.3,
+    )
+    BertForMaskedLM(config).save_pretrained(folder)
+    masking_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def masking_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a word, between `<begin>` and `<end>`, and a token for a mask."""
+    made = tokenizer()
+    made.add_special_tokens({"mask_token": "<mask>"})
+    made.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<begin> $A <end>", special_tokens=[("<begin>", 1), ("<end>", 0)]
+    )
+    return made
 
 
 def other_family(folder: Path, family: str) -> Path:

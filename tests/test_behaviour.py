@@ -124,13 +124,13 @@ def test_likelihoods_of_answers_equal_the_models_own(tmp_path: Path, task: Path)
     found = answer_likelihoods(model, asked, batch_tokens=40)
     assert asked.answers == ("a", "a b", "no", "yes")
     for example in range(0, 24, 5):
-        for answer, reply in enumerate(asked.replies):
+        for answer, reply in enumerate(asked.replies[example]):
             ids = torch.tensor([[*asked.prompts[example], *reply]])
             targets = ids.clone()
             targets[0, : len(asked.prompts[example])] = -100
             with torch.no_grad():
                 own = -float(model(input_ids=ids, labels=targets).loss) * len(reply)
-            assert found[example, answer] == pytest.approx(own, abs=1e-4)
+            assert found[example][answer] == pytest.approx(own, abs=1e-4)
 
 
 def test_accuracy_equals_a_direct_count_and_is_paired(tmp_path: Path, task: Path) -> None:
@@ -228,9 +228,14 @@ def test_nothing_to_score_and_too_little_text_are_said(tmp_path: Path) -> None:
         score(base, base)
     with pytest.raises(InputError, match="at least two"):
         score(base, base, text=lines(tmp_path / "one.jsonl", [{"text": "a b"}]))
+    with pytest.raises(InputError, match="no rows"):
+        score(base, base, text=lines(tmp_path / "none.jsonl", []))
+    for setting in ("window", "batch_tokens", "max_tokens", "limit"):
+        with pytest.raises(SettingError, match=f"{setting} is 0"):
+            score(base, base, text=tmp_path / "one.jsonl", **{setting: 0})
     with pytest.raises(InputError, match="at least two different answers"):
         score(base, base, task=lines(tmp_path / "same.jsonl", [{"prompt": "a", "answer": "no"}] * 2))
-    with pytest.raises(InputError, match="prompt and answer, or text and label"):
+    with pytest.raises(InputError, match="of a reward model chosen and rejected, or reply and label"):
         score(base, base, task=lines(tmp_path / "other.jsonl", [{"question": "a"}]))
 
 

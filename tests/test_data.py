@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from assay.data import IGNORED, Classification, Example, PromptAnswer, Text, batch_hash, collate, order
 from assay.errors import InputError, SourceError
+from assay.tables import rows
 from models_in_miniature import lines, tokenizer
 
 TOKENIZER = tokenizer()
@@ -70,6 +71,12 @@ def test_rows_that_cannot_be_used_are_said_with_their_line(tmp_path: Path, conte
     path.write_text(content, encoding="utf8")
     with pytest.raises(InputError, match=said):
         PromptAnswer(kind="prompt-answer", path="", max_length=8).load(path, TOKENIZER)
+
+
+def test_a_text_may_hold_any_separator_of_lines(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a\u2028b\u0085c"}\r\n{"text": "d"}\n', encoding="utf8")
+    assert [row["text"] for row in rows(path, "text")] == ["a\u2028b\u0085c", "d"]
 
 
 def test_a_missing_file_and_a_single_class_are_said(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def test_counts_are_those_of_the_run(tmp_path: Path, name: str, family: str) -> 
     assert expected.optimizer_bytes == 2 * expected.gradient_bytes == 8 * record.trained.parameters
     assert expected.checkpoint_bytes == 12 * record.trained.parameters
     assert expected.activation_bytes > 0
+    assert expected.step_flops is not None
 
 
 def test_data_that_are_not_there_are_said(tmp_path: Path) -> None:
@@ -97,3 +98,18 @@ def test_data_that_are_not_there_are_said(tmp_path: Path) -> None:
 
 def test_every_method_says_what_it_stores() -> None:
     assert all(TypeAdapter(AnyMethod).validate_python({"name": name, "lr": 1.0}).stored for name in METHODS)
+
+
+def test_operations_of_a_step_are_those_of_its_products(tmp_path: Path) -> None:
+    base = llama(tmp_path / "base")
+    lines(tmp_path / "rows.jsonl", [{"text": letters(30, 31, s)} for s in range(12)])
+    data = {"kind": "text", "path": str(tmp_path / "rows.jsonl"), "max_length": 8}
+    tables = {"base": str(base), "data": data, "training": {"steps": 1, "batch_size": 2}}
+    found = estimate(parse_spec({**tables, "method": {"name": "full", "lr": 1e-3}})).step_flops
+    # Two layers of width 16, one head of 8 for keys and values, 24 inside; 31 words at the end, whose matrix is frozen.
+    layers = 2 * (16 * 16 * 2 + 16 * 8 * 2 + 16 * 24 * 3)
+    products, output = 3 * 2 * 16 * layers, 2 * 2 * 16 * 16 * 31
+    attention = 2 * 3 * 2 * (2 * 2) * (8 * 8) * 8 * 2  # layers, passes, products, (batch x heads), 8 x 8 places, width
+    first = 2 * 16 * (16 * 16 + 16 * 8 * 2)  # the first layer's inputs need no gradient: nothing before them learns
+    assert found is not None
+    assert products + output - first <= found <= products + output + attention

@@ -39,15 +39,21 @@ def test_every_error_is_in_the_drawn_tree_and_has_a_standard_base() -> None:
         assert kind is errors.AssayError or issubclass(kind, ValueError | ArithmeticError)
 
 
-def test_the_map_in_the_readme_is_the_first_line_of_every_module() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_every_link_of_the_docs_leads_to_a_file() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} names {target}"
+
+
+def test_the_map_is_the_first_line_of_every_module() -> None:
+    drawn = (ROOT / "docs" / "map.md").read_text()
     for path in SOURCES:
         docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
         line = docstring.splitlines()[0] if docstring else ""
         assert line, path
         if path.name not in ("__init__.py", "__main__.py"):
             relative = path.relative_to(ROOT / "src" / "assay")
-            assert f"`{relative}` {line}" in readme, f"README.md's map lacks: `{relative}` {line}"
+            assert f"`{relative}` {line}" in drawn, f"docs/map.md lacks: `{relative}` {line}"
 
 
 def test_no_module_is_a_drawer_and_none_outgrows_its_page() -> None:

@@ -121,6 +121,17 @@ def test_the_scale_of_rslora_is_alpha_by_the_root_of_the_rank(tmp_path: Path) ->
     assert method("rslora", rank=4).derived() == {"alpha": 16.0, "scale": 8.0}
 
 
+def test_caps_of_alpha_hold_for_the_matrices_that_they_name(tmp_path: Path) -> None:
+    caps = {"layers.1.self_attn.q_proj": 0.5}
+    model = prepared(tmp_path, method("lora", rank=4, alpha=6.0, alpha_pattern=caps), "llama")
+    scales = {
+        name: module.scaling["default"] for name, module in model.named_modules() if isinstance(module, LoraLayer)
+    }
+    capped = {name: scale for name, scale in scales.items() if name.endswith("layers.1.self_attn.q_proj")}
+    assert list(capped.values()) == [0.5 / 4]
+    assert {scale for name, scale in scales.items() if name not in capped} == {1.5}
+
+
 def test_b_only_freezes_an_orthonormal_a(tmp_path: Path) -> None:
     model = prepared(tmp_path, method("b-only", rank=4), "llama")
     factors = {key: value for key, value in model.named_parameters() if ".lora_A." in key}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -376,3 +377,32 @@ def test_a_disk_that_is_full_leaves_the_checkpoint_before(place: Path, monkeypat
     record = train(spec, place / "stopped")
     assert "resumed after step 2" in record.notes[0]
     assert record.weights_digest == train(spec, place / "whole").weights_digest
+
+
+@pytest.mark.parametrize("clip", [1e-3, 1e3])
+def test_gradient_norms_are_told_before_clipping_and_the_heads_apart(classes: Path, clip: float) -> None:
+    from assay.data import Classification, collate, order
+    from assay.models import load_base, load_tokenizer
+
+    text = (classes / "full.toml").read_text().replace("batch_size = 4", f"batch_size = 4\nmax_grad_norm = {clip}")
+    (classes / "full.toml").write_text(text, encoding="utf8")
+    config = (classes / "base/config.json").read_text(encoding="utf8").replace("0.1", "0.0")  # no dropout
+    (classes / "base/config.json").write_text(config, encoding="utf8")
+    record = train(classes / "full.toml")
+    place = find(classes / "base")
+    data = Classification(kind="classification", path="", max_length=12).load(
+        classes / "rows.jsonl", load_tokenizer(place)
+    )
+    torch.manual_seed(0)
+    model = load_base(place, "sequence-classification", ("k", "z"))
+    batch = collate([data.examples[i] for i in order(20, 4, 0)], 0)
+    model(**batch).loss.backward()
+    squares = {"head": 0.0, "all": 0.0}
+    for name, value in model.named_parameters():
+        if re.sub(r"\.\d+\.", ".*.", name) in record.trained.tensors:
+            square = float(value.grad.norm()) ** 2  # type: ignore[union-attr]
+            squares["all"] += square
+            squares["head"] += square if "encoder" not in name else 0.0
+    assert record.gradient_norms[0] == pytest.approx(squares["all"] ** 0.5, rel=1e-3)
+    assert record.measured["head_gradient_norm"][0] == pytest.approx(squares["head"] ** 0.5, rel=1e-3)
+    assert len(record.gradient_norms) == len(record.measured["head_gradient_norm"]) == 3

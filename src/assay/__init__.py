@@ -11,41 +11,59 @@ from typing import TYPE_CHECKING, Any
 from assay.version import __version__
 
 if TYPE_CHECKING:
+    from assay.advice import advise
     from assay.audits import audit
     from assay.behaviour.scoring import score
     from assay.dials import dial
     from assay.estimates import estimate
     from assay.records import Audit, load
+    from assay.repairs.run import repair
     from assay.reports.page import report
+    from assay.studies.continual import continual
+    from assay.studies.correlation import correlate
+    from assay.studies.curves import curves
     from assay.studies.run import study
     from assay.training.monitor import IntruderMonitor
     from assay.training.run import train
+    from assay.truncations import truncate
 
 _HOMES = {
     "Audit": "assay.records",
+    "advise": "assay.advice",
     "IntruderMonitor": "assay.training.monitor",
     "audit": "assay.audits",
+    "continual": "assay.studies.continual",
+    "correlate": "assay.studies.correlation",
+    "curves": "assay.studies.curves",
     "dial": "assay.dials",
     "estimate": "assay.estimates",
     "load": "assay.records",
+    "repair": "assay.repairs.run",
     "report": "assay.reports.page",
     "score": "assay.behaviour.scoring",
     "study": "assay.studies.run",
     "train": "assay.training.run",
+    "truncate": "assay.truncations",
 }
 
 __all__ = [
     "Audit",
     "IntruderMonitor",
     "__version__",
+    "advise",
     "audit",
+    "continual",
+    "correlate",
+    "curves",
     "dial",
     "estimate",
     "load",
+    "repair",
     "report",
     "score",
     "study",
     "train",
+    "truncate",
 ]
 
 

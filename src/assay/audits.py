@@ -14,9 +14,9 @@ import torch
 
 from assay.devices import device_of
 from assay.errors import SettingError
-from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets
-from assay.measures.matrix import Question, measure_matrix
-from assay.records import Audit, MatrixAudit, Partial, Provenance, Setting
+from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets, floor_of
+from assay.measures.matrix import Floor, Question, Spectrum, measure_matrix
+from assay.records import Audit, MatrixAudit, Partial, Provenance, Setting, Source
 from assay.weights.pairing import Tuned, pair
 from assay.weights.sides import Pairing, Scope
 from assay.weights.spectra_cache import SpectraCache
@@ -95,7 +95,7 @@ def audit(
     question = Question(k, thresholds, side, solver, _PRECISIONS[precision], chance, seed)
     sources = (found.base.described(), tuple(side.described() for side in found.tuned))
     settings = _settings(given)
-    partial = Partial.open(resume, sources, settings) if resume is not None else None
+    partial = _partial(resume, sources, settings) if resume is not None else None
     measured = _measure_all(found, question, device_of(device), cache, partial, progress)
     for matrix in measured:
         if matrix.update_norm == 0.0:
@@ -146,12 +146,21 @@ def _settings(given: dict[str, Any]) -> dict[str, Setting]:
     }
 
 
+def _partial(
+    path: str | Path, sources: tuple[Source, tuple[Source, ...]], settings: dict[str, Setting]
+) -> Partial[MatrixAudit]:
+    """The matrices that are done of the same audit."""
+    asked = {name: setting.value for name, setting in settings.items()}
+    tuned = [source.model_dump() for source in sources[1]]
+    return Partial.open(path, [sources[0].model_dump(), tuned, asked], MatrixAudit)
+
+
 def _measure_all(
     found: Pairing,
     question: Question,
     device: torch.device,
     cache: bool,
-    partial: Partial | None,
+    partial: Partial[MatrixAudit] | None,
     progress: Progress | None,
 ) -> list[MatrixAudit]:
     """Measure every pair; the next one is read while this one is computed."""
@@ -178,19 +187,32 @@ def _measure_all(
     return measured
 
 
-def _measure(entry: AbstractPair, operators: Operators, question: Question, kept: SpectraCache | None) -> MatrixAudit:
-    """Measure one pair, and put it into the record's shape."""
+def known_of_base(entry: AbstractPair, operators: Operators, kept: SpectraCache | None) -> tuple[Spectrum, Floor]:
+    """The triplets of one pair's base and the floor under its singular values, from where they are kept."""
+
+    # The same bytes can be a matrix of another shape, precision or orientation.
+    shape = "x".join(map(str, operators.base.shape)) + ("t" if entry.slot.transposed else "")
+    key = f"{operators.digest}-{operators.stored}-{shape}"
 
     def spectrum(matrix: AbstractOperator, solver: Solver) -> Triplets:
         def make() -> Triplets:
             return base_triplets(matrix, solver=solver, dtype=matrix.dtype)
 
-        # The same bytes can be a matrix of another shape, precision or orientation.
-        shape = "x".join(map(str, operators.base.shape)) + ("t" if entry.slot.transposed else "")
-        key = f"{operators.digest}-{operators.stored}-{shape}-{solver}"
-        return make() if kept is None else kept.triplets(key, make)
+        return make() if kept is None else kept.triplets(f"{key}-{solver}", make)
 
-    measures = measure_matrix(operators.base, operators.update, operators.tuned, question, spectrum)
+    def floor() -> float:
+        def make() -> float:
+            return floor_of(operators.base)
+
+        return make() if kept is None else kept.number(f"{key}-floor", make)
+
+    return spectrum, floor
+
+
+def _measure(entry: AbstractPair, operators: Operators, question: Question, kept: SpectraCache | None) -> MatrixAudit:
+    """Measure one pair, and put it into the record's shape."""
+    known = known_of_base(entry, operators, kept)
+    measures = measure_matrix(operators.base, operators.update, operators.tuned, question, *known)
     return MatrixAudit(
         name=entry.name,
         role=entry.slot.role,

@@ -1,9 +1,8 @@
-"""Examples in a fixed order, from JSON Lines: prompt and answer, packed text, or classification."""
+"""Examples in a fixed order, from JSON Lines: prompt and answer, packed text, classes, preferences, or prompts."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +12,14 @@ from typing import Any, Literal, final
 import torch
 from pydantic import Field
 
-from assay.errors import InputError, SourceError
+from assay.errors import InputError
 from assay.records import Part
 from assay.records.run import Objective
+from assay.tables import rows
 
 IGNORED = -100  # torch's cross-entropy leaves these targets out
+SCORE = ("reward",)  # the one output of a reward model
+_THUMBS = {"0": 0, "1": 1, "False": 0, "True": 1}  # JSON's truth values come as text
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,65 @@ class Example:
     input_ids: tuple[int, ...]
     labels: tuple[int, ...] | int
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens it has."""
+        return len(self.input_ids)
+
+    @property
+    def targets(self) -> int:
+        """What the loss counts of it."""
+        return 1 if isinstance(self.labels, int) else sum(label >= 0 for label in self.labels)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Tokens of two texts of which people chose the first."""
+
+    chosen: tuple[int, ...]
+    rejected: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens both have."""
+        return len(self.chosen) + len(self.rejected)
+
+    @property
+    def targets(self) -> int:
+        """What the loss counts of it: one choice."""
+        return 1
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a policy replies to, and columns of its row that a reward asks for."""
+
+    input_ids: tuple[int, ...]
+    text: str
+    columns: dict[str, str]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens it has."""
+        return len(self.input_ids)
+
+    @property
+    def targets(self) -> int:
+        """What the loss counts of it: only the replies."""
+        return 0
+
 
 @dataclass(frozen=True)
 class Loaded:
-    """Examples in the order of their file.
+    """Examples in the order of their file, all of one kind.
 
     Attributes:
         examples: at least one.
-        labels: the classes, sorted; empty for a language model.
+        labels: the classes, sorted; of a reward model, the name of its one score; empty for a language model.
         truncated: examples that were cut; dropped_tokens: tokens that are in no example.
     """
 
-    examples: tuple[Example, ...]
+    examples: tuple[Any, ...]
     labels: tuple[str, ...]
     truncated: int
     dropped_tokens: int
@@ -120,60 +169,154 @@ class Classification(Part):
         examples, truncated, dropped = [], 0, 0
         for row in read:
             ids = text_ids(tokenizer, row[self.text], self.max_length)
-            excess = len(text_ids(tokenizer, row[self.text])) - len(ids)
+            # What is shorter than it may be was not cut, and need not be tokenised whole.
+            excess = len(text_ids(tokenizer, row[self.text])) - len(ids) if len(ids) == self.max_length else 0
             truncated, dropped = truncated + (excess > 0), dropped + excess
             examples.append(Example(ids, labels.index(row[self.label])))
         return Loaded(tuple(examples), labels, truncated, dropped)
 
 
-AnyData = PromptAnswer | Text | Classification
+@final
+class Pairs(Part):
+    """Rows with two texts of which people chose one: a reward model learns which.
+
+    Each text holds its prompt. One that is too long loses its beginning, so that the reply stays. No end of text is
+    added: decoders read the score at the last token that is no padding, and often pad with the end of text.
+    """
+
+    kind: Literal["pairs"]
+    path: str
+    max_length: int = Field(ge=2)
+    chosen: str = "chosen"
+    rejected: str = "rejected"
+
+    def load(self, path: Path, tokenizer: Any) -> Loaded:
+        """Read and tokenise the file.
+
+        Raises:
+            InputError: both sides of a row are equal, as they are or once they are cut.
+        """
+        whole = [
+            (prompt_ids(tokenizer, row[self.chosen]), prompt_ids(tokenizer, row[self.rejected]))
+            for row in rows(path, self.chosen, self.rejected)
+        ]
+        pairs = [Pair(chosen[-self.max_length :], rejected[-self.max_length :]) for chosen, rejected in whole]
+        equal = [number for number, pair in enumerate(pairs, start=1) if pair.chosen == pair.rejected]
+        if equal:
+            raise InputError(
+                f"{len(equal)} of {len(pairs)} pairs have equal sides, first row {equal[0]}",
+                wanted=f"two texts that differ in their last {self.max_length} tokens",
+                where=path.name,
+            )
+        excess = [max(0, len(ids) - self.max_length) for sides in whole for ids in sides]
+        return Loaded(tuple(pairs), SCORE, sum(cut > 0 for cut in excess), sum(excess))
+
+
+@final
+class Thumbs(Part):
+    """Rows with one text and a thumb, up (1) or down (0): a reward model learns which.
+
+    A text that is too long loses its beginning, as in `Pairs`.
+    """
+
+    kind: Literal["thumbs"]
+    path: str
+    max_length: int = Field(ge=2)
+    reply: str = "reply"
+    label: str = "label"
+
+    def load(self, path: Path, tokenizer: Any) -> Loaded:
+        """Read and tokenise the file.
+
+        Raises:
+            InputError: a label that is no thumb, or thumbs that all point one way.
+        """
+        read = rows(path, self.reply, self.label)
+        found = {row[self.label] for row in read}
+        if not found <= set(_THUMBS) or len({_THUMBS[label] for label in found}) < 2:
+            raise InputError(
+                f"the labels are {', '.join(sorted(found)[:5])}", wanted="thumbs up (1) and down (0)", where=path.name
+            )
+        examples, excess = [], []
+        for row in read:
+            ids = prompt_ids(tokenizer, row[self.reply])
+            excess.append(max(0, len(ids) - self.max_length))
+            examples.append(Example(ids[-self.max_length :], _THUMBS[row[self.label]]))
+        return Loaded(tuple(examples), SCORE, sum(cut > 0 for cut in excess), sum(excess))
+
+
+@final
+class Prompts(Part):
+    """Rows with a prompt that a policy replies to; a prompt is never cut.
+
+    Attributes:
+        columns: other columns, which a reward function is given by their names.
+    """
+
+    kind: Literal["prompts"]
+    path: str
+    max_length: int = Field(ge=1)
+    prompt: str = "prompt"
+    columns: list[str] = Field(default_factory=list)
+
+    def load(self, path: Path, tokenizer: Any) -> Loaded:
+        """Read and tokenise the file.
+
+        Raises:
+            InputError: prompts of more tokens than `max_length`.
+        """
+        prompts = [
+            Prompt(
+                prompt_ids(tokenizer, row[self.prompt]), row[self.prompt], {name: row[name] for name in self.columns}
+            )
+            for row in rows(path, self.prompt, *self.columns)
+        ]
+        long = [number for number, prompt in enumerate(prompts, start=1) if prompt.tokens > self.max_length]
+        if long:
+            raise InputError(
+                f"{len(long)} of {len(prompts)} prompts are too long, first row {long[0]} of "
+                f"{prompts[long[0] - 1].tokens} tokens",
+                wanted=f"at most max_length = {self.max_length}: what is asked is not cut",
+                remedy="leave them out, or raise data.max_length",
+                where=path.name,
+            )
+        return Loaded(tuple(prompts), (), 0, 0)
+
+
+AnyData = PromptAnswer | Text | Classification | Pairs | Thumbs | Prompts
+
+_LEARNED: dict[str, Objective] = {
+    "prompt-answer": "causal-lm",
+    "text": "causal-lm",
+    "classification": "sequence-classification",
+    "pairs": "reward",
+    "thumbs": "reward",
+    "prompts": "policy",
+}
+_OBJECTIVES: dict[Objective, str] = {
+    "causal-lm": "The next token, of answers to prompts or of packed text.",
+    "sequence-classification": "The class of a text, by a new head.",
+    "reward": "A score, from pairs (Bradley-Terry) or thumbs (logistic loss).",
+    "policy": "Replies that a reward model or a function rewards, near to the reference.",
+}
+
+
+def describe_objectives() -> list[tuple[str, str, str]]:
+    """What a run can learn: its name, the kinds of data for it, and a sentence.
+
+    Example:
+        >>> describe_objectives()[2]
+        ('reward', 'pairs, thumbs', 'A score, from pairs (Bradley-Terry) or thumbs (logistic loss).')
+    """
+    return [
+        (name, ", ".join(kind for kind, learned in _LEARNED.items() if learned == name), text)
+        for name, text in _OBJECTIVES.items()
+    ]
 
 
 def objective_of(data: AnyData) -> Objective:
     """What a model learns from data of this kind."""
-    return "sequence-classification" if data.kind == "classification" else "causal-lm"
-
-
-def rows(path: Path, *columns: str) -> list[dict[str, str]]:
-    """The rows of a JSON Lines file, each with the columns that are needed, as text.
-
-    Raises:
-        SourceError: the file cannot be read.
-        InputError: no rows, a line that is not a JSON object, or a column that is missing, not text, or empty.
-    """
-    try:
-        lines = path.read_text(encoding="utf8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(
-            f"the data cannot be read ({type(error).__name__})", wanted="JSON Lines", where=str(path)
-        ) from None
-    read: list[dict[str, str]] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path.name}, line {number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"is not JSON ({error.msg})", wanted="one JSON object a line", where=where) from None
-        if not isinstance(row, dict):
-            raise InputError(f"is a JSON {type(row).__name__}", wanted="one JSON object a line", where=where)
-        read.append({column: _text(row, column, where) for column in columns})
-    if not read:
-        raise InputError("the data has no rows", wanted="JSON Lines", where=path.name)
-    return read
-
-
-def _text(row: dict[str, Any], column: str, where: str) -> str:
-    """A column of a row as text; whole numbers and truth values, which labels often are, are written out."""
-    if column not in row:
-        raise InputError(f"has no column {column!r}", wanted=f"one of its own: {', '.join(sorted(row))}", where=where)
-    value = row[column]
-    if isinstance(value, int):
-        return str(value)
-    if not isinstance(value, str) or not value:
-        raise InputError(f"column {column!r} holds {value!r}", wanted="text that is not empty", where=where)
-    return value
+    return _LEARNED[data.kind]
 
 
 def text_ids(tokenizer: Any, text: str, max_length: int | None = None) -> tuple[int, ...]:
@@ -221,6 +364,14 @@ def collate(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]
         "attention_mask": torch.tensor([[*(1,) * (width - gap), *(0,) * gap] for _, gap in pairs]),
         "labels": torch.tensor(labels),
     }
+
+
+def collate_pairs(pairs: Sequence[Pair], pad_id: int) -> dict[str, torch.Tensor]:
+    """A batch of all chosen texts, then all rejected ones in the same order, padded on the right."""
+    sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    batch = collate([Example(ids, 0) for ids in sides], pad_id)
+    del batch["labels"]
+    return batch
 
 
 def batch_hash(batch: dict[str, torch.Tensor]) -> str:

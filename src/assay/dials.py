@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import xxhash
 from torch import Tensor
 
-from assay import digests
 from assay.behaviour.forgetting import document_losses, forgetting, read_documents
-from assay.errors import MismatchError, SettingError
-from assay.linalg import AbstractOperator, Dense, LowRank, Triplets, base_triplets
-from assay.measures.chance import random_update
+from assay.errors import SettingError
+from assay.linalg import AbstractOperator, Dense, Triplets, base_triplets, times
+from assay.measures.chance import named_generator, random_update
 from assay.measures.intruders import judge_update
-from assay.models import Place, base_of, find, load, load_tokenizer, positions_of
-from assay.records import Dial, DialPoint, Forgetting, Provenance, Setting, Source
+from assay.models import Place, base_of, find, load, load_merged, load_tokenizer, positions_of
+from assay.records import Dial, DialPoint, Forgetting, Provenance, Setting
 from assay.records.audit import Direction, Side, energies
-from assay.weights.architecture import Architecture
+from assay.replays import Replay
+from assay.tables import source_of
 from assay.weights.pairing import pair
 from assay.weights.sides import Scope
 from assay.weights.updates import AbstractPair
@@ -96,13 +95,13 @@ def dial(
     for position, entry in enumerate(chosen):
         tell(f"auditing matrix {position + 1} of {len(chosen)}")
         _audit(entry, audited, k, eps, side, seed)
-    replay = _Replay(home, place, pairs, seed, device)
+    replay = _Turned(home, place, pairs, seed, device)
     losses = []
     for update, x in [("trained", 0.0), *asked]:
         tell(f"reading at x{x:g}, {update}")
         replay.turn(x, update == "random")
         losses.append(document_losses(replay.model, documents, window, batch_tokens))
-    source = Source(name=Path(text).name, digest=digests.of_files([Path(text)]))
+    source = source_of(text)
     lost = [forgetting(source, documents, losses[0], after, window, seed) for after in losses[1:]]
     settings = {"at": list(at), "matrices": patterns, "window": window, "batch_tokens": batch_tokens, "device": device}
     return Dial(
@@ -173,7 +172,7 @@ def _audit(entry: AbstractPair, points: Sequence[_Audited], k: int, eps: float, 
     control = _control(entry, norm, seed) if norm else operators.update
     judges = [_Judge(base), _Judge(base.to(torch.float64))]
     for point in points:
-        update = _times(operators.update if point.update == "trained" else control, point.multiplier)
+        update = times(operators.update if point.update == "trained" else control, point.multiplier)
         found: list[Direction] = []
         for judge in judges:
             found = judge.directions(update, k, eps, side)
@@ -197,63 +196,36 @@ class _Judge:
         return judge_update(self.base, self.triplets, update, k=k, eps=eps, side=side)
 
 
-def _times(update: AbstractOperator, x: float) -> AbstractOperator:
-    if isinstance(update, LowRank):
-        return LowRank(update.B, update.A, x * update.scale)
-    return Dense(x * update.dense())
-
-
 def _control(entry: AbstractPair, norm: float, seed: int) -> AbstractOperator:
     """The random update of a matrix: its trained update's rank and norm, the same wherever it is asked for."""
-    return random_update(entry.shape, entry.update_rank, norm, _generator(entry.slot.canonical, seed))
+    return random_update(entry.shape, entry.update_rank, norm, named_generator(entry.slot.canonical, seed))
 
 
-def _generator(name: str, seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(xxhash.xxh32(f"{seed} {name}".encode()).intdigest())
-
-
-class _Replay:
-    """A model whose weights can be turned to `W0 + x dW`, for the trained dW or its random control.
+class _Turned:
+    """A base model that is turned to `W0 + x dW`, for the trained dW or its random control.
 
     Attributes:
-        model: the base model, with its weights as they were last turned.
+        model: the model, with its weights as they were last turned.
     """
 
     def __init__(self, home: Place, place: Place, pairs: Sequence[AbstractPair], seed: int, device: str) -> None:
         self.model = load(home, "causal-lm", device=device)
         self._seed = seed
-        tuned = load(place, "causal-lm", device=device)
-        if place.is_adapter:
-            tuned = tuned.merge_and_unload()
-        after = dict(tuned.named_parameters())
-        self._base = {name: value.detach().clone() for name, value in self.model.named_parameters()}
-        self._delta = {name: after[name].detach() - value for name, value in self._base.items()}
+        after = dict(load_merged(place, "causal-lm", device=device).named_parameters())
+        self._replay = Replay(self.model, pairs, place.source.name)
+        self._delta = {name: after[name].detach() - value for name, value in self._replay.start.items()}
         self._delta = {name: delta for name, delta in self._delta.items() if bool(delta.any())}
-        architecture = Architecture(self.model, None)
-        places = {name: architecture.place(name, tuple(value.shape)) for name, value in self._base.items()}
-        by_canonical = {entry.slot.canonical: entry for entry in pairs}
-        self._pairs = {name: by_canonical.get(slot.canonical) for name, slot in places.items()}
-        lost = set(by_canonical) - {slot.canonical for slot in places.values()}
-        if lost:
-            raise MismatchError(
-                f"{sorted(lost)[0]} is no parameter of the loaded model by itself",
-                wanted="matrices that the model holds one by one",
-                where=place.source.name,
-            )
 
     def turn(self, x: float, random: bool) -> None:
         """Set every changed parameter to `W0 + x dW`."""
-        parameters = dict(self.model.named_parameters())
-        with torch.no_grad():
-            for name, delta in self._delta.items():
-                step = self._random(name, delta) if random else delta
-                parameters[name].copy_(self._base[name] + x * step)
+        update = self._random if random else self._delta.__getitem__
+        self._replay.turn(lambda name: None if name not in self._delta else x * update(name))
 
-    def _random(self, name: str, delta: Tensor) -> Tensor:
+    def _random(self, name: str) -> Tensor:
         """The random control of one parameter; of a vector, one of the same norm."""
-        entry, norm = self._pairs[name], float(torch.linalg.vector_norm(delta, dtype=torch.float64))
+        entry, delta = self._replay.pairs[name], self._delta[name]
+        norm = float(torch.linalg.vector_norm(delta, dtype=torch.float64))
         if entry is None:
-            drawn = torch.randn(delta.shape, generator=_generator(name, self._seed))
+            drawn = torch.randn(delta.shape, generator=named_generator(name, self._seed))
             return (drawn * (norm / float(torch.linalg.vector_norm(drawn)))).to(delta)
-        update = _control(entry, norm, self._seed).dense()
-        return (update.T if entry.slot.transposed else update).to(delta)
+        return self._replay.as_stored(name, _control(entry, norm, self._seed))

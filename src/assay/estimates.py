@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.data import Loaded, collate, objective_of, order, padding_id
+from assay.data import Loaded, Pair, collate, collate_pairs, objective_of, order, padding_id
 from assay.errors import SettingError, SourceError
-from assay.models import Place, find, load_tokenizer
+from assay.models import Place, find, head_for, load_tokenizer
 from assay.records import Estimate, Provenance
 from assay.training.spec import Spec, read_spec
 
@@ -39,6 +39,8 @@ def estimate(spec: str | Path | Spec) -> Estimate:
     """
     start = Path() if isinstance(spec, Spec) else Path(spec).parent
     settings = spec if isinstance(spec, Spec) else read_spec(spec)
+    if objective_of(settings.data) == "policy":
+        raise SettingError("the replies of a policy are not known before it is run", wanted="another objective")
     place, data_file = find(settings.base, start), start / settings.data.path
     if place.is_adapter:
         raise SettingError("the base is an adapter", wanted="a whole model", where=place.source.name)
@@ -54,7 +56,8 @@ def estimate(spec: str | Path | Spec) -> Estimate:
     trainable = sum(value.numel() for value in parameters.values() if value.requires_grad)
     total = sum(value.numel() for value in parameters.values())
     stored = settings.method.stored(model)
-    kept = _kept_by_autograd(model, _batch(settings, loaded, width))
+    batch = _batch(settings, loaded, width)
+    kept = _kept_by_autograd(model, batch)
     return Estimate(
         provenance=Provenance.of(_PACKAGES, settings.settings(), settings.seed),
         method=settings.method.name,
@@ -62,7 +65,7 @@ def estimate(spec: str | Path | Spec) -> Estimate:
         parameters=total,
         trainable=trainable,
         stored=stored,
-        stored_bytes=_FLOAT * stored,
+        stored_bytes=(1 + len(settings.training.save_at)) * _FLOAT * stored,
         checkpoint_bytes=_FLOAT * (1 + _MOMENTS) * trainable,
         batch=(settings.training.batch_size, width),
         weight_bytes=_FLOAT * total,
@@ -70,33 +73,57 @@ def estimate(spec: str | Path | Spec) -> Estimate:
         optimizer_bytes=_FLOAT * _MOMENTS * trainable,
         activation_bytes=sum(kept),
         passing_bytes=2 * max(kept),
+        step_flops=_operations(model, batch),
     )
 
 
-def disk_of(spec: Spec) -> tuple[int, int]:
-    """Bytes that a run would store, and those of the checkpoint that it holds while it runs.
+def classes_of(spec: Spec) -> tuple[str, ...]:
+    """The classes of a run's data; empty for a language model. All of the data is read.
 
     Raises:
         InputError: the base or the data cannot be used.
     """
-    place = find(spec.base)
-    labels = spec.data.load(Path(spec.data.path), load_tokenizer(place)).labels
-    model = _on_meta(spec, place, labels)
+    return spec.data.load(Path(spec.data.path), load_tokenizer(find(spec.base))).labels
+
+
+def disk_of(spec: Spec, classes: tuple[str, ...]) -> tuple[int, int]:
+    """Bytes that a run would store, and those of the checkpoint that it holds while it runs.
+
+    Args:
+        spec: of the run.
+        classes: from `classes_of`, which many runs may share.
+
+    Raises:
+        InputError: the base cannot be used, or the model cannot be built without weights.
+    """
+    model = _on_meta(spec, find(spec.base), classes)
     learned = sum(value.numel() for value in model.parameters() if value.requires_grad)
-    return _FLOAT * spec.method.stored(model), _FLOAT * (1 + _MOMENTS) * learned
+    stored = (1 + len(spec.training.save_at)) * spec.method.stored(model)
+    return _FLOAT * stored, _FLOAT * (1 + _MOMENTS) * learned
 
 
 def _widest(spec: Spec, loaded: Loaded) -> int:
     """Tokens of the widest batch that the run would see."""
     positions = order(len(loaded.examples), spec.training.steps * spec.training.batch_size, spec.seed)
-    return max(len(loaded.examples[position].input_ids) for position in positions)
+    return max(_width(loaded.examples[position]) for position in positions)
+
+
+def _width(example: Any) -> int:
+    """Tokens of an example's longest text."""
+    if isinstance(example, Pair):
+        return max(len(example.chosen), len(example.rejected))
+    return len(example.input_ids)
 
 
 def _batch(spec: Spec, loaded: Loaded, width: int) -> dict[str, Tensor]:
     """A batch of that width, on the meta device, without a mask: what the mask would keep is small."""
-    widest = next(example for example in loaded.examples if len(example.input_ids) == width)
-    whole = collate([widest] * spec.training.batch_size, 0)
-    return {name: whole[name].to("meta") for name in ("input_ids", "labels")}
+    widest = [next(example for example in loaded.examples if _width(example) == width)] * spec.training.batch_size
+    if isinstance(widest[0], Pair):
+        return {"input_ids": collate_pairs(widest, 0)["input_ids"].to("meta")}
+    whole = collate(widest, 0)
+    if objective_of(spec.data) == "reward":
+        del whole["labels"]  # the loss on a score is not the model's own
+    return {name: value.to("meta") for name, value in whole.items() if name != "attention_mask"}
 
 
 def _on_meta(spec: Spec, place: Place, labels: tuple[str, ...]) -> Any:
@@ -105,10 +132,27 @@ def _on_meta(spec: Spec, place: Place, labels: tuple[str, ...]) -> Any:
 
     config = AutoConfig.from_pretrained(place.folder)
     kind: Any = AutoModelForCausalLM
-    if objective_of(spec.data) == "sequence-classification":
+    if head_for(objective_of(spec.data)) == "sequence-classification":
         kind, config.num_labels = AutoModelForSequenceClassification, len(labels)
     with torch.device("meta"):
-        return spec.method.prepare(kind.from_config(config, dtype=torch.float32)).train()
+        model = kind.from_config(config, dtype=torch.float32)
+        try:
+            return spec.method.prepare(model).train()
+        except NotImplementedError:  # SHiRA chooses entries of the weights
+            raise SettingError(
+                f"PEFT cannot build {spec.method.name} without weights", wanted="another method, for an estimate"
+            ) from None
+
+
+def _operations(model: Any, batch: dict[str, Tensor]) -> int:
+    """Floating-point operations of the matrix products in one forward and backward pass."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        found = model(**batch)
+        loss = found.loss if found.loss is not None else found.logits.sum()  # a reward's loss is not the model's own
+        loss.backward()
+    return int(counter.get_total_flops())
 
 
 def _kept_by_autograd(model: Any, batch: dict[str, Tensor]) -> list[int]:

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -19,6 +19,13 @@ from assay.records.run import Objective
 from assay.weights.adapters import named_base
 from assay.weights.bitfit import BITFIT_CONFIG, bitfit_settings, read_bitfit
 from assay.weights.checkpoints import ADAPTER_CONFIG, locate, refuse_pickles
+
+Head = Literal["causal-lm", "masked-lm", "sequence-classification"]  # what a model predicts
+_HEADS: dict[Head, tuple[str, ...]] = {  # by the ending of the stored class
+    "causal-lm": ("ForCausalLM", "LMHeadModel"),
+    "masked-lm": ("ForMaskedLM", "ForPreTraining"),
+    "sequence-classification": ("ForSequenceClassification",),
+}
 
 
 @dataclass(frozen=True)
@@ -90,18 +97,21 @@ def load_tokenizer(place: Place) -> Any:
     return AutoTokenizer.from_pretrained(place.folder)
 
 
-def stored_objective(place: Place) -> Objective | None:
-    """What a stored model predicts; None for a body without a head, or with a head that is neither."""
+def stored_objective(place: Place) -> Head | None:
+    """What a stored model predicts; None for a body without a head, or with a head of another kind.
+
+    An adapter that does not say it, such as any on a masked model, predicts what its base does.
+    """
     if place.is_adapter:
-        kind = str(_adapter_settings(place).get("task_type"))
-        return {"CAUSAL_LM": "causal-lm", "SEQ_CLS": "sequence-classification"}.get(kind)  # type: ignore[return-value]
+        kind = _adapter_settings(place).get("task_type")
+        said: dict[str, Head] = {"CAUSAL_LM": "causal-lm", "SEQ_CLS": "sequence-classification"}
+        return said.get(str(kind)) if kind else stored_objective(base_of(place))
     config = place.folder / "config.json"
     names = json.loads(config.read_text(encoding="utf8")).get("architectures") if config.exists() else None
     for name in names or ():
-        if name.endswith(("ForCausalLM", "LMHeadModel")):
-            return "causal-lm"
-        if name.endswith("ForSequenceClassification"):
-            return "sequence-classification"
+        for head, endings in _HEADS.items():
+            if name.endswith(endings):
+                return head
     return None
 
 
@@ -114,11 +124,21 @@ def positions_of(place: Place) -> int | None:
         limit = positions_of(base_of(place))
         taken = int(_adapter_settings(place).get("num_virtual_tokens") or 0)
         return None if limit is None else limit - taken
-    limit = json.loads((place.folder / "config.json").read_text(encoding="utf8")).get("max_position_embeddings")
-    return int(limit) if limit is not None else None
+    config = json.loads((place.folder / "config.json").read_text(encoding="utf8"))
+    limit = config.get("max_position_embeddings")
+    if limit is None:
+        return None
+    # RoBERTa and its kin number their positions from the one after the padding's.
+    after_padding = "roberta" in str(config.get("model_type")) or config.get("model_type") == "camembert"
+    return int(limit) - (int(config.get("pad_token_id") or 0) + 1 if after_padding else 0)
 
 
-def load_base(place: Place, objective: Objective, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:
+def head_for(objective: Objective) -> Head:
+    """What a model must predict to learn an objective; a reward is the one output of a classification head."""
+    return "causal-lm" if objective in ("causal-lm", "policy") else "sequence-classification"
+
+
+def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:
     """A whole model in float32, with a head for the objective.
 
     Args:
@@ -130,11 +150,16 @@ def load_base(place: Place, objective: Objective, labels: tuple[str, ...] = (), 
 
     Raises:
         CheckpointError: weights are missing, so that some would be random.
-        MismatchError: the stored head has another number of classes.
+        MismatchError: the stored head has another number of classes; or a masked model is to write, or the reverse.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    import transformers
 
-    kind = AutoModelForCausalLM if objective == "causal-lm" else AutoModelForSequenceClassification
+    if (stored_objective(place), objective) in (("masked-lm", "causal-lm"), ("causal-lm", "masked-lm")):
+        raise MismatchError(
+            f"the model is a {stored_objective(place)}", wanted=f"a {objective}", where=place.source.name
+        )
+    kinds = {"causal-lm": "AutoModelForCausalLM", "masked-lm": "AutoModelForMaskedLM"}
+    kind = getattr(transformers, kinds.get(objective, "AutoModelForSequenceClassification"))
     options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
     if labels:
         options["id2label"] = dict(enumerate(labels))
@@ -165,8 +190,24 @@ def _classes(place: Place) -> int:
     return len(config.get("id2label") or (0, 1))
 
 
-def load(place: Place, objective: Objective, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:
-    """A model as it was tuned, ready to be scored: a whole one, or an adapter on its base, unmerged."""
+def load(
+    place: Place, objective: Head, labels: tuple[str, ...] = (), device: str = "cpu", head_of: Place | None = None
+) -> Any:
+    """A model as it was tuned, ready to be scored: a whole one, or an adapter on its base, unmerged.
+
+    Args:
+        place: where it lies.
+        objective: what it is to predict.
+        labels: the classes of a classification head.
+        device: where to put it.
+        head_of: for a tuned classifier that is to predict text: the language model whose head stands over its body.
+            An adapter has its own base's. This is how the papers measure what a classifier forgot.
+
+    Raises:
+        CheckpointError, MismatchError: as for `load_base`; or a classifier whose base predicts no text.
+    """
+    if objective != "sequence-classification" and stored_objective(place) == "sequence-classification":
+        return _body_of_classifier(place, objective, device, head_of).eval()
     if not place.is_adapter:
         return load_base(place, objective, labels, device).eval()
     base = load_base(base_of(place), objective, labels, device)
@@ -177,10 +218,52 @@ def load(place: Place, objective: Objective, labels: tuple[str, ...] = (), devic
     return PeftModel.from_pretrained(base, place.folder).eval()
 
 
-def _with_bitfit(model: Any, place: Place) -> Any:
-    """A base with BitFit's tensors in the place of its own."""
+def load_merged(place: Place, objective: Head, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:
+    """A model as it was tuned, its update merged into its own parameters."""
+    model = load(place, objective, labels, device)
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def _body_of_classifier(place: Place, objective: Head, device: str, head_of: Place | None) -> Any:
+    """A tuned classifier's body under the language head of its base."""
+    home = base_of(place) if place.is_adapter else head_of
+    if home is None or stored_objective(home) != objective:
+        raise MismatchError(
+            "the model classifies and predicts no text",
+            wanted="a language model, or a classifier tuned from one",
+            where=place.source.name,
+        )
+    model = load_base(home, objective, device=device)
+    if (place.folder / BITFIT_CONFIG).exists():
+        return _with_bitfit(model, place, without_head=True)
+    if place.is_adapter:
+        return _with_adapter(model, place)
+    body, tuned = model.base_model, load_base(place, "sequence-classification", device=device).base_model.state_dict()
+    if any(name not in tuned or tuned[name].shape != value.shape for name, value in body.state_dict().items()):
+        raise MismatchError("the classifier's body is not the base's", where=place.source.name)
+    body.load_state_dict(tuned, strict=False)  # BERT's pooler belongs to the classifier
+    return model
+
+
+def _with_adapter(model: Any, place: Place) -> Any:
+    """A language model with the adapter of a classifier; the classifier's own head is left out."""
+    from peft import PeftConfig, PeftModel
+
+    config = PeftConfig.from_pretrained(place.folder)
+    if config.is_prompt_learning:
+        raise MismatchError(
+            "a prefix that was learned for a classifier does not fit a language model", where=place.source.name
+        )
+    config.task_type = config.modules_to_save = None
+    return PeftModel.from_pretrained(model, place.folder, config=config)
+
+
+def _with_bitfit(model: Any, place: Place, without_head: bool = False) -> Any:
+    """A base with BitFit's tensors in the place of its own; a classifier's body leaves the head's out."""
     parameters = dict(model.named_parameters())
     for name, value in read_bitfit(place.folder).items():
+        if without_head and (not name.startswith(f"{model.base_model_prefix}.") or ".pooler." in name):
+            continue
         if name not in parameters or parameters[name].shape != value.shape:
             raise MismatchError(
                 f"{name} is no parameter of the base in that shape",

@@ -25,22 +25,38 @@ lr = 1e-2
 """
 PLAN = """
 base = "base"
-steps = [3]
+steps = [2, 3, 4]
 training = { batch_size = 4 }
 [[tasks]]
 name = "headlines"
 data = { kind = "prompt-answer", path = "headlines.jsonl", max_length = 12 }
 task = "headlines.jsonl"
+text = "prose.jsonl"
 [[arms]]
 method = "lora"
 rate = { policy = "fixed", lr = 1e-2 }
 """
-ORDER = ("ls", "estimate", "train", "audit", "score", "dial", "study", "report", "cache")
+ORDER = (
+    "ls",
+    "estimate",
+    "train",
+    "audit",
+    "score",
+    "dial",
+    "truncate",
+    "repair",
+    "advise",
+    "study",
+    "correlate",
+    "curves",
+    "report",
+    "cache",
+)
 
 
 def examples() -> list[str]:
     """Every line of a command's epilog that is a command of ours, in an order in which they can be run."""
-    found = {command.name or command.callback.__name__: command.epilog or "" for command in app.registered_commands}
+    found = {command.callback.__name__: command.epilog or "" for command in app.registered_commands}
     assert set(found) == set(ORDER)
     return [line for name in ORDER for line in found[name].splitlines() if line.startswith("assay ")]
 
@@ -50,6 +66,7 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     llama(tmp_path / "base")
     rows = [{"prompt": letters(2, 9, seed), "answer": ("yes", "no")[seed % 2]} for seed in range(12)]
     lines(tmp_path / "headlines.jsonl", rows)
+    lines(tmp_path / "questions.jsonl", [{"question": letters(2, 9, seed), "answer": "yes"} for seed in range(3)])
     lines(tmp_path / "prose.jsonl", [{"text": letters(12, 20, seed)} for seed in range(4)])
     (tmp_path / "lora.toml").write_text(SPEC + 'name = "lora"\nrank = 2\n', encoding="utf8")
     (tmp_path / "full.toml").write_text(SPEC + 'name = "full"\n', encoding="utf8")
@@ -65,6 +82,9 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "scores.json",
         "dial.json",
         "study/study.json",
+        "correlation.json",
+        "curves.json",
+        "truncation.json",
         "page.html",
     ):
         assert (tmp_path / written).exists(), written

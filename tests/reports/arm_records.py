@@ -8,7 +8,20 @@ import numpy as np
 
 from assay.behaviour.intervals import mcnemar, proportion, weighted_mean
 from assay.conditions import pair_key, pool_key
-from assay.records import Dial, DialPoint, Forgetting, Provenance, Run, Scores, Source, TaskScore
+from assay.records import (
+    Dial,
+    DialPoint,
+    Diversity,
+    Forgetting,
+    HarnessScore,
+    PromptDiversity,
+    Provenance,
+    Run,
+    Scores,
+    Source,
+    TaskScore,
+    Unique,
+)
 from assay.records.run import Cost, Examples, Trained
 from assay.records.scores import DocumentLoss
 
@@ -131,8 +144,65 @@ def forgetting(mean: float, spread: float = 0.01, documents: int = 24) -> Forget
     )
 
 
-def scores(name: str, task: TaskScore | None = None, lost: Forgetting | None = None) -> Scores:
-    return Scores(provenance=PROVENANCE, base=BASE, tuned=model(name), forgetting=lost, task=task, seconds=9.0)
+def diversity(shift: int, checked: bool = True, prompts: int = 20) -> Diversity:
+    """Samples of which the tuned model's are `shift` more, give or take one, of 50."""
+    parts = {"passed": 6, "unique_passed": 5} if checked else {}
+    each = tuple(
+        PromptDiversity(
+            base=Unique(unique=40, **parts, **({"unique_failed": 35} if checked else {})),
+            tuned=Unique(unique=unique, **parts, **({"unique_failed": unique - 5} if checked else {})),
+        )
+        for unique in (40 + shift + (-1) ** number for number in range(prompts))
+    )
+    gains = np.array([one.tuned.unique - one.base.unique for one in each], dtype=float)
+    difference, interval = weighted_mean(gains, np.ones(prompts), 0)
+    return Diversity(
+        prompts=Source(name="questions.jsonl", digest="xxh3-128:9e57"),
+        samples=50,
+        temperature=1.0,
+        max_tokens=64,
+        chat=True,
+        base_unique=40.0,
+        tuned_unique=40.0 + difference,
+        difference=difference,
+        interval=interval,
+        base_passed=0.12 if checked else None,
+        tuned_passed=0.12 if checked else None,
+        each=each,
+        resamples=9_999,
+        seed=0,
+    )
+
+
+def harness_score(metric: str, gained: int, higher_is_better: bool = True, documents: int = 100) -> HarnessScore:
+    """The base gets half of the documents, the tuned model `gained` more."""
+    base = np.array([float(number % 2) for number in range(documents)])
+    tuned = base.copy()
+    tuned[0 : 2 * gained : 2] = 1.0
+    difference, interval = weighted_mean(tuned - base, np.ones(documents), 0)
+    return HarnessScore(
+        task="hellaswag",
+        version="1.0",
+        filter="none",
+        few_shot=0,
+        metric=metric,
+        higher_is_better=higher_is_better,
+        base=float(base.mean()),
+        tuned=float(tuned.mean()),
+        difference=difference,
+        interval=interval,
+        p_value=mcnemar(0, gained),
+        documents="d0c5",
+        base_values=tuple(base.tolist()),
+        tuned_values=tuple(tuned.tolist()),
+        resamples=9_999,
+        seed=0,
+    )
+
+
+def scores(name: str, task: TaskScore | None = None, lost: Forgetting | None = None, **parts) -> Scores:
+    known = {"base": BASE, "tuned": model(name), "forgetting": lost, "task": task, "seconds": 9.0}
+    return Scores(provenance=PROVENANCE, **{**known, **parts})
 
 
 def dial(name: str, norm: float = 0.005, lost: float = 0.1, at: tuple[float, ...] = (0.5, 1, 2, 4)) -> Dial:

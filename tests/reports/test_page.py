@@ -15,6 +15,7 @@ from assay.errors import RecordError
 from assay.records import Coverage, Record, Setting, Source
 from assay.reports import Page, report
 from assay.reports.audit_section import differences
+from assay.reports.formats import number
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_every_matrix_is_in_the_table_with_the_records_numbers(record, tree):
     rows = [row.all("th", "td") for row in tables[1].all("tbody")[0].all("tr")]
     assert len(rows) == len(record.matrices) == 28
     for row, matrix in zip(rows, record.matrices, strict=True):
-        name, role, layer, shape, count, undecided, energy, norm, rank, _ = row
+        name, role, layer, shape, count, undecided, energy, norm, rank, past, _ = row
         assert (name.text, role.text, layer.text) == (matrix.name, matrix.role, str(matrix.layer))
         assert shape.text == f"{matrix.shape[0]} × {matrix.shape[1]}"
         assert [value(cell) for cell in (count, undecided, energy, norm, rank)] == [
@@ -82,6 +83,9 @@ def test_every_matrix_is_in_the_table_with_the_records_numbers(record, tree):
             matrix.relative_norm,
             matrix.effective_rank,
         ]
+        assert past.text == (
+            "–" if matrix.critical_multiplier is None else f"×{number(1 / matrix.critical_multiplier)}"
+        )
 
 
 def test_the_headline_has_the_records_figures(record, tree):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model
+from peft import LoraConfig, PromptTuningConfig, VeraConfig, get_peft_model
 from safetensors.torch import save_file
 
 import tiny
@@ -156,9 +156,9 @@ def test_half_an_adapter(base_of: BaseOf, adapter: Path) -> None:
 
 
 def test_another_kind_of_adapter_is_refused_by_name(base_of: BaseOf, tmp_path: Path) -> None:
-    config = IA3Config(target_modules=["q_proj"], feedforward_modules=[])
+    config = VeraConfig(target_modules=["q_proj"])
     get_peft_model(tiny.build("llama"), config).save_pretrained(tmp_path)
-    with pytest.raises(AdapterError, match="IA3"):
+    with pytest.raises(AdapterError, match="VERA"):
         audit(base_of("llama"), tmp_path)
 
 

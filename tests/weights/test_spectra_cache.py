@@ -94,3 +94,9 @@ def test_the_folder_is_read_at_each_call(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
     assert cache_folder() == tmp_path / "b" / "assay"
     assert SpectraCache.default().clear() == 0
+
+
+def test_a_number_is_made_once(tmp_path: Path) -> None:
+    cache = SpectraCache(tmp_path)
+    assert cache.number("key-floor", lambda: 0.25) == 0.25
+    assert cache.number("key-floor", lambda: 1 / 0) == 0.25

@@ -25,18 +25,28 @@ def by_length(sequences: Sequence[Ids], batch_tokens: int) -> Iterator[list[int]
         yield batch
 
 
-def padded(sequences: Sequence[Ids], model: Any) -> dict[str, torch.Tensor]:
+def padded(sequences: Sequence[Ids], model: Any, left: bool = False) -> dict[str, torch.Tensor]:
     """Sequences as a model's inputs, padded on the right; the attention mask tells padding, not the token.
 
-    The model's own padding token is used all the same: decoders with a classification head look for it.
+    The model's own padding token is used all the same: decoders with a classification head look for it. What is to be
+    continued is padded on the left.
     """
     pad, device = model.config.pad_token_id or 0, next(iter(model.parameters())).device
-    gaps = [max(map(len, sequences)) - len(ids) for ids in sequences]
-    pairs = list(zip(sequences, gaps, strict=True))
+    ids, mask = [], []
+    for sequence in sequences:
+        gap = max(map(len, sequences)) - len(sequence)
+        filling, unseen, seen = (pad,) * gap, (0,) * gap, (1,) * len(sequence)
+        ids.append([*filling, *sequence] if left else [*sequence, *filling])
+        mask.append([*unseen, *seen] if left else [*seen, *unseen])
     return {
-        "input_ids": torch.tensor([[*ids, *(pad,) * gap] for ids, gap in pairs], device=device),
-        "attention_mask": torch.tensor([[*(1,) * len(ids), *(0,) * gap] for ids, gap in pairs], device=device),
+        "input_ids": torch.tensor(ids, device=device),
+        "attention_mask": torch.tensor(mask, device=device),
     }
+
+
+def width(sequences: Sequence[Ids], batch: Sequence[int]) -> int:
+    """Tokens of a batch, with padding."""
+    return len(batch) * max(len(sequences[i]) for i in batch)
 
 
 def text_logits(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

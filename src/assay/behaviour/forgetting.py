@@ -1,4 +1,4 @@
-"""Forgetting: token cross-entropy on text, tuned minus base, paired by document."""
+"""Forgetting: loss on text, tuned minus base, paired by document; the token cross-entropy of causal models."""
 
 from __future__ import annotations
 
@@ -6,17 +6,60 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 
-from assay.behaviour.batches import Ids, by_length, padded, text_logits
+from assay.behaviour.batches import Ids, by_length, padded, text_logits, width
 from assay.behaviour.intervals import RESAMPLES, Floats, weighted_mean
-from assay.data import prompt_ids, rows
+from assay.behaviour.passes import Pass, digest_of
+from assay.data import prompt_ids
 from assay.errors import InputError
 from assay.records import Forgetting, Source
 from assay.records.scores import DocumentLoss
+from assay.tables import rows
+
+
+class Passage(Protocol):
+    """A document as a kind of model reads it."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are scored."""
+
+    @property
+    def bytes(self) -> int:
+        """UTF-8 length of what is scored."""
+
+    @property
+    def unscored(self) -> int:
+        """Tokens that nothing predicts."""
+
+    def windows(self, length: int) -> list[Ids]:
+        """The stretches of at most `length` tokens that are run at once."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Documents as they are run through a model.
+
+    Attributes:
+        asked: the pass; each of its answers is a number of nats.
+        owners: the document to which each answer belongs; documents: how many there are.
+        how: what the nats are of.
+    """
+
+    asked: Pass
+    owners: tuple[int, ...]
+    documents: int
+    how: Literal["cross-entropy", "pseudo-loss"] = "cross-entropy"
+
+    def nats(self, answers: Sequence[float]) -> Floats:
+        """Nats of every document, summed in an order that is always the same."""
+        found = np.zeros(self.documents)
+        np.add.at(found, list(self.owners), np.asarray(answers, dtype=float))
+        return found
 
 
 @dataclass(frozen=True)
@@ -36,6 +79,11 @@ class Document:
         """Tokens that are scored: all but the first, which nothing predicts."""
         return len(self.ids) - 1
 
+    @property
+    def unscored(self) -> int:
+        """The first token."""
+        return 1
+
     def windows(self, length: int) -> list[Ids]:
         """The document in stretches of at most `length` tokens, each starting with the last token of the one before.
 
@@ -45,8 +93,8 @@ class Document:
         return [self.ids[start : start + length] for start in range(0, self.tokens, length - 1)]
 
 
-def read_documents(path: Path, tokenizer: Any, column: str = "text") -> tuple[Document, ...]:
-    """The documents of a JSON Lines file, one a row.
+def read_documents(path: str | Path, tokenizer: Any, column: str = "text") -> tuple[Document, ...]:
+    """The documents of a JSON Lines file or of a hub data set, one a row.
 
     Raises:
         SourceError, InputError: the file cannot be read, or has fewer than two documents of two tokens or more.
@@ -60,13 +108,18 @@ def read_documents(path: Path, tokenizer: Any, column: str = "text") -> tuple[Do
         begins = ids[0] == tokenizer.bos_token_id and tokenizer(text, add_special_tokens=False).input_ids[0] != ids[0]
         unscored = 0 if begins else len(tokenizer.decode(ids[:1]).encode())
         read.append(Document(ids, len(text.encode()) - unscored))
-    if len(read) < 2:
-        raise InputError(
-            f"{len(read)} document(s) of two tokens or more",
-            wanted="at least two: the interval comes from their spread",
-            where=path.name,
-        )
+    refuse_few(len(read), path)
     return tuple(read)
+
+
+def refuse_few(documents: int, path: str | Path) -> None:
+    """Refuse a text of which no interval could be given."""
+    if documents < 2:
+        raise InputError(
+            f"{documents} document(s) of two tokens or more",
+            wanted="at least two: the interval comes from their spread",
+            where=Path(path).name,
+        )
 
 
 def document_losses(model: Any, documents: Sequence[Document], window: int = 1024, batch_tokens: int = 1024) -> Floats:
@@ -81,12 +134,24 @@ def document_losses(model: Any, documents: Sequence[Document], window: int = 102
     Returns:
         One number a document.
     """
+    reading = causal_reading(documents, window, batch_tokens)
+    return reading.nats(reading.asked.answers(model))
+
+
+def causal_reading(documents: Sequence[Document], window: int, batch_tokens: int, what: str = "text") -> Reading:
+    """Documents for a causal model: one answer a window."""
     windows = [(position, ids) for position, document in enumerate(documents) for ids in document.windows(window)]
-    nats = np.zeros(len(documents))
-    for batch in by_length([ids for _, ids in windows], batch_tokens):
-        summed = _summed([windows[i][1] for i in batch], model)
-        np.add.at(nats, [windows[i][0] for i in batch], summed)
-    return nats
+    sequences = [ids for _, ids in windows]
+    batches = tuple(tuple(batch) for batch in by_length(sequences, batch_tokens))
+    asked = Pass(
+        what=what,
+        head="causal-lm",
+        digest=digest_of("cross-entropy", sequences, batches),
+        batches=batches,
+        costs=tuple(width(sequences, batch) for batch in batches),
+        ask=lambda model, batch: [float(nats) for nats in _summed([sequences[i] for i in batch], model)],
+    )
+    return Reading(asked, tuple(position for position, _ in windows), len(documents))
 
 
 def _summed(sequences: Sequence[Ids], model: Any) -> Floats:
@@ -101,7 +166,13 @@ def _summed(sequences: Sequence[Ids], model: Any) -> Floats:
 
 
 def forgetting(
-    text: Source, documents: Sequence[Document], base: Floats, tuned: Floats, window: int = 1024, seed: int = 0
+    text: Source,
+    documents: Sequence[Passage],
+    base: Floats,
+    tuned: Floats,
+    window: int = 1024,
+    seed: int = 0,
+    how: Literal["cross-entropy", "pseudo-loss"] = "cross-entropy",
 ) -> Forgetting:
     """Set the losses of two models on the same documents side by side.
 
@@ -113,6 +184,7 @@ def forgetting(
         base, tuned: from `document_losses`, nats a document.
         window: as it was given there.
         seed: of the bootstrap.
+        how: what the losses are.
     """
     tokens = np.array([document.tokens for document in documents], dtype=float)
     total, total_bytes = int(tokens.sum()), sum(document.bytes for document in documents)
@@ -120,6 +192,7 @@ def forgetting(
     pieces = [len(document.windows(window)) for document in documents]
     per_bit = total_bytes * math.log(2)
     return Forgetting(
+        how=how,
         text=text,
         mean=mean,
         interval=interval,
@@ -130,7 +203,7 @@ def forgetting(
         tuned_bits_per_byte=float(tuned.sum()) / per_bit,
         tokens=total,
         bytes=total_bytes,
-        unscored_tokens=len(documents),
+        unscored_tokens=sum(document.unscored for document in documents),
         window=window,
         windows=sum(pieces),
         divided=sum(count > 1 for count in pieces),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from assay.records import Interval
+
 Floats = npt.NDArray[np.float64]
-Interval = tuple[float, float]
 
 LEVEL = 0.95
 RESAMPLES = 9_999  # odd thousands minus one put the percentiles on order statistics (Davison & Hinkley 1997, §2.2.1)

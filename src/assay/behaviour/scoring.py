@@ -2,36 +2,65 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from assay import digests
-from assay.behaviour.forgetting import Document, document_losses, forgetting, read_documents
-from assay.behaviour.intervals import Floats
-from assay.behaviour.tasks import Task, choose, read_task, task_score
+from assay.behaviour.diversity import Prompts, diversity, read_prompts
+from assay.behaviour.forgetting import Document, Reading, causal_reading, forgetting, read_documents
+from assay.behaviour.harness import harness_pass, harness_scores
+from assay.behaviour.masked import MaskedDocument, masked_reading, read_masked_documents
+from assay.behaviour.passes import Meter, Pass, Progress, Sitting
+from assay.behaviour.preferences import Preferences, read_preferences, reward_score
+from assay.behaviour.remarks import remarks
+from assay.behaviour.tasks import AbstractTask, Asking, kind_of_task, task_score
+from assay.behaviour.winning import Contest, read_contest, win_rate
 from assay.errors import MismatchError, SettingError
 from assay.models import Place, base_of, find, load, load_tokenizer, positions_of, stored_objective
-from assay.records import Provenance, Run, Scores, Setting, Source
+from assay.records import Provenance, Run, Scores, Setting
+from assay.rewards import reward_of
+from assay.tables import source_of
+from assay.weights.bitfit import BITFIT_CONFIG
+from assay.weights.checkpoints import ADAPTER_CONFIG
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
 
 
 @dataclass(frozen=True)
-class _Questions:
-    """What both models are asked."""
+class _Files:
+    """What is scored on: files or data sets of the hub, as they were given."""
 
-    documents: tuple[Document, ...]
-    task: Task | None
+    text: str | Path | None
+    task: str | Path | None
+    prompts: str | Path | None
+    judge: str | None
+    how: str | None
+    samples: int
+    temperature: float
 
 
 @dataclass(frozen=True)
-class _Answers:
-    """What one model answered."""
+class _Questions:
+    """The same files as both models' tokenizers read them."""
 
-    nats: Floats | None
-    choices: tuple[int, ...] | None
+    documents: tuple[Document, ...] | tuple[MaskedDocument, ...]
+    mask: int | None
+    task: AbstractTask | None
+    preferences: Preferences | None
+    prompts: Prompts | Contest | None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of the record: what is asked for it, and what both models' answers come to (None: cannot be asked)."""
+
+    asked: Pass
+    settle: Callable[[Any, Any], Any]
 
 
 def score(
@@ -40,113 +69,295 @@ def score(
     text: str | Path | None = None,
     task: str | Path | None = None,
     *,
+    how: str | None = None,
+    prompts: str | Path | None = None,
+    judge: str | Path | None = None,
+    samples: int = 50,
+    temperature: float = 1.0,
+    max_tokens: int = 256,
+    chat: bool = False,
+    harness: Sequence[str] = (),
+    limit: int | None = None,
     window: int = 1024,
     batch_tokens: int = 1024,
     device: str = "cpu",
     seed: int = 0,
+    keep: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Scores:
     """Score a tuned model beside its base, on the same tokens.
+
+    Data are JSON Lines files, or data sets of the hub as `org/name[@revision][:configuration]:split`.
 
     Args:
         base: folder or hub id; None for the one that an adapter names. Any model may stand here, so two tuned ones can
             be set side by side.
-        tuned: folder or hub id: an adapter or a whole model.
-        text: JSON Lines with a column `text`: how much worse the tuned model predicts it is `scores.forgetting`.
-        task: JSON Lines with `prompt` and `answer` (answered by likelihood) or `text` and `label` (by the models'
-            classification head): `scores.task`.
+        tuned: folder or hub id: an adapter or a whole model. A classifier predicts text with its base's head.
+        text: rows of `text`: how much worse the tuned model predicts it is `scores.forgetting`. The loss of a masked
+            model is the pseudo-loss, every token masked in turn.
+        task: rows of a kind of task (`assay ls tasks`): `scores.task`; of a reward model, rows of `chosen` and
+            `rejected`, or of `reply` and `label`: `scores.reward`.
+        how: the kind; told by the columns unless given.
+        prompts: rows of `prompt`, and `answer` where replies can be checked: `scores.diversity`; with a judge:
+            `scores.wins`.
+        judge: a reward model, or a function `module:function`, that judges one reply of each model to every prompt.
+        samples, temperature: how often each of them is answered, and how.
+        max_tokens: longest generated reply.
+        chat: put prompts into the tokenizer's chat template.
+        harness: tasks of lm-eval, by name or as YAML files: `scores.harness`.
+        limit: documents of each of these; all unless given.
         window: longest sequence in tokens; less where the model takes less.
         batch_tokens: tokens in a batch, with padding; bounds the memory.
         device: cpu, or cuda.
-        seed: of the bootstraps.
+        seed: of the sampling and the bootstraps.
+        keep: a folder for what each model answers: a killed score goes on from there, and the next arm finds its base's
+            answers there.
+        progress: called with tokens done, of how many, and what comes next.
 
     Raises:
         SourceError, CheckpointError, AdapterError: a model or a file that cannot be read.
         MismatchError: the tokenizers differ, so the losses could not be compared; or a model without the head for it.
         InputError: the text or the task cannot be used.
+        SettingError: a setting without meaning, no chat template, or no lm-eval.
 
     Example:
         >>> s = assay.score("base/", "tuned/", text="prose.jsonl")  # doctest: +SKIP
         >>> s.forgetting.mean, s.forgetting.interval, s.forgetting.tokens  # doctest: +SKIP
         (0.04, (0.03, 0.05), 7942)
     """
-    if text is None and task is None:
-        raise SettingError("nothing to score", wanted="text, a task, or both")
+    given: dict[str, Any] = {
+        "how": how,
+        "judge": None if judge is None else Path(judge).name,
+        "samples": samples,
+        "temperature": temperature,
+        "max_tokens": max_tokens,
+        "chat": chat,
+    }
+    given |= {"harness": [Path(name).name for name in harness], "limit": limit}
+    given |= {"window": window, "batch_tokens": batch_tokens, "device": device}
+    settings = _settings(given)
+    if judge is not None and prompts is None:
+        raise SettingError("a judge without prompts", wanted="prompts, to which both models reply")
+    if text is None and task is None and prompts is None and not harness:
+        raise SettingError("nothing to score", wanted="text, a task, prompts, or tasks of the harness")
+    for name, least in (("window", 4), ("batch_tokens", 1), ("max_tokens", 1), ("limit", 1)):
+        if given[name] is not None and given[name] < least:  # between two marks, two tokens: the least of a document
+            raise SettingError(f"{name} is {given[name]}", wanted=f"{least} or more")
     began = time.perf_counter()
     tuned_place = find(tuned)
     base_place = find(base) if base is not None else base_of(tuned_place)
     places = (base_place, tuned_place)
-    asked, window = window, min(window, *(positions_of(place) or window for place in places))
-    labels = _labels(tuned_place)
-    questions = _same_questions(places, text, task, labels, window)
-    ours, theirs = (_ask(place, questions, window, batch_tokens, device) for place in places)
-    notes = [] if ours.choices or questions.task is None else ["The base has no head for the task: no pair."]
-    lost, learned = None, None
-    if text is not None and ours.nats is not None and theirs.nats is not None:
-        lost = forgetting(_source(text), questions.documents, ours.nats, theirs.nats, window, seed)
-    if task is not None and questions.task is not None and theirs.choices is not None:
-        learned = task_score(_source(task), questions.task, ours.choices, theirs.choices, seed)
-    settings = {
-        "window": Setting(value=window, origin="given" if window == asked else "derived"),
-        "batch_tokens": Setting(value=batch_tokens, origin="given"),
-        "device": Setting(value=device, origin="given"),
-    }
-    return Scores(
-        provenance=Provenance.of(_PACKAGES, settings, seed),
+    shortest = min(window, *(positions_of(place) or window for place in places))
+    if shortest < window:
+        settings["window"] = Setting(value=shortest, origin="derived")
+    files = _Files(text, task, prompts, None if judge is None else str(judge), how, samples, temperature)
+    questions = _same_questions(places, files, Asking(None, labels_of(tuned_place), shortest, chat, max_tokens))
+    parts = _parts(questions, files, shortest, batch_tokens, seed)
+    parts |= _judged(questions, files, load_tokenizer(tuned_place), batch_tokens, device, seed)
+    for name in harness:
+        parts[f"harness {name}"] = _of_harness(name, _same_tokenizer(places), limit, seed)
+    found = _settled(parts, places, keep, device, progress)
+    harnessed = [found.pop(name) for name in list(found) if name.startswith("harness ")]
+    record = Scores(
+        provenance=Provenance.of((*_PACKAGES, "lm-eval") if harness else _PACKAGES, settings, seed),
         base=base_place.source,
         tuned=tuned_place.source,
-        forgetting=lost,
-        task=learned,
-        notes=tuple(notes),
+        forgetting=found.get("forgetting"),
+        task=found.get("task"),
+        reward=found.get("reward"),
+        wins=found.get("wins"),
+        diversity=found.get("diversity"),
+        harness=tuple(one for scores, _ in harnessed for one in scores),
         seconds=time.perf_counter() - began,
     )
+    under_base = parts.keys() - {"task", "reward"} and stored_objective(tuned_place) == "sequence-classification"
+    notes = remarks(record, _vocabulary(base_place), bool(under_base))
+    return record.model_copy(update={"notes": (*notes, *(note for _, left_out in harnessed for note in left_out))})
 
 
-def _source(path: str | Path) -> Source:
-    return Source(name=Path(path).name, digest=digests.of_files([Path(path)]))
+def _settings(given: dict[str, Any]) -> dict[str, Setting]:
+    """What was asked for, and whether it is the default of `score`'s own signature."""
+    defaults = inspect.signature(score).parameters
+    return {
+        name: Setting(value=value, origin="default" if value in (defaults[name].default, []) else "given")
+        for name, value in given.items()
+    }
 
 
-def _same_questions(
-    places: tuple[Place, Place], text: str | Path | None, task: str | Path | None, labels: tuple[str, ...], window: int
-) -> _Questions:
+def _same_questions(places: tuple[Place, Place], files: _Files, asking: Asking) -> _Questions:
     """Read the files with both tokenizers.
 
     Raises:
         MismatchError: they give different tokens.
     """
-    read = []
-    for place in places:
-        tokenizer = load_tokenizer(place)
-        documents = read_documents(Path(text), tokenizer) if text is not None else ()
-        read.append(
-            _Questions(documents, read_task(Path(task), tokenizer, labels, window) if task is not None else None)
-        )
+    masked = stored_objective(places[0]) == "masked-lm"
+    read = [_questions(files, masked, replace(asking, tokenizer=load_tokenizer(place))) for place in places]
     if read[0] != read[1]:
-        raise MismatchError(
-            "the two models' tokenizers give different tokens", wanted="the same tokens, so that losses can be compared"
-        )
+        raise _different_tokens()
     return read[0]
 
 
-def _ask(place: Place, questions: _Questions, window: int, batch_tokens: int, device: str) -> _Answers:
-    """Everything asked of one model; each kind of head is loaded once."""
-    task, nats, choices = questions.task, None, None
-    stored = stored_objective(place)
-    if questions.documents or (task is not None and task.how == "answer likelihood"):
-        if stored == "sequence-classification":
+def _same_tokenizer(places: tuple[Place, Place]) -> Any:
+    """The tokenizer of both models, for texts that are not known here.
+
+    Raises:
+        MismatchError: they have two.
+    """
+    one, other = (load_tokenizer(place) for place in places)
+    if one.get_vocab() != other.get_vocab():
+        raise _different_tokens()
+    return one
+
+
+def _different_tokens() -> MismatchError:
+    return MismatchError(
+        "the two models' tokenizers give different tokens", wanted="the same tokens, so that losses can be compared"
+    )
+
+
+def _questions(files: _Files, masked: bool, asking: Asking) -> _Questions:
+    """The files as one tokenizer reads them."""
+    documents: tuple[Document, ...] | tuple[MaskedDocument, ...] = ()
+    if files.text is not None:
+        documents = (read_masked_documents if masked else read_documents)(files.text, asking.tokenizer)
+    preferences = read_preferences(files.task, asking) if files.task is not None and files.how is None else None
+    task = None
+    if files.task is not None and preferences is None:
+        task = kind_of_task(files.task, files.how).read(files.task, asking)
+    prompts: Prompts | Contest | None = None
+    if files.prompts is not None:
+        contest = files.judge is not None
+        prompts = (
+            read_contest(files.prompts, asking, files.temperature)
+            if contest
+            else read_prompts(files.prompts, asking, files.samples, files.temperature)
+        )
+    return _Questions(
+        documents,
+        asking.tokenizer.mask_token_id if masked else None,
+        task,
+        preferences,
+        prompts,
+    )
+
+
+def _parts(questions: _Questions, files: _Files, window: int, batch_tokens: int, seed: int) -> dict[str, _Part]:
+    """The parts of the record that were asked for, by their names in it."""
+    parts: dict[str, _Part] = {}
+    if files.text is not None:
+        text, documents = source_of(files.text), questions.documents
+        reading = _reading(questions, window, batch_tokens)
+        parts["forgetting"] = _Part(
+            reading.asked,
+            lambda base, tuned: forgetting(
+                text, documents, reading.nats(base), reading.nats(tuned), window, seed, reading.how
+            ),
+        )
+    if files.task is not None and (task := questions.task) is not None:
+        source = source_of(files.task)
+
+        def settle(base: Any, tuned: Any) -> Any:
+            return task_score(source, task, None if base is None else task.choices(base), task.choices(tuned), seed)
+
+        parts["task"] = _Part(task.asked(batch_tokens), settle)
+    if files.prompts is not None and isinstance(prompts := questions.prompts, Prompts):
+        put = source_of(files.prompts)
+        parts["diversity"] = _Part(
+            prompts.asked(batch_tokens, seed),
+            lambda base, tuned: diversity(put, prompts, prompts.unique(base), prompts.unique(tuned), seed),
+        )
+    return parts
+
+
+def _judged(
+    questions: _Questions, files: _Files, tokenizer: Any, batch_tokens: int, device: str, seed: int
+) -> dict[str, _Part]:
+    """The parts in which something is judged: by a reward model that is scored, or by a judge of replies."""
+    parts: dict[str, _Part] = {}
+    if files.task is not None and (preferences := questions.preferences) is not None:
+        source = source_of(files.task)
+        parts["reward"] = _Part(
+            preferences.asked(batch_tokens),
+            lambda _, tuned: reward_score(source, preferences, preferences.margins(tuned), seed),
+        )
+    if files.prompts is not None and files.judge is not None and isinstance(contest := questions.prompts, Contest):
+        put, judge = source_of(files.prompts), reward_of(files.judge, tokenizer, device)
+        parts["wins"] = _Part(
+            contest.asked(batch_tokens, seed),
+            lambda base, tuned: win_rate(put, contest, judge, base, tuned, batch_tokens, seed),
+        )
+    return parts
+
+
+def _reading(questions: _Questions, window: int, batch_tokens: int) -> Reading:
+    if questions.mask is None:
+        return causal_reading(questions.documents, window, batch_tokens)  # type: ignore[arg-type]  # no mask: documents of a causal model
+    return masked_reading(questions.documents, questions.mask, window, batch_tokens)  # type: ignore[arg-type]  # a mask: of a masked one
+
+
+def _of_harness(name: str, tokenizer: Any, limit: int | None, seed: int) -> _Part:
+    """One task of the harness: a single answer holds all of its samples."""
+    return _Part(harness_pass(name, tokenizer, limit), lambda base, tuned: harness_scores(base[0], tuned[0], seed))
+
+
+def _settled(
+    parts: dict[str, _Part],
+    places: tuple[Place, Place],
+    keep: str | Path | None,
+    device: str,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """Ask both models everything, one after the other, and settle the parts."""
+    base, tuned = places
+    passes = {name: part.asked for name, part in parts.items()}
+    if any(one.head == "sequence-classification" for one in passes.values()):
+        if stored_objective(tuned) != "sequence-classification":
             raise MismatchError(
-                "the model classifies and predicts no text", wanted="a language model", where=place.source.name
+                "the model has no trained classification head", wanted="a classifier", where=tuned.source.name
             )
-        model = load(place, "causal-lm", device=device)
-        if questions.documents:
-            nats = document_losses(model, questions.documents, window, batch_tokens)
-        if task is not None and task.how == "answer likelihood":
-            choices = choose(model, task, batch_tokens)
-    if task is not None and task.how == "classification head" and stored == "sequence-classification":
-        choices = choose(load(place, stored, task.answers, device), task, batch_tokens)
-    return _Answers(nats, choices)
+        without = stored_objective(base) != "sequence-classification"
+    else:
+        without = False
+    asked = [
+        [name for name in passes if not (place is base and without and passes[name].head == "sequence-classification")]
+        for place in places
+    ]
+    meter = Meter(sum(sum(passes[name].costs) for names in asked for name in names), progress)
+    answers = []
+    for place, names in zip(places, asked, strict=True):
+        sitting = _sitting(place, base, keep, device)
+        answers.append({name: sitting.answers(passes[name], meter) for name in names})
+    return {name: part.settle(answers[0].get(name), answers[1][name]) for name, part in parts.items()}
 
 
-def _labels(place: Place) -> tuple[str, ...]:
+def _sitting(place: Place, base: Place, keep: str | Path | None, device: str) -> Sitting:
+    """A model that answers; a tuned classifier predicts text with its base's head."""
+    head_of = base if place is not base else None
+    return Sitting(
+        place.source.name,
+        [_identity(place), _identity(base)],
+        lambda head, labels: load(place, head, labels, device, head_of),
+        Path(keep) if keep is not None else None,
+        device,
+    )
+
+
+def _identity(place: Place) -> list[Any]:
+    """A model's weights and how they are read: an adapter's scale is in its settings, and its base beneath it."""
+    names = ("config.json", ADAPTER_CONFIG, BITFIT_CONFIG)
+    settings = digests.of_files([place.folder / name for name in names if (place.folder / name).exists()])
+    return [place.source.digest, settings, _identity(base_of(place)) if place.is_adapter else None]
+
+
+def _vocabulary(place: Place) -> int | None:
+    """How many tokens a model tells apart."""
+    if place.is_adapter:
+        return _vocabulary(base_of(place))
+    size = json.loads((place.folder / "config.json").read_text(encoding="utf8")).get("vocab_size")
+    return None if size is None else int(size)
+
+
+def labels_of(place: Place) -> tuple[str, ...]:
     """The classes of a stored head, in its order; empty where they have no names."""
     if (place.folder / "run.json").exists():
         return Run.read(place.folder / "run.json").labels

@@ -14,13 +14,16 @@ Nothing is assumed of z: not that bases are orthonormal, nor that base vectors a
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from assay.linalg.operators import AbstractOperator
-from assay.linalg.projection import rounding
+from assay.linalg.residuals import SmallProblems
+from assay.linalg.sketch import rounding
 from assay.linalg.triplets import Triplets
 
 # Krylov steps after which the bound is computed; each costs about as much as one product at 4096, so not after all.
@@ -29,10 +32,11 @@ CHECKS = (4, 6, 9, 12, 16, 20, 25, 32)
 # values of trained matrices are dense.
 FIRST_POINTS, MOST_POINTS = 40, 200
 REFINEMENTS = 5
+A_DECADE = 4  # points of the grid on every tenfold of a range that starts over zero
+# For what is worth a factorisation: points taken from the Ritz values, and limits to the halving of what still fails.
+RITZ_POINTS, FINEST, FINEST_POINTS = 100, 20, 1200
 FINE = 0.98  # a finer grid that does not bring the largest bound under this part of it has nothing left to give
-RIDGE = 1e-13
 CONVERGED = 0.002  # residual of a Ritz vector, relative to its gap, from which it is taken for a singular vector
-NOISE = 1e-9  # relative rounding of a float64 sum of squares, with much room
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def upper_bounds(
     Returns:
         The bounds (c,), and the columns multiplied.
     """
-    chains = _Chains(Y, base, operator)
+    chains = Chains(Y, base, operator)
     bounds, active = torch.ones(Y.shape[1], dtype=torch.float64, device=Y.device), torch.arange(Y.shape[1])
     for steps in CHECKS:
         if steps > most_steps or len(active) == 0:
@@ -76,14 +80,15 @@ def upper_bounds(
     return bounds.clamp(max=1), chains.products
 
 
-class _Chains:
+class Chains:
     """A Krylov space of `M` for each of several vectors, with the products that were computed on the way.
 
-    Arrays: K (q, m, c) the vectors, T (q, n, c) = W0^T K and S (q, m, c) = W0 T as computed.
+    Arrays: K (q, m, c) the vectors, T (q, n, c) = W0^T K and S (q, m, c) = W0 T - centre K as computed. With a centre
+    amid close values everything small is about `M - centre`, so that sums do not cancel.
     """
 
-    def __init__(self, Y: Tensor, base: Triplets, operator: AbstractOperator) -> None:
-        self.operator, self.base, self.products = operator, base, 0
+    def __init__(self, Y: Tensor, base: Triplets, operator: AbstractOperator, centre: float = 0.0) -> None:
+        self.operator, self.base, self.centre, self.products = operator, base, centre, 0
         u = base.u.double()
         gram = u.T @ u
         values, vectors = torch.linalg.eigh(gram)
@@ -91,10 +96,11 @@ class _Chains:
         self.U = u @ (vectors / values.sqrt()) @ vectors.T
         self.top = (max(float(base.sigma[0]), base.rest) if len(base.sigma) else base.rest) + base.error
         skew = float((values - 1).abs().max()) if len(values) else 0.0
-        self.squares = base.sigma**2
+        self.squares = base.sigma**2 - centre
         self.known_error = base.rounding * (2 * self.top + 1) + 2 * skew * self.top**2
-        if base.defects is None:
-            raise ValueError("the certificate needs base triplets with their defects, as `base_triplets` returns")
+        if base.defects is None or base.sketch is None:
+            raise ValueError("the certificate needs triplets as `base_triplets` returns them, with defects and sketch")
+        self.sketch = base.sketch
         gram_defect = base.defects.left.double() * base.sigma + base.defects.w_right.double()
         self.defect_gram = gram_defect.T @ gram_defect
         start = Y - self.U @ (self.U.T @ Y)
@@ -115,10 +121,27 @@ class _Chains:
         while self.S.shape[0] < steps:
             if self.S.shape[0] == self.K.shape[0]:
                 self.K = torch.cat([self.K, _next(self.S[-1], self.K, U)[None]])
-            T = self.operator.rmatmul(self.K[-1])
-            S = self.operator.matmul(T)
-            self.products += 2 * T.shape[1]
-            self.T, self.S = torch.cat([self.T, T[None]]), torch.cat([self.S, S[None]])
+            self._multiply()
+        self._absorb()
+
+    def widen(self, solve: Callable[[Tensor], Tensor], steps: int) -> None:
+        """Add to each chain the vectors that `solve`, an inverse of M less some shift, makes of y, one of the other."""
+        U, last = self.U.to(self.operator.dtype), self.K[0]
+        for _ in range(steps):
+            added = _next(solve(last), self.K, U)
+            last = _next(added, self.K, U)
+            self.K = torch.cat([self.K, last[None]])
+            self._multiply()
+        self._absorb()
+
+    def _multiply(self) -> None:
+        T = self.operator.rmatmul(self.K[-1])
+        S = self.operator.matmul(T)
+        self.products += 2 * T.shape[1]
+        self.T, self.S = torch.cat([self.T, T[None]]), torch.cat([self.S, (S - self.centre * self.K[-1])[None]])
+
+    def _absorb(self) -> None:
+        """Bring what was multiplied since the last time into small coordinates."""
         across, along = _split(self.K[len(self.across_K) :].double(), self.U)
         self.across_K, self.along_K = torch.cat([self.across_K, across]), torch.cat([self.along_K, along])
         across, along = _split(self.S[len(self.across_S) :].double(), self.U)
@@ -148,15 +171,36 @@ class _Chains:
         found: Tensor = (weights > targets[:, None]) & (residuals < CONVERGED * gaps)
         return found.any(1)
 
+    def finest(self, within: Range, targets: Tensor) -> tuple[Tensor, float]:
+        """The bounds on a grid that follows the Ritz values, and the square at which the largest of them is reached."""
+        T, S, K = (block.permute(1, 0, 2).flatten(1) for block in (self.T, self.S, self.K))
+        error = rounding(self.sketch, (T, S + self.centre * K), (K, T)) * (1 + self.top)
+        small = SmallProblems.of(self, error)
+        low, high = within.low - self.centre, within.high - self.centre
+        ritz = small.ritz.flatten().sort().values
+        ritz = ritz[:: max(1, len(ritz) // RITZ_POINTS)]
+        points = torch.cat([_grid(within).to(ritz.device) - self.centre, ritz.clamp(low, high)]).unique()
+        best = torch.full_like(targets, torch.inf)
+        place = 0.0
+        for _ in range(FINEST):
+            bounds, largest = small.over(points)
+            best = torch.minimum(best, largest)
+            middles = _middles(points + self.centre)
+            place = float(middles[int(bounds[int(best.argmax())].argmax())])
+            failing = (bounds >= targets[:, None]).any(0)
+            if not bool(failing.any()) or int(failing.sum()) + len(points) > FINEST_POINTS:
+                break
+            points = torch.cat([points, middles[failing] - self.centre]).unique()
+        return best, place
+
     def bounds(self, within: Range, targets: Tensor, *, measured: bool = False) -> Tensor:
         """The bound of each vector over the range; without `measured` the rounding of the products is left out."""
         error = 0.0
         if measured:
             T, S, K = (block.permute(1, 0, 2).flatten(1) for block in (self.T, self.S, self.K[: len(self.T)]))
-            error = rounding(self.operator, (T, S), (K, T)) * (1 + self.top)
-        small = _Small.of(self, error)
-        points = within.low + (within.high - within.low) * torch.linspace(0, 1, FIRST_POINTS, dtype=torch.float64) ** 2
-        points = points.to(self.U.device)
+            error = rounding(self.sketch, (T, S + self.centre * K), (K, T)) * (1 + self.top)
+        small = SmallProblems.of(self, error)
+        points = _grid(within).to(self.U.device) - self.centre
         out = torch.zeros_like(targets, dtype=torch.bool) if measured else small.least(points) >= targets
         previous = torch.full_like(targets, torch.inf)
         for _ in range(REFINEMENTS):
@@ -170,6 +214,24 @@ class _Chains:
             points = torch.cat([points, middles[split]]).sort().values
             previous = best
         return previous
+
+
+def _grid(within: Range) -> Tensor:
+    """Points over a range; from a low end over zero on also as far apart as they are from zero."""
+    even = within.low + (within.high - within.low) * torch.linspace(0, 1, FIRST_POINTS, dtype=torch.float64) ** 2
+    if within.low == 0.0:
+        return even
+    steps = math.ceil(math.log10(within.high / within.low) * A_DECADE) + 1
+    apart = torch.logspace(math.log10(within.low), math.log10(within.high), steps, dtype=torch.float64)
+    points: Tensor = torch.cat([even, apart.clamp(within.low, within.high)]).unique()
+    return points
+
+
+def _middles(points: Tensor) -> Tensor:
+    """Between each two: the geometric mean if they are far apart, else the mean."""
+    low, high = points[:-1].clamp(min=0), points[1:]
+    found: Tensor = torch.where(high > 4 * low, (low * high).clamp(min=0).sqrt(), (points[:-1] + high) / 2)
+    return found
 
 
 def _next(S: Tensor, K: Tensor, U: Tensor) -> Tensor:
@@ -190,122 +252,6 @@ def _extended(A: Tensor, X: Tensor, Y: Tensor) -> Tensor:
     return torch.cat([torch.cat([A, X[:, p:] @ Y[..., :p]], 1), X @ Y[..., p:]], 2)
 
 
-@dataclass(frozen=True)
-class _Small:
-    """The least-squares problems of all chains in small coordinates, float64.
-
-    Along U: `hy` (c, p), `hK`, `hS` (c, p, q). Across it: Gram matrices `A0 = K'K, A1 = S'K, A2 = S'S` (c, q, q),
-    `b0 = K'y, b1 = S'y` (c, q), `yy` (c,). `terms` is the length of a sum, for its rounding.
-    """
-
-    hy: Tensor
-    hK: Tensor  # noqa: N815
-    hS: Tensor  # noqa: N815
-    A0: Tensor
-    A1: Tensor
-    A2: Tensor
-    b0: Tensor
-    b1: Tensor
-    yy: Tensor
-    terms: int
-    squares: Tensor
-    defect_gram: Tensor
-    known_error: float
-    product_error: float
-
-    @classmethod
-    def of(cls, chains: _Chains, product_error: float) -> _Small:
-        y, K, S = (block.permute(2, 1, 0) for block in (chains.across_y, chains.across_K, chains.across_S))
-        hy, hK, hS = (block.permute(2, 1, 0) for block in (chains.along_y, chains.along_K, chains.along_S))
-        b0, b1 = (K.mT @ y)[..., 0], (S.mT @ y)[..., 0]
-        return cls(
-            hy[..., 0], hK, hS, chains.A0, chains.A1, chains.A2, b0, b1, (y**2).sum((1, 2)), y.shape[1],
-            chains.squares, chains.defect_gram, chains.known_error, product_error,
-        )  # fmt: skip
-
-    def over(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Between each two neighbouring points the bound of each vector (c, points - 1), and the largest of each."""
-        half = (points[1:] - points[:-1]) / 2
-        curves = self._solve(points, torch.maximum(torch.cat([half[:1], half]), torch.cat([half, half[-1:]])))
-        # Each half of an interval is covered by the z of its own end.
-        ends = (
-            curves.at(slice(None, -1), torch.zeros_like(half)),
-            curves.at(slice(None, -1), half),
-            curves.at(slice(1, None), -half),
-            curves.at(slice(1, None), torch.zeros_like(half)),
-        )
-        between = torch.stack(ends).amax(0)
-        return between, between.amax(1)
-
-    def least(self, points: Tensor) -> Tensor:
-        """The largest over the points of the best bound at each (c,): about what the finest grid would come to."""
-        return self._solve(points, torch.zeros_like(points)).value.clamp(min=0).sqrt().amax(1)
-
-    def _solve(self, points: Tensor, half: Tensor) -> _Curves:
-        """The curves of the z that are best, at each point, half a step around it."""
-        x = points[None, :, None, None]
-        A1 = self.A1 + self.A1.mT
-        normal = self.A2[:, None] - x * A1[:, None] + (x**2 + half[None, :, None, None] ** 2) * self.A0[:, None]
-        side = self.b1[:, None] - points[None, :, None] * self.b0[:, None]
-        # The coefficients may be anything: the ridge only keeps the solver from failing on dependent columns.
-        scale = normal.diagonal(dim1=-2, dim2=-1).amax(-1)[..., None, None]
-        ridge = torch.eye(normal.shape[-1], dtype=normal.dtype, device=normal.device) * (RIDGE * scale + scale.eq(0))
-        coefficients = torch.linalg.solve(normal + ridge, side[..., None])[..., 0]  # (c, points, q)
-        return self._evaluate(points, half, coefficients)
-
-    def _evaluate(self, points: Tensor, half: Tensor, c: Tensor) -> _Curves:
-        """The curves for these coefficients, with what is best along U and all rounding added."""
-        x = points[None, :, None]
-        h = self.hy[:, None] - torch.einsum("cpq,cgq->cgp", self.hS, c) + x * torch.einsum("cpq,cgq->cgp", self.hK, c)
-        d = self.squares - x
-        defects = self.defect_gram.diagonal()
-        a = d * h / (d**2 + half[None, :, None] ** 2 + defects)
-        along = (h - d * a).square().sum(-1)
-        quadratic = _form(self.A2, c) - 2 * x[..., 0] * _form(self.A1, c) + x[..., 0] ** 2 * _form(self.A0, c)
-        linear = torch.einsum("cq,cgq->cg", self.b1, c) - x[..., 0] * torch.einsum("cq,cgq->cg", self.b0, c)
-        across = (self.yy[:, None] - 2 * linear + quadratic).clamp(min=0)
-        length_a, length_c = torch.linalg.vector_norm(a, dim=-1), torch.linalg.vector_norm(c, dim=-1)
-        lost = torch.einsum("cgp,pr,cgr->cg", a, self.defect_gram, a).clamp(min=0).sqrt()
-        # Sums of `terms` products in float64, each off by at most terms * eps of the sum of absolute values.
-        sizes = [A.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()[:, None] for A in (self.A2, self.A0)]
-        absolute = 1 + (c.abs() * (sizes[0] + x * sizes[1])).sum(-1) + length_a * self.squares.amax().clamp(min=0)
-        noise = self.terms * torch.finfo(torch.float64).eps
-        z_along = a + torch.einsum("cpq,cgq->cgp", self.hK, c)
-        product = ((h - d * a) * z_along).sum(-1) + torch.einsum("cq,cgq->cg", self.b0, c)
-        product = product - _form(self.A1, c) + x[..., 0] * _form(self.A0, c)
-        return _Curves(
-            value=along + across + noise * absolute**2,
-            slope=product,
-            curvature=_form(self.A0, c).clamp(min=0) + z_along.square().sum(-1),
-            error=lost
-            + self.known_error * length_a
-            + self.product_error * length_c
-            + noise * absolute * (h.shape[-1] + 1),
-            noise=noise * absolute,
-        )
-
-
-@dataclass(frozen=True)
-class _Curves:
-    """`||y - (M - t) z||` as a function of t, for one z at each point x; every part is (c, points).
-
-    With r the residual at x it is `sqrt(||r||^2 + 2 (t - x) <r, z> + (t - x)^2 ||z||^2)`, plus what is not known of r.
-    """
-
-    value: Tensor
-    slope: Tensor
-    curvature: Tensor
-    error: Tensor
-    noise: Tensor
-
-    def at(self, which: slice, shift: Tensor) -> Tensor:
-        """The bound at `x + shift` for some of the points."""
-        slope, curvature = self.slope[:, which], self.curvature[:, which]
-        blurred = 2 * shift.abs() * self.noise[:, which] * curvature.sqrt()
-        square = self.value[:, which] + 2 * shift * slope + shift**2 * curvature * (1 + NOISE) + blurred
-        return square.clamp(min=0).sqrt() + self.error[:, which]
-
-
 def _split(block: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
     """A block (q, m, c) without its parts along U, and those parts (q, p, c)."""
     flat = block.permute(1, 0, 2).flatten(1)
@@ -314,8 +260,3 @@ def _split(block: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
     again = U.T @ rest
     shape = (-1, block.shape[0], block.shape[2])
     return (rest - U @ again).reshape(shape).permute(1, 0, 2), (parts + again).reshape(shape).permute(1, 0, 2)
-
-
-def _form(A: Tensor, c: Tensor) -> Tensor:
-    """`c' A c` for coefficients (c, points, q)."""
-    return torch.einsum("cgq,cqr,cgr->cg", c, A, c)

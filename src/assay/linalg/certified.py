@@ -17,15 +17,14 @@ from torch import Tensor
 from assay.errors import ValuesError
 from assay.linalg.operators import AbstractOperator, Deflated, LowRank, Sum
 from assay.linalg.projection import (
-    ROUNDING_MISSED,
     Projection,
     Ritz,
     gaussian,
     krylov,
     norm_bound,
     orthonormal,
-    rounding,
 )
+from assay.linalg.sketch import ROUNDING_MISSED, Sketch, rounding
 from assay.linalg.triplets import ANGLE_ACCEPTED, ANGLE_LIMIT, Cost, Defects, Triplets, group
 
 SMALLEST = 256  # with fewer singular values the block iteration would span half of the space
@@ -52,6 +51,7 @@ SLACK = 1e-5  # float32 bases are orthonormal to 1e-6; the same part of sigma_1 
 def base_triplets(operator: AbstractOperator, frobenius: float) -> Triplets:
     """Leading triplets of a base that is not zero, their known products, and bounds on all the others."""
     m, n = operator.shape
+    sketch = Sketch.of(operator)
     block = WIDE_BLOCK if min(m, n) >= WIDE else BLOCK
     steps = min(max(min(m, n) // (4 * block), LEAST_STEPS), STEPS)
     projection = krylov(operator, gaussian(n, block, operator, seed=1), steps)
@@ -61,19 +61,23 @@ def base_triplets(operator: AbstractOperator, frobenius: float) -> Triplets:
     ritz, _, settled = _refine(projection, min(LEADING, min(m, n)), closed=True)
     residuals = _lengths(*projection.residuals(ritz, min(KEPT, len(ritz.sigma))))
     usable = max(settled, int((residuals <= USABLE * ritz.sigma[0]).int().cumprod(0).sum()))
-    found = _package(projection, ritz, usable, with_defects=True)
+    found = _package(projection, ritz, usable, sketch, with_defects=True)
     rest, products = _rest(operator, found, seed=2)
-    return replace(_bounded(found, rest, products, floor=_floor(operator) if m != n else 0.0), frobenius=frobenius)
+    return replace(_bounded(found, rest, products), frobenius=frobenius)
 
 
 def tuned_triplets(operator: AbstractOperator, k: int, near: Triplets | None) -> Triplets:
     """The k leading triplets, from what is known of the matrix before its update; bounds as far as they go."""
-    base, update = _split(operator)
-    projection, outside = _start(operator, base, update, near)
+    update, near = _known(operator, near)
+    if update is not None and near is not None and near.sketch is not None:
+        sketch = near.sketch.plus(Sketch.of(update))
+    else:
+        sketch = Sketch.of(operator)
+    projection, outside = _start(operator, update, near)
     _check_finite(projection)
     closed = math.isinf(outside)
     ritz, count, kept = _refine(projection, k, closed=closed)
-    found = _package(projection, ritz, kept, with_defects=False)
+    found = _package(projection, ritz, kept, sketch, with_defects=False)
     proved = _bounded(found, _rest_of_update(projection, ritz, len(found.sigma), outside), 0)
     if _open(proved, k) and len(found.sigma) >= k:
         steps = _steps_to_tell(float(ritz.sigma[count - 1]), ritz.sigma, kept, operator.shape[1])
@@ -97,9 +101,18 @@ def _open(found: Triplets, k: int) -> bool:
     return len(found.sigma) < k or float(found.angles[:k].max()) > ANGLE_ACCEPTED
 
 
-def _start(
-    operator: AbstractOperator, base: AbstractOperator, update: LowRank | None, near: Triplets | None
-) -> tuple[Projection, float]:
+def _known(operator: AbstractOperator, near: Triplets | None) -> tuple[LowRank | None, Triplets | None]:
+    """The update by factors of a matrix that is known, and what is known of it: nothing if they do not belong together.
+
+    Proofs are built on the base's own products, so they must be those of this base.
+    """
+    base, update = _split(operator)
+    if near is None or update is None or near.sketch is None or not near.sketch.is_of(base):
+        return None, near
+    return update, near
+
+
+def _start(operator: AbstractOperator, update: LowRank | None, near: Triplets | None) -> tuple[Projection, float]:
     """Spaces to start from, and a bound on the matrix outside of the left one (infinite if there is none)."""
     projection = Projection(operator)
     n = operator.shape[1]
@@ -176,7 +189,7 @@ def _settled(sigma: Tensor, residuals: Tensor, k: int, floor: float) -> int:
     return 0
 
 
-def _package(projection: Projection, ritz: Ritz, count: int, *, with_defects: bool) -> Triplets:
+def _package(projection: Projection, ritz: Ritz, count: int, sketch: Sketch, *, with_defects: bool) -> Triplets:
     """The leading triplets in the working precision with residuals that include every rounding."""
     operator, sigma = projection.operator, ritz.sigma[:count]
     a, b = ritz.left[:, :count], ritz.right[:, :count]
@@ -199,7 +212,7 @@ def _package(projection: Projection, ritz: Ritz, count: int, *, with_defects: bo
             (u, kept_right.double() + v.double() * sigma),
         )
         products += count
-    missing = rounding(operator, *known)
+    missing = rounding(sketch, *known)
     residuals = _lengths(left, right) + 2 * missing + 2 * skew
     return Triplets(
         u,
@@ -216,10 +229,11 @@ def _package(projection: Projection, ritz: Ritz, count: int, *, with_defects: bo
         residuals=residuals,
         rounding=missing + unseen,
         defects=defects,
+        sketch=sketch if with_defects else None,
     )
 
 
-def _bounded(found: Triplets, rest: float, products: int, *, floor: float = 0.0) -> Triplets:
+def _bounded(found: Triplets, rest: float, products: int) -> Triplets:
     """The same triplets with a bound on all others, and with the clusters and angles that follow from it."""
     found = replace(found, rest=rest)
     clusters, angles = _grouped(found)
@@ -227,7 +241,6 @@ def _bounded(found: Triplets, rest: float, products: int, *, floor: float = 0.0)
         found,
         clusters=clusters,
         angles=angles,
-        floor=floor,
         missed=found.missed + MISSED,
         cost=found.cost + Cost(products),
     )
@@ -271,52 +284,6 @@ def _rest_of_update(projection: Projection, ritz: Ritz, count: int, outside: flo
     if others.shape[1] == 0:
         return outside
     return math.hypot(_norm_of(others.double()), outside) + SLACK * float(ritz.sigma[0])
-
-
-def _floor(operator: AbstractOperator) -> float:
-    """A number that no singular value lies under, by a Cholesky factor of the Gram matrix; 0 if none is found.
-
-    If `G - t I = R^T R + E`, every eigenvalue of the Gram matrix G is at least `t - ||E||`. The factor is made in the
-    operator's precision from a Gram matrix in that precision; E, which holds every rounding of both, is bounded in
-    float64 by products with the matrix and with R (`norm_bound`: it fails with probability MISSED).
-    """
-    W = operator.dense()
-    gram = W.T @ W if W.shape[0] >= W.shape[1] else W @ W.T
-    mean = float(gram.diagonal().double().mean())
-    exact = operator.to(torch.float64)
-    exact = exact if W.shape[0] >= W.shape[1] else exact.T
-    for part in FLOORS:
-        shifted = gram.clone()
-        shifted.diagonal().sub_(part * mean)
-        factor, failed = torch.linalg.cholesky_ex(shifted)
-        if int(failed) == 0:
-            error = _factor_error(exact, factor, part * mean)
-            if error < part * mean / 2:
-                return math.sqrt(part * mean - error)
-    return 0.0
-
-
-# Shifts that are tried, as parts of the mean eigenvalue of the Gram matrix; 0.05 is under the edge of a random matrix
-# with twice as many rows as columns, the last is near what float32 can show.
-FLOORS = (0.1, 0.03, 0.01, 3e-3, 1e-3, 1e-4)
-
-
-def _factor_error(operator: AbstractOperator, factor: Tensor, shift: float) -> float:
-    """Bound on `||W^T W - shift I - R^T R||` with `R = factor^T`, from Gaussian probes in float64."""
-    from assay.linalg.operators import Dense
-
-    lower = Dense(factor, torch.float64)
-    probes = gaussian(factor.shape[0], TEST_COLUMNS, lower, seed=5)
-    error = probes
-    worst = 0.0
-    for _ in range(2):
-        Q = orthonormal(error)
-        error = operator.rmatmul(operator.matmul(Q)) - shift * Q - lower.matmul(lower.rmatmul(Q))
-        worst = max(worst, float(torch.linalg.matrix_norm(error, 2)))
-    return FACTOR_ERROR * worst
-
-
-FACTOR_ERROR = 10.0  # how far two steps of the block power method may fall short
 
 
 def _split(operator: AbstractOperator) -> tuple[AbstractOperator, LowRank | None]:

@@ -15,6 +15,9 @@ from assay.linalg.triplets import Cost, Triplets, group
 PROBES = 8
 PROBE_STEPS = 3
 PROBE_FACTOR = 3.0
+# Up to so many entries a matrix is converted to float64 whole for those products, not anew for each of them: 24 MB with
+# both of its bases.
+WHOLE = 1 << 20
 
 
 def dense_triplets(W: Tensor) -> Triplets:
@@ -46,6 +49,9 @@ def dense_triplets(W: Tensor) -> Triplets:
 
 def _backward_error(W: Tensor, U: Tensor, sigma: Tensor, Vh: Tensor) -> float:
     """A bound on the spectral norm of `W - U' S V'^T`, where U' and V' are the orthonormal bases nearest to U and V."""
+
+    if W.numel() <= WHOLE:
+        W, U, Vh = W.double(), U.double(), Vh.double()
 
     def residual(X: Tensor) -> Tensor:  # (W - U S V^T) X
         return _product64(W, X) - _product64(U, sigma[:, None] * _product64(Vh, X))

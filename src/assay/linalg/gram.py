@@ -14,7 +14,7 @@ from torch import Tensor
 
 from assay.linalg.dense import PROBE_FACTOR, spectral_norm
 from assay.linalg.operators import AbstractOperator
-from assay.linalg.windows import WINDOW_FACTORS, Windows
+from assay.linalg.windows import WINDOW_FACTORS, Windows, span
 
 BLOCK = 256  # rows or columns that are converted to float64 at a time
 
@@ -40,7 +40,7 @@ class GramSpectrum:
     def of(cls, operator: AbstractOperator) -> GramSpectrum:
         """Decompose the smaller Gram matrix of an operator (m, n)."""
         exact, (m, n) = operator.to(torch.float64), operator.shape
-        squares, vectors = torch.linalg.eigh(_gram(operator.dense()))
+        squares, vectors = torch.linalg.eigh(gram_of(operator.dense(), torch.float64))
         squares, vectors = squares.flip(0), vectors.flip(1)
 
         def gram(X: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class GramSpectrum:
         scale = float(torch.linalg.matrix_norm(seen, 2))
         if scale == 0.0:
             return 0.0, 0.0
-        windows = Windows.of_coefficients(self.vectors.T @ (seen / scale), self.squares)
+        windows = Windows.of_coefficients(self.vectors.T @ (seen / scale))
         squares, index = self.squares, torch.arange(len(self.squares), device=self.squares.device)
         null = torch.finfo(torch.float32).eps ** 2 * float(squares.clamp(min=0).sum())  # as for the dense solver
         shortest, _ = windows.extremes(index, index + 1)
@@ -83,7 +83,7 @@ class GramSpectrum:
         least = (squares - self.error).clamp(min=torch.finfo(torch.float64).tiny).sqrt() if tall else 1.0
         for factor in WINDOW_FACTORS:
             width, lost = factor * self.error, 2 / factor
-            first, last = windows.span(squares + width + self.error, squares - width - self.error)
+            first, last = span(squares, squares + width + self.error, squares - width - self.error)
             upper = torch.minimum(upper, (windows.extremes(first, last)[1] + lost) * scale / least)
             # As many true values as computed ones within reach hold the computed vector: one has at least its share.
             share = (shortest - lost) / (last - first).double().sqrt()
@@ -94,11 +94,11 @@ class GramSpectrum:
         return float(lower.max()), float(torch.where(counted, upper, 0.0).max())
 
 
-def _gram(W: Tensor) -> Tensor:
-    """`W W^T` or `W^T W`, whichever is smaller, summed in float64 a block of the longer side at a time."""
+def gram_of(W: Tensor, dtype: torch.dtype) -> Tensor:
+    """`W W^T` or `W^T W`, whichever is smaller, summed in `dtype` a block of the longer side at a time."""
     long = 0 if W.shape[0] > W.shape[1] else 1
-    gram = torch.zeros(min(W.shape), min(W.shape), dtype=torch.float64, device=W.device)
+    gram = torch.zeros(min(W.shape), min(W.shape), dtype=dtype, device=W.device)
     for block in W.split(BLOCK, dim=long):
-        part = block.double() if long == 1 else block.double().T
+        part = block.to(dtype) if long == 1 else block.to(dtype).T
         gram.addmm_(part, part.T)
     return gram

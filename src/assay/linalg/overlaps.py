@@ -8,7 +8,7 @@ bounded, by those triplets and by a residual certificate for all the others (`ce
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -17,16 +17,23 @@ from torch import Tensor
 
 from assay.errors import NotConvergedError
 from assay.linalg.certificate import CHECKS, Range, upper_bounds
+from assay.linalg.floor import floor_of
 from assay.linalg.gram import GramSpectrum
 from assay.linalg.operators import AbstractOperator, as_operator
-from assay.linalg.projection import ROUNDING_MISSED
+from assay.linalg.shifts import LOW, WIDE, ShiftedGram, rational_bounds
+from assay.linalg.sketch import ROUNDING_MISSED
 from assay.linalg.triplets import Cost, Triplets
-from assay.linalg.windows import CLUSTER_GAP, exact_overlap
+from assay.linalg.windows import CLUSTER_GAP, exact_overlaps
+from assay.linalg.witness import MISSED as WITNESS_MISSED
+from assay.linalg.witness import find_witness, places
 
 # A leading base vector is used by itself if the angle of its space is known to be under this.
 ANGLE_USED = 0.05
 
-DecidedBy = Literal["all vectors", "leading vectors", "certificate"]
+# So few open overlaps that shifted factorisations, two or three for each, take less time than one decomposition.
+FEW = 3
+
+DecidedBy = Literal["all vectors", "leading vectors", "certificate", "shifts"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,8 @@ class Overlap:
         lower: no unit vector of the space has a smaller one.
         upper: none has a larger one.
         of_cluster: whether the overlap is with a subspace of near-equal singular values of the base.
-        decided_by: what the bounds come from: all triplets of the base, its leading ones, or the residual certificate.
+        decided_by: what the bounds come from: all triplets of the base, its leading ones, the residual certificate, or
+            factorisations of the shifted Gram matrix.
         missed: probability that the bounds are wrong because random probes missed something; 0 if none was used.
         cost: what the call took, over all spaces it was given (the same on each of its results).
     """
@@ -97,6 +105,8 @@ def largest_overlaps(
     throw: bool = True,
     most_steps: int = CHECKS[-1],
     settle: bool = False,
+    shifts: bool = False,
+    floor: Callable[[], float] | None = None,
 ) -> list[Overlap]:
     """`largest_overlap` of several spaces at once, which costs hardly more products than one of them.
 
@@ -110,6 +120,10 @@ def largest_overlaps(
         most_steps: products with `W0 W0^T` after which the certificate of a vector gives up.
         settle: decide what bounds from incomplete triplets leave open by a decomposition of the matrix's smaller Gram
             matrix in float64 (`GramSpectrum`): about the time of one dense SVD in float32.
+        shifts: decide what products leave open by factorising the smaller Gram matrix at a few shifts (`shifts`,
+            `witness`). Without it `settle` does so by itself where that is quicker than decomposing.
+        floor: gives a number that no singular value lies under, from where it is kept; asked for a matrix with more
+            rows than columns alone, and only if the certificate is needed. None computes it (`floor_of`).
 
     Returns:
         One overlap for each space, in their order.
@@ -121,12 +135,18 @@ def largest_overlaps(
     Ys = [(space[:, None] if space.ndim == 1 else space).double() for space in spaces]
     off = list(angles) if angles is not None else [0.0] * len(Ys)
     if base.complete:
-        return [_exact(Y, base, angle) for Y, angle in zip(Ys, off, strict=True)]
+        return [
+            Overlap(value, max(0.0, lower - angle), min(1.0, upper + angle), of_cluster, missed=base.missed)
+            for (value, lower, upper, of_cluster), angle in zip(exact_overlaps(Ys, base), off, strict=True)
+        ]
     if matrix is None:
         raise ValueError("bounds from incomplete triplets need the base matrix itself: pass matrix=")
     thresholds = sorted([eps] if isinstance(eps, (int, float)) else eps)
     operator = as_operator(matrix).to(base.u.dtype)
-    found = _bounded(Ys, base, operator, thresholds, off, most_steps)
+    found = _bounded(Ys, base, operator, thresholds, off, most_steps, floor or (lambda: floor_of(operator)))
+    left = sum(not decided(overlap, thresholds) for overlap in found)
+    if left and (shifts or (settle and min(operator.shape) >= WIDE and left <= FEW)):
+        found = narrowed(Ys, found, base, operator, thresholds, off)
     if settle and not all(decided(overlap, thresholds) for overlap in found):
         found = _settled(Ys, found, operator, thresholds, off)
     if throw and any(not decided(overlap, thresholds) for overlap in found):
@@ -143,11 +163,6 @@ def decided(overlap: Overlap, thresholds: Sequence[float]) -> bool:
     return all(overlap.upper < eps or overlap.lower >= eps for eps in thresholds)
 
 
-def _exact(Y: Tensor, base: Triplets, angle: float) -> Overlap:
-    value, lower, upper, of_cluster = exact_overlap(Y, base)
-    return Overlap(value, max(0.0, lower - angle), min(1.0, upper + angle), of_cluster, missed=base.missed)
-
-
 def _bounded(
     Ys: list[Tensor],
     base: Triplets,
@@ -155,12 +170,11 @@ def _bounded(
     thresholds: list[float],
     angles: list[float],
     most_steps: int,
+    floor: Callable[[], float],
 ) -> list[Overlap]:
     """Bounds from leading triplets, and from the certificate where those do not decide."""
     leading, others = _proved(base)
     top = max(base.rest, float(base.sigma[len(leading.sigma)]) if len(base.sigma) > len(leading.sigma) else 0.0)
-    tall = operator.shape[0] > operator.shape[1]
-    within = Range(base.floor**2 if tall else 0.0, (top + base.error) ** 2)
     known = [_against_leading(Y, leading) for Y in Ys]
     found, bound_of_rest = [], []
     for Y, (lower, upper, of_cluster), angle in zip(Ys, known, angles, strict=True):
@@ -188,6 +202,9 @@ def _bounded(
     shares = [max(target - angles[index], 0.0) / Ys[index].shape[1] ** 0.5 for index, target in open_spaces]
     widths = torch.tensor([Ys[index].shape[1] for index, _ in open_spaces])
     wanted = torch.tensor(shares, dtype=torch.float64).repeat_interleave(widths).to(Y.device)
+    # Zero is an eigenvalue of the Gram matrix of a tall matrix, and no singular value.
+    low = floor() if most_steps and operator.shape[0] > operator.shape[1] else 0.0
+    within = Range(low**2, (top + base.error) ** 2)
     bounds, products = upper_bounds(Y, base, operator, within, wanted, most_steps)
     at = 0
     for index, _ in open_spaces:
@@ -198,6 +215,79 @@ def _bounded(
         found[index] = replace(found[index], upper=upper, decided_by="certificate")
     cost = Cost(products=products)
     return [replace(overlap, cost=cost, missed=overlap.missed + ROUNDING_MISSED) for overlap in found]
+
+
+def narrowed(
+    Ys: list[Tensor],
+    found: list[Overlap],
+    base: Triplets,
+    operator: AbstractOperator,
+    thresholds: list[float],
+    angles: list[float],
+) -> list[Overlap]:
+    """The same overlaps, with those that are open bounded by a witness, or by factorisations of the Gram matrix."""
+    still = [i for i, overlap in enumerate(found) if not decided(overlap, thresholds) and angles[i] < thresholds[0]]
+    out = list(found)
+    if not still:
+        return out
+    if base.sketch is None:
+        raise ValueError("shifts need triplets as `base_triplets` returns them, with their sketch")
+    shifted = ShiftedGram(operator, base.sketch, torch.float64)
+    wanted = {i: [eps for eps in thresholds if out[i].lower < eps <= out[i].upper] for i in still}
+    single = [i for i in still if Ys[i].shape[1] == 1]
+    where = places(shifted, torch.cat([Ys[i] for i in single], 1), [wanted[i][-1] for i in single]) if single else []
+    found_at = {i: place for i, place in zip(single, where, strict=True) if place is not None}
+    # Weight close to zero is mostly many values that are not resolved, and no match: those are bounded first.
+    low = LOW * (base.cut(0).rest) ** 2
+    first = {i: place for i, place in found_at.items() if place >= low}
+    taken = _matched(shifted, Ys, out, first, wanted, angles)
+    still = [i for i in still if not decided(out[i], thresholds)]
+    taken += _bounded_by_shifts(shifted, Ys, out, still, base, operator, wanted, angles)
+    second = {i: place for i, place in found_at.items() if i not in first and not decided(out[i], thresholds)}
+    taken += _matched(shifted, Ys, out, second, wanted, angles)
+    return [replace(overlap, cost=overlap.cost + Cost(factorisations=taken)) for overlap in out]
+
+
+def _matched(
+    shifted: ShiftedGram,
+    Ys: list[Tensor],
+    out: list[Overlap],
+    found_at: dict[int, float],
+    wanted: dict[int, list[float]],
+    angles: list[float],
+) -> int:
+    """Raise the lower bounds by witnesses close to these places; returns how many factorisations they took."""
+    taken = 0
+    for i, place in found_at.items():
+        witness = find_witness(shifted, Ys[i], wanted[i][-1] + angles[i], place)
+        taken += witness.factorisations
+        if witness.lower - angles[i] > out[i].lower:
+            missed = out[i].missed + WITNESS_MISSED
+            out[i] = replace(out[i], lower=witness.lower - angles[i], decided_by="shifts", missed=missed)
+    return taken
+
+
+def _bounded_by_shifts(
+    shifted: ShiftedGram,
+    Ys: list[Tensor],
+    out: list[Overlap],
+    which: list[int],
+    base: Triplets,
+    operator: AbstractOperator,
+    wanted: dict[int, list[float]],
+    angles: list[float],
+) -> int:
+    """Lower the upper bounds of these overlaps; returns how many factorisations that took."""
+    if not which:
+        return 0
+    widths = torch.tensor([Ys[i].shape[1] for i in which])
+    targets = torch.tensor([wanted[i][0] - angles[i] for i in which], dtype=torch.float64) / widths.double().sqrt()
+    Y = torch.cat([Ys[i] for i in which], 1)
+    bounds, taken = rational_bounds(Y, base, operator, shifted, targets.repeat_interleave(widths).to(Y.device))
+    for i, parts in zip(which, bounds.split(widths.tolist()), strict=True):
+        upper = min(out[i].upper, float(torch.linalg.vector_norm(parts)) + angles[i])
+        out[i] = replace(out[i], upper=upper, decided_by="shifts", missed=out[i].missed + ROUNDING_MISSED)
+    return taken
 
 
 def _settled(

@@ -1,4 +1,4 @@
-"""A matrix seen from two growing spaces: what block iterations share, and how far products were off.
+"""A matrix seen from two growing spaces: what block iterations share.
 
 Shapes: `m` outputs, `n` inputs, `a` left and `b` right basis vectors, `c` any number of columns.
 """
@@ -12,15 +12,7 @@ import torch
 from torch import Tensor
 
 from assay.linalg.operators import AbstractOperator
-
-# Rounding of products is measured in float64 with this many Gaussian combinations of their columns, times a factor. If
-# E is the error, `||E g||^2` is at least `||E||_F^2` times a chi-square variable for the worst (rank one) E; eight of
-# them fall under 8 / 10^2 with probability 1e-7.
-ROUNDING_PROBES = 8
-ROUNDING_FACTOR = 10.0
-ROUNDING_MISSED = 1.1e-7
-# Added to every seed: a start must be independent of the matrix, and weights are often drawn with seeds such as 0 or 1.
-SEED = 2_654_435_769
+from assay.linalg.sketch import SEED
 
 
 def orthonormal(X: Tensor, against: Tensor | None = None) -> Tensor:
@@ -131,23 +123,6 @@ def gaussian(rows: int, columns: int, operator: AbstractOperator, seed: int) -> 
     generator = torch.Generator().manual_seed(SEED + seed)
     start = torch.randn(rows, columns, generator=generator, dtype=torch.float32)
     return start.to(device=operator.device, dtype=operator.dtype)
-
-
-def rounding(operator: AbstractOperator, right: tuple[Tensor, Tensor], left: tuple[Tensor, Tensor]) -> float:
-    """Bound on `||W X - (W X as computed)||_F` for `right = (X, computed)` and `left` (for W^T), the larger of both.
-
-    Missed with probability `ROUNDING_MISSED` for the worst error there is; see the constant.
-    """
-    exact = operator.to(torch.float64)
-    worst = 0.0
-    for (X, computed), multiply in ((right, exact.matmul), (left, exact.rmatmul)):
-        if X.shape[1] == 0:
-            continue
-        generator = torch.Generator().manual_seed(SEED + X.shape[1])
-        probes = torch.randn(X.shape[1], ROUNDING_PROBES, generator=generator, dtype=torch.float64).to(X.device)
-        error = computed.double() @ probes - multiply(X.double() @ probes)
-        worst = max(worst, float(torch.linalg.vector_norm(error)) / math.sqrt(ROUNDING_PROBES))
-    return ROUNDING_FACTOR * worst
 
 
 def norm_bound(operator: AbstractOperator, *, steps: int, columns: int, missed: float, seed: int) -> tuple[float, int]:

@@ -139,7 +139,7 @@ def quadrature(
     steps = min(steps, n)
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(0, 2, (n, probes), generator=generator).to(operator.device, torch.float64) * 2 - 1
-    alpha, beta = _lanczos(operator, signs / n**0.5, steps)
+    alpha, beta = lanczos(operator, signs / n**0.5, steps)
     alpha, beta = alpha.cpu(), beta.cpu()
     # A bound on the largest eigenvalue: by Gershgorin on each T, and on what lies outside by its last coupling.
     radius = beta.clone()
@@ -151,7 +151,7 @@ def quadrature(
     alpha, beta = alpha / scale, beta / scale
     nodes, weights = _rule(alpha, beta[:, :-1])
     # Golub 1973: the extended matrix has the eigenvalue 0 if its last diagonal entry is delta_k, T delta = beta^2 e_k.
-    T = _tridiagonal(alpha, beta[:, :-1])
+    T = tridiagonal(alpha, beta[:, :-1])
     side = torch.zeros(probes, steps, dtype=torch.float64)
     side[:, -1] = beta[:, -1] ** 2
     tiny = torch.eye(steps, dtype=torch.float64) * torch.finfo(torch.float64).eps
@@ -160,7 +160,7 @@ def quadrature(
     return Quadrature(nodes, n * weights, radau_nodes, n * radau_weights, scale, n)
 
 
-def _lanczos(operator: AbstractOperator, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+def lanczos(operator: AbstractOperator, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """Diagonals (c, steps) and couplings (c, steps) of `W^T W` from each column of `start` (n, c)."""
     c = start.shape[1]
     V = start[None]
@@ -177,13 +177,14 @@ def _lanczos(operator: AbstractOperator, start: Tensor, steps: int) -> tuple[Ten
     return alpha, beta
 
 
-def _tridiagonal(alpha: Tensor, beta: Tensor) -> Tensor:
+def tridiagonal(alpha: Tensor, beta: Tensor) -> Tensor:
+    """The symmetric matrices with these diagonals (c, steps) and couplings (c, steps - 1)."""
     return torch.diag_embed(alpha) + torch.diag_embed(beta, 1) + torch.diag_embed(beta, -1)
 
 
 def _rule(alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
     """Nodes (c, steps), rising, and weights that sum to one, of the tridiagonal matrices."""
-    nodes, vectors = torch.linalg.eigh(_tridiagonal(alpha, beta))
+    nodes, vectors = torch.linalg.eigh(tridiagonal(alpha, beta))
     return nodes.clamp(0, 1), vectors[:, 0] ** 2
 
 

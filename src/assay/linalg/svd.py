@@ -106,8 +106,8 @@ def base_triplets(
         dtype: as for `leading_triplets`.
 
     Returns:
-        With "exact" all triplets; with "certified" up to 64 of the leading ones (as many as converge quickly), a bound
-        on the rest, and for a matrix that is not square a floor under its singular values.
+        With "exact" all triplets; with "certified" up to 160 of the leading ones (as many as converge quickly), and a
+        bound on the rest.
 
     Raises:
         ValuesError: the matrix holds NaN or infinite values.

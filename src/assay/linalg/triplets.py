@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from assay.linalg.sketch import Sketch
+
 # A vector is reported by itself only if its angle to the true one is known to be under this; otherwise it joins its
 # neighbour in a cluster. The angle is added to every bound on a cosine, so this is also the widest such addition.
 ANGLE_LIMIT = 0.01
@@ -22,13 +24,20 @@ ANGLE_ACCEPTED = 0.02
 
 @dataclass(frozen=True)
 class Cost:
-    """What an answer cost: columns multiplied by the matrix or its transpose, and dense decompositions."""
+    """What an answer cost: columns multiplied by the matrix or its transpose, dense decompositions, and factorisations
+    of a shifted Gram matrix.
+    """
 
     products: int = 0
     decompositions: int = 0
+    factorisations: int = 0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.products + other.products, self.decompositions + other.decompositions)
+        return Cost(
+            self.products + other.products,
+            self.decompositions + other.decompositions,
+            self.factorisations + other.factorisations,
+        )
 
 
 @dataclass(frozen=True)
@@ -75,11 +84,11 @@ class Triplets:
         missed: probability that a bound is wrong because random probes missed something; 0 when none was used.
         cost: what it took.
         rest: bound on the singular values that are not here; 0 when all are.
-        floor: no singular value of the matrix is smaller (0 where that was not looked for).
         residuals: the backward error of each triplet by itself, shape (k,); None where it is `error` for all.
         rounding: bound on the error of every product that the defects stand for, in the Frobenius norm.
         frobenius: the Frobenius norm of the matrix, where the solver computed it.
         defects: what makes products with these vectors known without multiplying; None where nothing needs it.
+        sketch: what products with the matrix are checked against; None where nothing needs it.
     """
 
     u: Tensor
@@ -93,11 +102,11 @@ class Triplets:
     missed: float
     cost: Cost
     rest: float = 0.0
-    floor: float = 0.0
     residuals: Tensor | None = None
     rounding: float = 0.0
     frobenius: float | None = None
     defects: Defects | None = None
+    sketch: Sketch | None = None
 
     @property
     def is_float64(self) -> bool:
@@ -140,7 +149,13 @@ class Triplets:
     @property
     def T(self) -> Triplets:
         """The triplets of the transpose: left and right exchanged."""
-        return replace(self, u=self.v, v=self.u, defects=None if self.defects is None else self.defects.T)
+        return replace(
+            self,
+            u=self.v,
+            v=self.u,
+            defects=None if self.defects is None else self.defects.T,
+            sketch=None if self.sketch is None else self.sketch.T,
+        )
 
     def arrays(self) -> dict[str, Tensor]:
         """Everything as named arrays, for a file that holds nothing else (safetensors); `of_arrays` reads them."""
@@ -149,10 +164,10 @@ class Triplets:
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
                 found[field.name] = value.contiguous()
-            elif isinstance(value, Defects):
-                found |= {f"defects.{part.name}": getattr(value, part.name).contiguous() for part in fields(value)}
+            elif isinstance(value, (Defects, Sketch)):
+                found |= {f"{field.name}.{part.name}": getattr(value, part.name).contiguous() for part in fields(value)}
             elif isinstance(value, Cost):
-                found["cost"] = torch.tensor([value.products, value.decompositions])
+                found["cost"] = torch.tensor([value.products, value.decompositions, value.factorisations])
             elif value is not None:
                 found[field.name] = torch.tensor(value, dtype=torch.float64)
         return found
@@ -160,9 +175,7 @@ class Triplets:
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, Tensor]) -> Triplets:
         """The triplets that `arrays` wrote, on the device of the arrays."""
-        scalars = {name: float(arrays[name]) for name in ("error", "missed", "rest", "floor", "rounding")}
-        products, decompositions = arrays["cost"].tolist()
-        has_defects = "defects.left" in arrays
+        scalars = {name: float(arrays[name]) for name in ("error", "missed", "rest", "rounding")}
         return cls(
             u=arrays["u"],
             sigma=arrays["sigma"],
@@ -171,11 +184,14 @@ class Triplets:
             clusters=arrays["clusters"],
             asked=int(arrays["asked"]),
             complete=bool(arrays["complete"]),
-            cost=Cost(products, decompositions),
+            cost=Cost(*arrays["cost"].tolist()),
             residuals=arrays.get("residuals"),
             frobenius=float(arrays["frobenius"]) if "frobenius" in arrays else None,
             defects=Defects(**{part.name: arrays[f"defects.{part.name}"] for part in fields(Defects)})
-            if has_defects
+            if "defects.left" in arrays
+            else None,
+            sketch=Sketch(**{part.name: arrays[f"sketch.{part.name}"] for part in fields(Sketch)})
+            if "sketch.left" in arrays
             else None,
             **scalars,
         )

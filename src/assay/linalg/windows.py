@@ -6,6 +6,7 @@ part that shrinks as the window widens; the best of several widths is kept.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,34 +22,48 @@ CLUSTER_GAP = 1e-11
 WINDOW_FACTORS = (10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5, 1e6, 1e8)
 
 
-def exact_overlap(Y: Tensor, base: Triplets) -> tuple[float | None, float, float, bool]:
-    """(value, lower, upper, of_cluster) for an orthonormal basis Y (m, q) and all triplets of the base."""
-    windows = Windows.of(Y, base)
+def exact_overlaps(Ys: Sequence[Tensor], base: Triplets) -> list[tuple[float | None, float, float, bool]]:
+    """(value, lower, upper, of_cluster) for each orthonormal basis Y (m, q) and all triplets of the base."""
     start, stop = _groups(base)
-    within = windows.extremes(start, stop)
-    lower = torch.zeros_like(base.sigma)
-    upper = torch.ones_like(base.sigma)
-    for factor in WINDOW_FACTORS:
-        width, lost = factor * base.error, 2 / factor
-        reach = windows.span(base.sigma[start] + width + base.error, base.sigma[stop - 1] - width - base.error)
-        upper = torch.minimum(upper, windows.extremes(*reach)[1] + lost)
-        # As many true values as computed ones lie within reach. If that is just the group, its subspace is meant;
-        # otherwise one of them holds at least its share, and it is not known which.
-        alone = (reach[0] == start) & (reach[1] == stop)
-        members = torch.where(alone, 1, (reach[1] - reach[0]).clamp(max=len(base.sigma)))
-        lower = torch.maximum(lower, (within[0] - lost) / members.double().sqrt())
+    reaches = _reaches(base, start, stop)
     # Null directions are no singular vectors of the thin decomposition: they never match. In float32 a small value
     # may or may not be null, so it counts for the upper bound alone.
     alive = base.sigma > _null_level(base)
     counted = alive if base.is_float64 else torch.ones_like(alive)
-    overlaps = torch.where(alive, within[1], 0.0)
-    best = int(overlaps.argmax())
-    return (
-        float(overlaps[best]) if Y.shape[1] == 1 else None,
-        float(torch.where(alive, lower, 0.0).max()),
-        float(torch.where(counted, upper, 0.0).max()),
-        int(stop[best] - start[best]) > 1,
-    )
+    found = []
+    for Y in Ys:
+        windows = Windows.of(Y, base)
+        within = windows.extremes(start, stop)
+        lower, upper = torch.zeros_like(base.sigma), torch.ones_like(base.sigma)
+        for first, last, lost, share in reaches:
+            upper = torch.minimum(upper, windows.extremes(first, last)[1] + lost)
+            lower = torch.maximum(lower, (within[0] - lost) * share)
+        overlaps = torch.where(alive, within[1], 0.0)
+        best = int(overlaps.argmax())
+        value = float(overlaps[best]) if Y.shape[1] == 1 else None
+        least, most = (
+            float(torch.where(which, bound, 0.0).max()) for which, bound in ((alive, lower), (counted, upper))
+        )
+        found.append((value, least, most, int(stop[best] - start[best]) > 1))
+    return found
+
+
+def _reaches(base: Triplets, start: Tensor, stop: Tensor) -> list[tuple[Tensor, Tensor, float, Tensor]]:
+    """For each width of window: first and past-the-last value in reach of every group, what is lost, and the least
+    share of what lies there that one true vector, or the group's true space, holds.
+    """
+    values = base.sigma if base.u.shape[0] == len(base.sigma) else torch.cat([base.sigma, base.sigma.new_zeros(1)])
+    found = []
+    for factor in WINDOW_FACTORS:
+        width = factor * base.error
+        high, low = base.sigma[start] + width + base.error, base.sigma[stop - 1] - width - base.error
+        first, last = span(values, high, low)
+        # As many true values as computed ones lie within reach. If that is just the group, its subspace is meant;
+        # otherwise one of them holds at least its share, and it is not known which.
+        alone = (first == start) & (last == stop)
+        members = torch.where(alone, 1, (last - first).clamp(max=len(base.sigma)))
+        found.append((first, last, 2 / factor, 1 / members.double().sqrt()))
+    return found
 
 
 def _groups(base: Triplets) -> tuple[Tensor, Tensor]:
@@ -77,10 +92,9 @@ def _null_level(base: Triplets) -> float:
 class Windows:
     """How much of a space lies in the singular vectors whose values are in a window.
 
-    `sigma` (count,) falls; `sums` (count + 1, q, q) are running sums of the outer products of coefficients.
+    `sums` (count + 1, q, q) are running sums of the outer products of coefficients, largest value first.
     """
 
-    sigma: Tensor
     sums: Tensor
 
     @classmethod
@@ -88,21 +102,16 @@ class Windows:
         """The windows of a basis Y (m, q). What lies outside of all vectors stands as one more value at zero."""
         coefficients = (base.u.T @ Y.to(base.u.dtype)).double()
         if base.u.shape[0] == len(base.sigma):
-            return cls.of_coefficients(coefficients, base.sigma)
+            return cls.of_coefficients(coefficients)
         outside = torch.eye(Y.shape[1], dtype=torch.float64, device=Y.device) - coefficients.T @ coefficients
-        whole = cls.of_coefficients(coefficients, base.sigma)
-        return cls(torch.cat([base.sigma, base.sigma.new_zeros(1)]), torch.cat([whole.sums, whole.sums[-1:] + outside]))
+        whole = cls.of_coefficients(coefficients)
+        return cls(torch.cat([whole.sums, whole.sums[-1:] + outside]))
 
     @classmethod
-    def of_coefficients(cls, coefficients: Tensor, sigma: Tensor) -> Windows:
-        """The windows of vectors with these coefficients (count, q) along the vectors of the values `sigma`."""
+    def of_coefficients(cls, coefficients: Tensor) -> Windows:
+        """The windows of vectors with these coefficients (count, q) along the singular vectors."""
         energies = torch.einsum("ip,iq->ipq", coefficients, coefficients)
-        return cls(sigma, torch.cat([torch.zeros_like(energies[:1]), energies.cumsum(0)]))
-
-    def span(self, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
-        """First and past-the-last index of the values in [low, high], for every pair of ends."""
-        rising = -self.sigma
-        return torch.searchsorted(rising, -high), torch.searchsorted(rising, -low, right=True)
+        return cls(torch.cat([torch.zeros_like(energies[:1]), energies.cumsum(0)]))
 
     def extremes(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Shortest and longest projection of a unit vector of the space onto the window [first, last)."""
@@ -110,3 +119,9 @@ class Windows:
         values = energy[:, :, 0] if energy.shape[-1] == 1 else torch.linalg.eigvalsh(energy)
         lengths = values.clamp(min=0, max=1).sqrt()
         return lengths[:, 0], lengths[:, -1]
+
+
+def span(values: Tensor, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
+    """First and past-the-last index of the falling values in [low, high], for every pair of ends."""
+    rising = -values
+    return torch.searchsorted(rising, -high), torch.searchsorted(rising, -low, right=True)

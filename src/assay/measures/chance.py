@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import torch
+import xxhash
 
 from assay.linalg import AbstractOperator, Dense, LowRank, Triplets
 from assay.measures.intruders import judge_update
 from assay.records.audit import Chance, Side
+
+
+def named_generator(name: str, seed: int) -> torch.Generator:
+    """Random numbers that belong to a matrix's name: the same whatever else is drawn, in whatever order."""
+    return torch.Generator().manual_seed(xxhash.xxh32(f"{seed} {name}".encode()).intdigest())
 
 
 def random_update(shape: tuple[int, int], rank: int, norm: float, generator: torch.Generator) -> AbstractOperator:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +52,7 @@ def find_directions(
     eps: Sequence[float],
     side: Side,
     settle: bool = False,
+    floor: Callable[[], float] | None = None,
 ) -> Found:
     """The verdict on every one of the k leading directions of one side.
 
@@ -64,6 +65,7 @@ def find_directions(
         eps: overlaps under the first make an intruder; the bounds are to decide for each of them.
         side: left (outputs) or right (inputs).
         settle: decompose the Gram matrix of W0 in float64 where bounds leave a verdict open.
+        floor: gives a number that no singular value of W0 lies under, as for `largest_overlaps`.
 
     Returns:
         One direction for every singular value that is not zero, largest first, and what they cost.
@@ -79,6 +81,7 @@ def find_directions(
         angles=[float(tuned.angles[first]) for first, _ in spaces],
         throw=False,
         settle=settle,
+        floor=floor,
     )
     sigma = tuned.sigma.tolist()
     shares = _update_shares(tuned.u, update) if update is not None else [None] * len(sigma)

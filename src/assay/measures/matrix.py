@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from assay.linalg import (
     Solver,
     Triplets,
     base_triplets,
+    floor_of,
     leading_triplets,
     select_solver,
 )
@@ -24,6 +26,7 @@ from assay.measures.chance import chance_level
 from assay.measures.intruders import count, find_directions
 from assay.measures.spectra import update_spectrum
 from assay.measures.subspaces import amplification, similarity
+from assay.measures.threshold import critical_multiplier, critical_norm
 from assay.records.audit import Chance, Direction, Measures, Side, energies
 
 
@@ -57,6 +60,7 @@ class Question:
 
 
 Spectrum = Callable[[AbstractOperator, Solver], Triplets]
+Floor = Callable[[], float]
 
 
 def measure_matrix(
@@ -65,6 +69,7 @@ def measure_matrix(
     tuned: AbstractOperator,
     question: Question,
     spectrum: Spectrum | None = None,
+    floor: Floor | None = None,
 ) -> Measures:
     """Measure one matrix.
 
@@ -74,6 +79,8 @@ def measure_matrix(
         tuned: W0 + dW.
         question: what to measure.
         spectrum: gives the triplets of the base for a solver, from where they are kept; computes them unless given.
+        floor: gives a number that no singular value of the base lies under, from where it is kept; computes it unless
+            given. Few matrices need it.
 
     Returns:
         The measures. A zero update has no directions to judge: it has no intruders, and rank 0.
@@ -81,24 +88,19 @@ def measure_matrix(
     base_norm, update_norm = base.frobenius(), update.frobenius()
     if update_norm == 0.0:
         return _unchanged(base_norm, question)
-    parts = _Parts(base, update, tuned).to(question.dtype)
-    spent, judged = Cost(), None
-    for solver, dtype in _attempts(base.shape, question):
-        parts = parts.to(dtype)
-        judged = _judge(parts, question, solver, spectrum)
-        spent += judged.cost
-        if judged.settled(question.k):
-            break
-    if judged is None:
-        raise ValueError("no solver was asked")
+    judged = judge_matrix(base, update, tuned, question, spectrum, floor)
+    parts = judged.parts
     spectrum_of_update = update_spectrum(parts.update, question.k, select_solver(base.shape, question.solver))
     rank, sigma = spectrum_of_update.rank, spectrum_of_update.sigma
     width = min(rank or question.k if isinstance(update, LowRank) else question.k, len(sigma))
     U, V = spectrum_of_update.U[:, :width], spectrum_of_update.V[:, :width]
-    counted = [d for d in judged.directions if d.side == question.sides[0]]
+    counted = judged.on(question.sides[0])
     surely, possibly, total = energies(counted)
     shares = [d.update_share for d in counted if d.verdict == "intruder" and d.update_share is not None]
-    cost = spent + spectrum_of_update.cost
+    cost = judged.cost + spectrum_of_update.cost
+    shape = base.shape if question.sides[0] == "left" else (base.shape[1], base.shape[0])
+    norm = critical_norm(judged.base, shape, k=question.k, eps=question.eps[0])
+    critical = critical_multiplier(norm, float(sigma[0]) if len(sigma) else 0.0)
     return Measures(
         rank=rank,
         relative_norm=update_norm / base_norm if base_norm > 0 else None,
@@ -121,6 +123,8 @@ def measure_matrix(
         similarity=judged.similarity,
         amplification=amplification(parts.base, U, V, update_norm),
         amplification_rank=width,
+        critical_multiplier=critical.value if critical else None,
+        critical_multiplier_bounds=_ends(critical) if critical else None,
         solver=f"{judged.solver} {str(judged.base.u.dtype).removeprefix('torch.')}",
         missed=judged.missed,
         products=cost.products,
@@ -130,23 +134,62 @@ def measure_matrix(
     )
 
 
+def judge_matrix(
+    base: AbstractOperator,
+    update: AbstractOperator,
+    tuned: AbstractOperator,
+    question: Question,
+    spectrum: Spectrum | None = None,
+    floor: Floor | None = None,
+) -> Judged:
+    """Judge the leading directions of one matrix: solvers are asked until every verdict is decided.
+
+    Args:
+        base, update, tuned, question, spectrum, floor: as for `measure_matrix`; the update is not zero.
+    """
+    parts = Parts(base, update, tuned).to(question.dtype)
+    spent, judged = Cost(), None
+    lowest = cache(floor if floor is not None else lambda: floor_of(base))
+    for solver, dtype in _attempts(base.shape, question):
+        parts = parts.to(dtype)
+        judged = _judge(parts, question, solver, spectrum, lowest)
+        spent += judged.cost
+        if judged.settled(question.k):
+            break
+    if judged is None:
+        raise ValueError("no solver was asked")
+    return replace(judged, cost=spent)
+
+
 @dataclass(frozen=True)
-class _Parts:
+class Parts:
     """The three operators of one matrix."""
 
     base: AbstractOperator
     update: AbstractOperator
     tuned: AbstractOperator
 
-    def to(self, dtype: torch.dtype) -> _Parts:
+    def to(self, dtype: torch.dtype) -> Parts:
         """The same with products in another precision."""
-        return _Parts(self.base.to(dtype), self.update.to(dtype), self.tuned.to(dtype))
+        return Parts(self.base.to(dtype), self.update.to(dtype), self.tuned.to(dtype))
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """Verdicts on both sides, with the decompositions that gave them."""
+class Judged:
+    """Verdicts on both sides, with the decompositions that gave them.
 
+    Attributes:
+        parts: the operators, in the precision of the solver that was asked last.
+        base, tuned: triplets of W0 and leading triplets of W.
+        directions: of the counted side first.
+        counts: for every eps, intruders and undecided ones on the counted side.
+        similarity: `|U0^T U|` of the leading vectors.
+        solver: the one that was asked last.
+        missed: probability that random probes missed something.
+        cost: of all solvers that were asked.
+    """
+
+    parts: Parts
     base: Triplets
     tuned: Triplets
     directions: list[Direction]
@@ -155,6 +198,10 @@ class _Judged:
     solver: Solver
     missed: float
     cost: Cost
+
+    def on(self, side: Side) -> list[Direction]:
+        """The directions of one side, largest singular value first."""
+        return [direction for direction in self.directions if direction.side == side]
 
     def settled(self, k: int) -> bool:
         """Whether there is a verdict on each of the k leading directions.
@@ -179,7 +226,7 @@ def _attempts(shape: tuple[int, int], question: Question) -> list[tuple[Solver, 
     return exact if quick == "exact" else [(quick, torch.float32), (quick, torch.float64), *exact]
 
 
-def _judge(parts: _Parts, question: Question, solver: Solver, spectrum: Spectrum | None) -> _Judged:
+def _judge(parts: Parts, question: Question, solver: Solver, spectrum: Spectrum | None, floor: Floor) -> Judged:
     """Decompose both matrices and judge the leading directions of each side."""
     if spectrum is not None and parts.base.dtype == torch.float32:
         ours = spectrum(parts.base, solver)
@@ -191,14 +238,23 @@ def _judge(parts: _Parts, question: Question, solver: Solver, spectrum: Spectrum
     settle = parts.base.dtype == torch.float64 and _sharp(theirs, min(question.k, *parts.base.shape))
     found = [
         find_directions(
-            theirs, ours, parts.base, parts.update, k=question.k, eps=question.eps, side=side, settle=settle
+            theirs,
+            ours,
+            parts.base,
+            parts.update,
+            k=question.k,
+            eps=question.eps,
+            side=side,
+            settle=settle,
+            floor=floor,
         )
         for side in question.sides
     ]
     counted = found[0].directions
     pictures = (ours.v, theirs.v) if question.sides[0] == "right" else (ours.u, theirs.u)
     overlap = similarity(*(picture[:, : question.k] for picture in pictures))
-    return _Judged(
+    return Judged(
+        parts,
         ours,
         theirs,
         [direction for side in found for direction in side.directions],

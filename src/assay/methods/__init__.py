@@ -22,7 +22,7 @@ METHODS: dict[str, type[Method]] = {
     name: method for method in get_args(AnyMethod) for name in get_args(method.model_fields["name"].annotation)
 }
 
-__all__ = ["METHODS", "AbstractLora", "AnyMethod", "Method", "describe_methods"]
+__all__ = ["METHODS", "AbstractLora", "AnyMethod", "Full", "Method", "describe_methods"]
 
 
 def describe_methods() -> list[tuple[str, str, str]]:

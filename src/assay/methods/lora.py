@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, final
+from typing import Annotated, Any, Literal, final
+
+from pydantic import Field
 
 from assay.methods.low_rank import AbstractLora
 
@@ -15,14 +17,18 @@ class Lora(AbstractLora):
 
     Attributes:
         init: how A is drawn: PEFT's Kaiming-uniform, or the papers' Gaussian (PEFT's has standard deviation 1/r).
+        alpha_pattern: another alpha for some matrices, as PEFT takes it: the caps of `assay advise`, meant to
+            keep an update's leading direction from being an intruder (arXiv 2607.23711).
     """
 
     name: Literal["lora"]
     init: Literal["kaiming-uniform", "gaussian"] = "kaiming-uniform"
+    alpha_pattern: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
     def choices(self) -> dict[str, Any]:
-        """How A is drawn."""
-        return {"init_lora_weights": True if self.init == "kaiming-uniform" else "gaussian"}
+        """How A is drawn, and alpha where it differs."""
+        init = True if self.init == "kaiming-uniform" else "gaussian"
+        return {"init_lora_weights": init, "alpha_pattern": dict(self.alpha_pattern)}
 
     def initialisation(self) -> str:
         """How A and B start."""

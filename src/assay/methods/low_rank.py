@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from assay.methods.method import Method, body_matrices, head_modules, save_adapter
+from assay.methods.method import Method, attention_matrices, body_matrices, head_modules, save_adapter
 
 
 class AbstractLora(Method):
@@ -18,6 +18,7 @@ class AbstractLora(Method):
         rank: r, the columns of B.
         alpha: what the scale is made from; each method says how.
         dropout: share of the adapter's inputs that is dropped in training.
+        targets: every matrix of the body, or only the projections of its attention, as in arXiv 2403.10704.
     """
 
     changes: ClassVar[Literal["matrices", "vectors", "nothing"]] = "matrices"
@@ -25,6 +26,7 @@ class AbstractLora(Method):
     rank: int = Field(default=8, ge=1)
     alpha: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: Literal["all", "attention"] = "all"
 
     @abstractmethod
     def choices(self) -> dict[str, Any]:
@@ -38,12 +40,18 @@ class AbstractLora(Method):
         """Alpha: 2r unless given, as in arXiv 2410.21228v3, App. B and arXiv 2405.09673."""
         return 2.0 * self.rank if self.alpha is None else self.alpha
 
+    @property
+    def keeps_base(self) -> bool:
+        """Factors beside the base leave it whole."""
+        return True
+
     def prepare(self, model: Any) -> Any:
-        """Wrap every matrix of the body; train the adapters and the head."""
+        """Wrap every matrix that is asked for; train the adapters and the head."""
         from peft import LoraConfig, get_peft_model
         from transformers.pytorch_utils import Conv1D
 
-        head, matrices = head_modules(model), body_matrices(model)
+        head = head_modules(model)
+        matrices = body_matrices(model) if self.targets == "all" else attention_matrices(model)
         config = LoraConfig(
             r=self.rank,
             lora_alpha=self.given_alpha(),

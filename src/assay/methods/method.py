@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 
+from assay.errors import SettingError
 from assay.records import Part
 from assay.records.record import write_text
 
@@ -35,6 +36,16 @@ class Method(Part, ABC):
     def positions(self) -> int:
         """Positions of the context that the method takes for itself."""
         return 0
+
+    @property
+    def audited(self) -> bool:
+        """Whether an audit can read from files what the method does to weights, or that it does nothing to them."""
+        return True
+
+    @property
+    def keeps_base(self) -> bool:
+        """Whether the prepared model with its adapter disabled is the base."""
+        return False
 
     @abstractmethod
     def prepare(self, model: Any) -> Any:
@@ -73,6 +84,22 @@ def body_matrices(model: Any) -> list[str]:
         and module is not output
         and not any(name == head or name.startswith(f"{head}.") for head in heads)
     ]
+
+
+def attention_matrices(model: Any) -> list[str]:
+    """Names of the projections of a body's attention: queries, keys, values and outputs.
+
+    Raises:
+        SettingError: no module of the body is named as attention.
+    """
+    found = [name for name in body_matrices(model) if "attn" in name or "attention" in name]
+    if not found:
+        raise SettingError(
+            f"no matrix of {model.config.model_type} is named as attention's",
+            wanted="names with attn or attention",
+            remedy='targets = "all"',
+        )
+    return found
 
 
 def head_modules(model: Any) -> list[str]:

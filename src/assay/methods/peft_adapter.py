@@ -9,13 +9,15 @@ from pydantic import Field
 
 from assay.errors import SettingError
 from assay.methods.method import Method, body_matrices, head_modules, save_adapter
+from assay.weights.merged_layers import MERGED_TYPES
 
 
 @final
 class PeftAdapter(Method):
     """An adapter type of PEFT on every matrix of the body, with PEFT's own defaults for what is not given.
 
-    An audit reads the factors of LoRA alone: merge one of these into its base, and audit the merged checkpoint.
+    An audit has PEFT merge them, one matrix at a time. VeRA, RandLora and SHiRA need more than one matrix's tensors for
+    that: merge them whole, and audit the merged checkpoint.
 
     Attributes:
         options: passed to PEFT's configuration as they are, e.g. `options = {r = 4}` for `loha`.
@@ -25,6 +27,11 @@ class PeftAdapter(Method):
 
     name: Literal["hra", "ia3", "loha", "lokr", "oft", "randlora", "road", "shira", "vera"]
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def audited(self) -> bool:
+        """Whether its layers can be merged one by one."""
+        return self.name.upper() in MERGED_TYPES
 
     def prepare(self, model: Any) -> Any:
         """Wrap every matrix of the body; train the adapters and the head."""

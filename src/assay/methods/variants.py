@@ -37,6 +37,11 @@ class LoraVariant(AbstractLora):
     name: Literal["dora", "pissa", "olora"]
     options: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def keeps_base(self) -> bool:
+        """PiSSA and OLoRA take their first factors out of the base."""
+        return self.name not in _CONVERTED
+
     def choices(self) -> dict[str, Any]:
         """How PEFT is asked for this one."""
         return {**_CHOICES[self.name], **self.options}

@@ -1,36 +1,74 @@
 """Every shape that goes to or comes from disk: strict, versioned, written whole or not at all."""
 
+from assay.records.advice import Advice
 from assay.records.audit import Audit, Chance, Coverage, Direction, MatrixAudit
+from assay.records.continual import Continual, Sequence
+from assay.records.correlation import Correlation
+from assay.records.curves import Curves
 from assay.records.dial import Dial, DialPoint
 from assay.records.estimate import Estimate
 from assay.records.kinds import load
 from assay.records.partial import Partial
-from assay.records.record import Part, Provenance, Record, Setting, Source
+from assay.records.record import Interval, Part, Provenance, Record, Setting, Source
+from assay.records.repair import ArmOutcome, MatrixRepair, Measured, Repair, RepairCurve, RepairPoint
 from assay.records.run import Run
-from assay.records.scores import Forgetting, Scores, TaskScore
+from assay.records.scores import (
+    Answered,
+    Diversity,
+    Forgetting,
+    HarnessScore,
+    PromptDiversity,
+    RewardScore,
+    Scores,
+    TaskScore,
+    Unique,
+    WinRate,
+)
 from assay.records.study import Failure, Study, StudyRun
+from assay.records.truncation import Truncation, TruncationPoint
 
 __all__ = [
+    "Advice",
+    "Answered",
+    "ArmOutcome",
     "Audit",
     "Chance",
+    "Continual",
+    "Correlation",
     "Coverage",
+    "Curves",
     "Dial",
     "DialPoint",
     "Direction",
+    "Diversity",
     "Estimate",
     "Failure",
     "Forgetting",
+    "HarnessScore",
+    "Interval",
     "MatrixAudit",
+    "MatrixRepair",
+    "Measured",
     "Part",
     "Partial",
+    "PromptDiversity",
     "Provenance",
     "Record",
+    "Repair",
+    "RepairCurve",
+    "RepairPoint",
+    "RewardScore",
     "Run",
     "Scores",
+    "Sequence",
     "Setting",
     "Source",
     "Study",
     "StudyRun",
     "TaskScore",
+    "Truncation",
+    "TruncationPoint",
+    "Unique",
+    "WinRate",
     "load",
 ]

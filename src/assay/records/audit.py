@@ -70,6 +70,9 @@ class Measures(Part):
         sigma_base, sigma_tuned, sigma_update: leading singular values of the three.
         similarity: `|U0^T U|` of leading vectors, rows of the base, columns of the tuned matrix.
         amplification: `||dW||_F / ||U^T W0 V^T||_F` over the leading `amplification_rank` directions of dW.
+        critical_multiplier: what the update can be multiplied by before its leading direction is first counted, by the
+            estimate of `assay.measures.threshold`: under 1, it is past the threshold by one over that. None where
+            there is no estimate; `critical_multiplier_bounds` are its two crossings.
         solver: what decided the verdicts.
         missed: probability that a bound is wrong because random probes missed something; 0 if none was used.
         products: columns multiplied by the matrix; decompositions: dense ones taken.
@@ -97,6 +100,8 @@ class Measures(Part):
     similarity: tuple[tuple[float, ...], ...]
     amplification: float | None
     amplification_rank: int | None
+    critical_multiplier: float | None = None
+    critical_multiplier_bounds: tuple[float, float] | None = None
     solver: str
     missed: float = 0.0
     products: int
@@ -181,26 +186,26 @@ class Audit(Record):
     notes: tuple[str, ...] = ()
     seconds: float = Field(description="wall time of the audit")
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # the order that pydantic asks for
     @property
     def count(self) -> int:
         """Intruders over all matrices, on the counted side."""
         return sum(matrix.count for matrix in self.matrices)
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # the order that pydantic asks for
     @property
     def undecided(self) -> int:
         """Directions whose verdict is open, over all matrices."""
         return sum(matrix.undecided for matrix in self.matrices)
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # the order that pydantic asks for
     @property
     def energy_share(self) -> float | None:
         """Sum of sigma^2 over intruders / over all leading directions of all matrices (undecided ones as matched)."""
         energies = self._energies()
         return energies[0] / energies[2] if energies[2] else None
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # the order that pydantic asks for
     @property
     def relative_norm(self) -> float | None:
         """`||dW||_F / ||W0||_F` over all analysed matrices together."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from assay.records.record import Part, Record, Source
-
-Interval = tuple[float, float]
+from assay.records.record import Interval, Part, Record, Source
 
 
 class DialPoint(Part):

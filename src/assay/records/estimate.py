@@ -26,6 +26,8 @@ class Estimate(Record):
         activation_bytes: what autograd keeps of one forward pass on the longest batch, counted on the meta device.
         passing_bytes: the loss's gradient and the one before it, each as large as the largest activation (of a language
             model: the logits).
+        step_flops: floating-point operations of the matrix products in a step on that batch, forward and backward;
+            None in older records.
     """
 
     KIND: ClassVar[str] = "estimate"
@@ -45,8 +47,9 @@ class Estimate(Record):
     optimizer_bytes: int
     activation_bytes: int
     passing_bytes: int
+    step_flops: int | None = None
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # the order that pydantic asks for
     @property
     def peak_bytes(self) -> int:
         """All of it together.

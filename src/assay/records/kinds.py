@@ -5,15 +5,38 @@ from __future__ import annotations
 from pathlib import Path
 
 from assay.errors import RecordError
+from assay.records.advice import Advice
 from assay.records.audit import Audit
+from assay.records.continual import Continual
+from assay.records.correlation import Correlation
+from assay.records.curves import Curves
 from assay.records.dial import Dial
 from assay.records.estimate import Estimate
 from assay.records.record import Record, read_json
+from assay.records.repair import Repair
 from assay.records.run import Run
 from assay.records.scores import Scores
 from assay.records.study import Failure, Study
+from assay.records.truncation import Truncation
 
-KINDS: dict[str, type[Record]] = {kind.KIND: kind for kind in (Audit, Dial, Estimate, Failure, Run, Scores, Study)}
+KINDS: dict[str, type[Record]] = {
+    kind.KIND: kind
+    for kind in (
+        Advice,
+        Audit,
+        Continual,
+        Correlation,
+        Curves,
+        Dial,
+        Estimate,
+        Failure,
+        Repair,
+        Run,
+        Scores,
+        Study,
+        Truncation,
+    )
+}
 
 
 def load(path: str | Path) -> Record:

@@ -1,63 +1,84 @@
-"""Matrices of an audit that are done, on disk while the others are not: what a killed audit goes on from."""
+"""Parts of a record that are done, on disk while the others are not: what was killed goes on from there."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from pydantic import ValidationError
 
-from assay.records.audit import MatrixAudit
-from assay.records.record import Setting, Source, write_text
+from assay.records.record import write_text
 from assay.version import __version__
 
 
+class _Named(Protocol):
+    """A part that is told from the others by its name."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    def model_dump_json(self) -> str:
+        """The part as one line."""
+
+    @classmethod
+    def model_validate_json(cls, json_data: str, /) -> Self:
+        """The part from its line."""
+
+
+_P = TypeVar("_P", bound=_Named)
+
+
 @dataclass
-class Partial:
-    """A file with one line for the question and one for every matrix that is done.
+class Partial(Generic[_P]):
+    """A file with one line for the question and one for every part of the answer that is done.
 
     Attributes:
         path: the file.
-        done: the matrices in it, by name.
+        done: the parts in it, by name.
     """
 
     path: Path
-    done: dict[str, MatrixAudit] = field(default_factory=dict)
+    done: dict[str, _P] = field(default_factory=dict)
 
     @classmethod
-    def open(
-        cls, path: str | Path, sources: tuple[Source, tuple[Source, ...]], settings: dict[str, Setting]
-    ) -> Partial:
-        """Read what is done of the same question; a file of another question, or a torn line, is not used."""
+    def open(cls, path: str | Path, question: Any, kind: type[_P]) -> Partial[_P]:
+        """Read what is done of the same question; a file of another question, or a torn line, is not used.
+
+        Args:
+            path: the file; made unless it is there.
+            question: all that decides the answer, as JSON can hold it.
+            kind: the parts' type, a pydantic model.
+        """
         path = Path(path)
-        asked = [__version__, sources[0].model_dump(), [source.model_dump() for source in sources[1]]]
-        first = json.dumps([*asked, {name: setting.value for name, setting in settings.items()}], default=str)
-        done = cls._lines(path, first)
-        write_text(path, "".join(f"{line}\n" for line in [first, *(matrix.model_dump_json() for matrix in done)]))
-        return cls(path, {matrix.name: matrix for matrix in done})
+        first = json.dumps([__version__, question], default=str)
+        done = cls._lines(path, first, kind)
+        write_text(path, "".join(f"{line}\n" for line in [first, *(part.model_dump_json() for part in done)]))
+        return cls(path, {part.name: part for part in done})
 
     @staticmethod
-    def _lines(path: Path, first: str) -> list[MatrixAudit]:
+    def _lines(path: Path, first: str, kind: type[_P]) -> list[_P]:
         try:
-            lines = path.read_text(encoding="utf8").splitlines()
+            lines = path.read_text(encoding="utf8").split("\n")  # splitlines would cut at separators inside of a text
         except (FileNotFoundError, UnicodeDecodeError):
             return []
-        if not lines or lines[0] != first:
+        if lines[0] != first:
             return []
         found = []
         for line in lines[1:]:
             try:
-                found.append(MatrixAudit.model_validate_json(line))
+                found.append(kind.model_validate_json(line))
             except ValidationError:
                 break  # the line that the kill tore
         return found
 
-    def add(self, matrix: MatrixAudit) -> None:
-        """Keep a matrix that is done."""
-        self.done[matrix.name] = matrix
+    def add(self, part: _P) -> None:
+        """Keep a part that is done."""
+        self.done[part.name] = part
         with self.path.open("a", encoding="utf8") as file:
-            file.write(matrix.model_dump_json() + "\n")
+            file.write(part.model_dump_json() + "\n")
 
     def close(self) -> None:
         """The record is whole: the file is not needed any more."""

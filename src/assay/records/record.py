@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from assay.errors import RecordError
 from assay.version import __version__
 
+Interval = tuple[float, float]  # its lower end, its upper end
+
 
 class Part(BaseModel):
     """A part of a record: frozen, and strict about unknown keys."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from assay.records.record import Part, Record, Source
 
-Objective = Literal["causal-lm", "sequence-classification"]
+Objective = Literal["causal-lm", "sequence-classification", "reward", "policy"]
 
 
 class Examples(Part):
@@ -47,6 +47,28 @@ class Trained(Part):
     frozen: dict[str, int]
 
 
+class PolicyRun(Part):
+    """How a policy learned from rewards.
+
+    Attributes:
+        reward: the reward model, or the function by its import path.
+        reference: what the policy is held near to: itself with the adapter disabled, a frozen copy of the base, or, if
+            beta is 0, nothing.
+        reference_bytes: size of that copy; 0 where there is none.
+        reference_unchanged: whether the reference was bit for bit the base after the last step; None without one.
+        value_parameters: trainable parameters of the value model, which is not kept; 0 where there is none.
+        collapsed: the step from which on all replies of every step were one and the same, to different prompts; None if
+            the last steps were not so.
+    """
+
+    reward: Source
+    reference: Literal["adapter disabled", "frozen copy", "none"]
+    reference_bytes: int
+    reference_unchanged: bool | None
+    value_parameters: int
+    collapsed: int | None
+
+
 class Cost(Part):
     """What a run cost on the machine that made it.
 
@@ -57,7 +79,8 @@ class Cost(Part):
         start_bytes: resident memory before the model was loaded.
         peak_bytes: most memory above the start; None where the system does not tell.
         device: cpu or cuda.
-        threads: threads of one operation.
+        threads: threads of one operation, in every process.
+        processes: that trained together; memory is the first one's.
     """
 
     seconds: float
@@ -67,6 +90,22 @@ class Cost(Part):
     peak_bytes: int | None
     device: str
     threads: int
+    processes: int = 1
+
+
+class Validation(Part):
+    """The loss after the last step on rows that were not learned from.
+
+    Attributes:
+        data: the rows.
+        examples: how many; targets: tokens, or labels, that the loss counts.
+        loss: mean over the targets, nats.
+    """
+
+    data: Source
+    examples: int
+    targets: int
+    loss: float
 
 
 class Run(Record):
@@ -83,8 +122,17 @@ class Run(Record):
         arm: what this arm may choose for itself: the method's settings.
         initialisation: how the new parameters started; empty where there are none.
         losses: training loss of every step.
+        gradient_norms: of all that learns, together, in every step before clipping; empty in older records.
+        validation: the loss on rows that were not learned from; None where there were none.
+        measured: what else was measured at every step: of a new head, its part of the gradient's norm
+            (`head_gradient_norm`); of a reward model, the share of pairs judged rightly
+            (`accuracy`) and the mean score of the chosen minus the rejected text (`margin`); of a policy, the mean
+            `reward` of the replies, `kl` to the reference (nats a token of the replies), tokens of a reply (`length`),
+            and the share of the replies that are different (`distinct`).
+        policy: how a policy learned; None for every other objective.
         batch_hashes: hash of every batch as the model received it.
         weights_digest: hash of the stored weights.
+        saved_at: steps after which what had learned was stored too, in `steps/N`.
     """
 
     KIND: ClassVar[str] = "run"
@@ -105,7 +153,12 @@ class Run(Record):
     examples: Examples
     trained: Trained
     losses: tuple[float, ...]
+    gradient_norms: tuple[float, ...] = ()
+    validation: Validation | None = None
+    measured: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    policy: PolicyRun | None = None
     batch_hashes: tuple[str, ...]
     weights_digest: str
     cost: Cost
+    saved_at: tuple[int, ...] = ()
     notes: tuple[str, ...] = Field(default=(), description="what a reader must know, one sentence each")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from assay.records.record import Part, Record, Source
-
-Interval = tuple[float, float]
+from assay.records.record import Interval, Part, Record, Source
 
 
 class DocumentLoss(Part):
@@ -21,9 +19,11 @@ class DocumentLoss(Part):
 
 
 class Forgetting(Part):
-    """Token cross-entropy on text, tuned minus base, paired by document.
+    """Loss on text, tuned minus base, paired by document.
 
     Attributes:
+        how: token cross-entropy of a causal model; or the pseudo-loss of a masked one: `-log P(w_t | all others)`, each
+            token masked in turn (Salazar et al. 2020, arXiv 1910.14659).
         text: the text.
         mean: forgetting: token-weighted mean difference, nats a token; above zero when the tuned model is worse.
         interval: 95 % bootstrap interval of the mean, documents resampled.
@@ -31,13 +31,14 @@ class Forgetting(Part):
         base_loss, tuned_loss: nats a token.
         base_bits_per_byte, tuned_bits_per_byte: the same in bits a byte of UTF-8, which does not depend on the tokens.
         tokens, bytes: what was scored.
-        unscored_tokens: first tokens of documents, which nothing predicts.
+        unscored_tokens: first tokens of documents, which nothing predicts; a masked model leaves none out.
         window: longest stretch of tokens scored at once; windows: how many there were.
         divided: documents that needed several windows.
         documents: loss of every document, in the text's order.
         resamples, seed: of the bootstrap.
     """
 
+    how: Literal["cross-entropy", "pseudo-loss"] = "cross-entropy"
     text: Source
     mean: float
     interval: Interval
@@ -57,27 +58,35 @@ class Forgetting(Part):
     seed: int
 
 
+How = Literal["answer likelihood", "classification head", "multiple choice", "multiple choice by length", "exact match"]
+NO_ANSWER, UNLISTED = -1, -2  # a reply without an answer in the wanted form; an answer that is none of the right ones
+
+
 class TaskScore(Part):
     """Accuracy of both models on one task, paired by example.
 
     Attributes:
-        task: the task's file.
-        how: by the likelihood of the answers, or by a trained classification head.
+        task: the task's file or data set.
+        how: how a model is asked; `assay ls tasks` says what each is.
         examples: number of examples.
         truncated: examples whose prompt or text was cut to the window.
-        answers: the possible answers; an example's truth and choices are positions in it.
+        answers: the possible answers; an example's truth and choices are positions in it. Empty for multiple choice,
+            where they are positions among the example's own. Of generated replies it holds the right answers, and a
+            choice is -1 for a reply without an answer in the wanted form, -2 for an answer that is none of them.
         majority: share of the most frequent right answer, which a constant reply would score.
         base_accuracy, tuned_accuracy: shares of right choices, with 95 % Wilson intervals.
         difference: tuned minus base, with a 95 % bootstrap interval over examples.
         only_base, only_tuned: examples that only one of the two gets right.
         p_value: exact McNemar test of the two being equally often right alone.
         truth, base_choices, tuned_choices: position of the right and the chosen answer, example by example.
+        chat: whether the prompts were put into the model's chat template.
+        max_tokens: longest reply, where replies are generated.
 
     Everything about the base is None when it has no head for this task.
     """
 
     task: Source
-    how: Literal["answer likelihood", "classification head"]
+    how: How
     examples: int
     truncated: int
     answers: tuple[str, ...]
@@ -94,6 +103,18 @@ class TaskScore(Part):
     truth: tuple[int, ...]
     base_choices: tuple[int, ...] | None
     tuned_choices: tuple[int, ...]
+    chat: bool = False
+    max_tokens: int | None = None
+
+    @property
+    def base_unanswered(self) -> int:
+        """Replies of the base without an answer in the wanted form."""
+        return sum(choice == NO_ANSWER for choice in self.base_choices or ())
+
+    @property
+    def tuned_unanswered(self) -> int:
+        """Replies of the tuned model without an answer in the wanted form."""
+        return sum(choice == NO_ANSWER for choice in self.tuned_choices)
 
     @model_validator(mode="after")
     def _paired(self) -> TaskScore:
@@ -104,6 +125,175 @@ class TaskScore(Part):
         return self
 
 
+class Unique(Part):
+    """What one model said to one prompt, several times.
+
+    Attributes:
+        unique: different strings among its samples.
+        passed: samples with the right answer; None without a checker, as the next two are.
+        unique_passed, unique_failed: different strings among those that passed, and among those that did not.
+    """
+
+    unique: int
+    passed: int | None = None
+    unique_passed: int | None = None
+    unique_failed: int | None = None
+
+
+class PromptDiversity(Part):
+    """Both models on one prompt."""
+
+    base: Unique
+    tuned: Unique
+
+
+class Diversity(Part):
+    """Different strings among sampled generations, tuned minus base, paired by prompt.
+
+    Attributes:
+        prompts: the prompts' file or data set.
+        samples: generations of each prompt; temperature, max_tokens: how they were drawn. Nothing cuts the
+            distribution's tail.
+        chat: whether the prompts were put into the model's chat template.
+        base_unique, tuned_unique: mean number of different strings a prompt.
+        difference: tuned minus base, with a 95 % bootstrap interval over prompts.
+        base_passed, tuned_passed: share of samples with the right answer; None where the prompts have none.
+        each: every prompt, in the order of the file.
+        resamples: of the bootstrap; seed: of it and of the sampling.
+
+    Source: arXiv 2405.09673, unique output strings out of 50 generations, split by passed and failed.
+    """
+
+    prompts: Source
+    samples: int
+    temperature: float
+    max_tokens: int
+    chat: bool
+    base_unique: float
+    tuned_unique: float
+    difference: float
+    interval: Interval
+    base_passed: float | None
+    tuned_passed: float | None
+    each: tuple[PromptDiversity, ...]
+    resamples: int
+    seed: int
+
+
+class HarnessScore(Part):
+    """One metric of one task of lm-eval for both models, paired by document.
+
+    Attributes:
+        task, version: the task's name and version in the harness; filter: how it read the replies.
+        few_shot: examples before each question.
+        metric: its name; higher_is_better: as the harness says.
+        base, tuned: means over documents.
+        difference: tuned minus base, with a 95 % bootstrap interval over documents.
+        p_value: exact McNemar test where every value is 0 or 1; None elsewhere.
+        documents: digest of the documents and their prompts, which both models saw.
+        base_values, tuned_values: the metric of every document.
+        resamples, seed: of the bootstrap.
+    """
+
+    task: str
+    version: str
+    filter: str
+    few_shot: int
+    metric: str
+    higher_is_better: bool
+    base: float
+    tuned: float
+    difference: float
+    interval: Interval
+    p_value: float | None
+    documents: str
+    base_values: tuple[float, ...]
+    tuned_values: tuple[float, ...]
+    resamples: int
+    seed: int
+
+
+class Answered(Part):
+    """One batch of questions that a model has answered: a line of the file from which a killed score goes on.
+
+    Attributes:
+        name: number of the batch.
+        answers: one a question.
+    """
+
+    name: str
+    answers: tuple[Any, ...]
+
+
+class RewardScore(Part):
+    """How well a reward model judges, on pairs of which one side was chosen, or on replies with a thumb.
+
+    Attributes:
+        task: the file.
+        how: pairs or thumbs.
+        examples: number of pairs, or of replies.
+        truncated: texts that were cut to the window.
+        accuracy: share of positive margins, with a 95 % Wilson interval.
+        margin: mean margin, with a 95 % bootstrap interval. A margin is the score of the chosen text minus that of the
+            rejected one; of a single reply, its score if the thumb is up, minus its score if it is down.
+        log_loss: mean of `-log sigmoid(margin)`, nats; ln 2 = 0.693 for a model that tells nothing apart.
+        calibration_error: expected calibration error: over ten bins of equal width of the confidence
+            `sigmoid(|margin|)`, the mean distance between confidence and accuracy, weighted by the bins' sizes.
+        margins: example by example.
+    """
+
+    task: Source
+    how: Literal["pairs", "thumbs"]
+    examples: int
+    truncated: int
+    accuracy: float
+    interval: Interval
+    margin: float
+    margin_interval: Interval
+    log_loss: float
+    calibration_error: float
+    margins: tuple[float, ...]
+
+
+class WinRate(Part):
+    """Replies of both models to the same prompts, judged by a reward.
+
+    Attributes:
+        prompts: the prompts' file.
+        judge: the reward model, or the function by its import path.
+        examples: number of prompts, with one reply of each model.
+        max_tokens: where replies were cut; temperature: what logits were divided by; chat: whether the prompts were put
+            into the model's chat template; seed: of the replies and the bootstraps.
+        rate: share of prompts at which the tuned model's reply is rewarded more, equal ones counted half.
+        interval: its 95 % bootstrap interval over prompts.
+        ties: prompts with equal rewards.
+        base_reward, tuned_reward: mean rewards; difference: tuned minus base, paired, with its 95 % bootstrap interval.
+        base_length, tuned_length: mean tokens of a reply.
+        constant: whether the tuned model gave one and the same reply to all prompts.
+        base_rewards, tuned_rewards: prompt by prompt.
+    """
+
+    prompts: Source
+    judge: Source
+    examples: int
+    max_tokens: int
+    temperature: float
+    chat: bool
+    seed: int
+    rate: float
+    interval: Interval
+    ties: int
+    base_reward: float
+    tuned_reward: float
+    difference: float
+    difference_interval: Interval
+    base_length: float
+    tuned_length: float
+    constant: bool
+    base_rewards: tuple[float, ...]
+    tuned_rewards: tuple[float, ...]
+
+
 class Scores(Record):
     """Behaviour of a tuned model beside its base.
 
@@ -111,6 +301,10 @@ class Scores(Record):
         base, tuned: the two models.
         forgetting: loss on text; None when no text was given.
         task: accuracy on a task; None when no task was given.
+        diversity: different strings among generations; None when no prompts were given.
+        harness: metrics of lm-eval's tasks, one each.
+        reward: how well a reward model judges; None when that was not asked.
+        wins: how often the tuned model's replies are judged better; None when no judge was given.
         notes: what a reader must know, one sentence each.
         seconds: wall time.
     """
@@ -123,5 +317,9 @@ class Scores(Record):
     tuned: Source
     forgetting: Forgetting | None
     task: TaskScore | None
+    diversity: Diversity | None = None
+    harness: tuple[HarnessScore, ...] = ()
+    reward: RewardScore | None = None
+    wins: WinRate | None = None
     notes: tuple[str, ...] = ()
     seconds: float

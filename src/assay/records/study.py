@@ -9,6 +9,7 @@ from pydantic import Field
 from assay.records.record import Part, Record
 
 Stage = Literal["train", "audit", "score"]
+Became = Literal["done", "failed", "not applicable", "not run"]
 
 
 class Failure(Record):
@@ -31,17 +32,56 @@ class Failure(Record):
     remedy: str = ""
 
 
+class Trial(Part):
+    """One learning rate that was tried.
+
+    Attributes:
+        key: the name of its folder.
+        lr: the rate.
+        loss: validation loss, nats; None where the trial failed or gave no number.
+    """
+
+    key: str
+    lr: float
+    loss: float | None
+
+
+class Tuned(Part):
+    """How the learning rate of an arm was chosen on a task.
+
+    Attributes:
+        task: which of the plan's tasks.
+        method: the method's name in the registry.
+        arm: the method's settings, without the rate.
+        steps, seed: of every trial.
+        held_out: rows of the training data that the trials were judged on.
+        trials: by rate.
+        lr: the rate with the lowest loss; None where there is none, or the trials are not done.
+        at_edge: whether that is the last rate that was allowed, so that a better one may lie beyond.
+    """
+
+    task: str
+    method: str
+    arm: dict[str, Any]
+    steps: int
+    seed: int
+    held_out: int
+    trials: tuple[Trial, ...]
+    lr: float | None
+    at_edge: bool = False
+
+
 class StudyRun(Part):
     """One run of a study.
 
     Attributes:
-        key: hash of its conditions and its arm: the name of its folder.
+        key: hash of its conditions and its arm: the name of its folder; empty while its rate is not tuned.
         task: which of the plan's tasks.
         method: the method's name in the registry.
-        arm: the method's settings.
+        arm: the method's settings; the rate is None while it is not tuned.
         rate: the policy by which the learning rate was chosen.
         steps, seed: how long, and of what.
-        stages: what became of each.
+        stages: what became of each; an audit is not applicable where the method's update cannot be read from files.
     """
 
     key: str
@@ -51,7 +91,27 @@ class StudyRun(Part):
     rate: str
     steps: int
     seed: int
-    stages: dict[Stage, Literal["done", "failed", "not run"]]
+    stages: dict[Stage, Became]
+
+
+class Forecast(Part):
+    """What is left of a plan.
+
+    Attributes:
+        runs: to be trained; trials: of rates, at least so many: a grid may grow.
+        unsized: runs of which the bytes are not known, because their model cannot be built without weights.
+        seconds_by_runs: of training steps that are timed by runs of the same arm and task that are done.
+        seconds_by_operations: of those that are timed by their floating-point operations, at the speed of runs that
+            are done.
+        untimed: runs and trials of which the time is not known.
+    """
+
+    runs: int
+    trials: int
+    unsized: int
+    seconds_by_runs: float
+    seconds_by_operations: float
+    untimed: int
 
 
 class Study(Record):
@@ -60,7 +120,9 @@ class Study(Record):
     Attributes:
         plan: the plan's name.
         runs: one entry a run.
-        stored_bytes: what all runs would store together, and the largest checkpoint beside it; only in a dry run.
+        tuned: how the rates were chosen, where the plan's policy is to tune them.
+        forecast: what is left of the plan; only in a dry run.
+        stored_bytes: what these runs would store together, and the largest checkpoint beside it; only in a dry run.
     """
 
     KIND: ClassVar[str] = "study"
@@ -69,6 +131,8 @@ class Study(Record):
     schema_version: Literal[1] = 1
     plan: str
     runs: tuple[StudyRun, ...]
+    tuned: tuple[Tuned, ...] = ()
+    forecast: Forecast | None = Field(default=None, description="only in a dry run")
     stored_bytes: int | None = Field(default=None, description="only in a dry run")
 
     @property

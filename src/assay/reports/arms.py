@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assay.conditions import differing
-from assay.records import Audit, Dial, Record, Run, Scores
+from assay.records import Audit, Dial, Record, Repair, Run, Scores
 
 
 @dataclass
@@ -24,6 +24,7 @@ class Arm:
     number: int = 0
     audits: list[Audit] = field(default_factory=list)
     dials: list[Dial] = field(default_factory=list)
+    repairs: list[Repair] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     scores: list[Scores] = field(default_factory=list)
 
@@ -33,9 +34,9 @@ class Arm:
         return f"arm-{self.number}"
 
     @property
-    def records(self) -> list[Run | Scores | Audit | Dial]:
+    def records(self) -> list[Run | Scores | Audit | Dial | Repair]:
         """All of its records."""
-        return [*self.runs, *self.scores, *self.audits, *self.dials]
+        return [*self.runs, *self.scores, *self.audits, *self.dials, *self.repairs]
 
     @property
     def bases(self) -> set[str]:
@@ -47,6 +48,7 @@ class Arm:
         places: dict[type[Record], list[Any]] = {
             Audit: self.audits,
             Dial: self.dials,
+            Repair: self.repairs,
             Run: self.runs,
             Scores: self.scores,
         }
@@ -93,7 +95,7 @@ def _name(record: Record) -> str:
     """The tuned model's name; none for a run, which knows only its files."""
     if isinstance(record, Audit):
         return " + ".join(source.name for source in record.tuned)
-    return record.tuned.name if isinstance(record, Dial | Scores) else ""
+    return record.tuned.name if isinstance(record, Dial | Repair | Scores) else ""
 
 
 def _digest(record: Record) -> str:
@@ -101,7 +103,11 @@ def _digest(record: Record) -> str:
     if isinstance(record, Run):
         return record.weights_digest
     sources = (
-        record.tuned if isinstance(record, Audit) else (record.tuned,) if isinstance(record, Dial | Scores) else ()
+        record.tuned
+        if isinstance(record, Audit)
+        else (record.tuned,)
+        if isinstance(record, Dial | Repair | Scores)
+        else ()
     )
     digests = [source.digest or "" for source in sources]
     return " + ".join(digests) if all(digests) else ""

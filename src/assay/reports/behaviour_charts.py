@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from assay.records import Forgetting, TaskScore
+from assay.records import Diversity, Forgetting, Interval, TaskScore
 from assay.reports.arms import Arm
 from assay.reports.formats import points, points_range, share, signed, signed_range
 from assay.reports.pictures import BASE, FONT, INK, MATCHED, SIGNED, Picture, finish, look
@@ -60,11 +60,7 @@ def differences(name: str, scored: Sequence[tuple[Arm, TaskScore]]) -> Picture |
 
 def forgetting(name: str, scored: Sequence[tuple[Arm, Forgetting]]) -> Picture:
     """Every arm's loss on text minus the base's."""
-    rows = [
-        _row(arm.name, lost.mean, lost.interval, *look(arm.number)) | {"text": signed(lost.mean)}
-        for arm, lost in scored
-    ]
-    said = "; ".join(f"{arm.name} {signed(lost.mean)}, {signed_range(lost.interval)}" for arm, lost in scored)
+    rows, said = _against_base([(arm, lost.mean, lost.interval) for arm, lost in scored])
     return Picture(
         f"{name}-forgetting",
         "Forgetting",
@@ -72,6 +68,24 @@ def forgetting(name: str, scored: Sequence[tuple[Arm, Forgetting]]) -> Picture:
         finish(_intervals(rows, "nats a token above the base", reference=0.0), ROW * len(rows) + 46),
         "Lines: 95% bootstrap intervals over documents. One that crosses zero shows no difference.",
     )
+
+
+def variety(name: str, scored: Sequence[tuple[Arm, Diversity]]) -> Picture:
+    """Every arm's number of different replies to a prompt minus the base's."""
+    rows, said = _against_base([(arm, found.difference, found.interval) for arm, found in scored])
+    return Picture(
+        f"{name}-difference",
+        "Against the base",
+        f"Different replies to a prompt minus the base's, with 95% intervals. {said}.",
+        finish(_intervals(rows, "different replies more than the base", reference=0.0), ROW * len(rows) + 46),
+        "Lines: 95% bootstrap intervals over prompts. One that crosses zero shows no difference.",
+    )
+
+
+def _against_base(found: Sequence[tuple[Arm, float, Interval]]) -> tuple[list[dict[str, Any]], str]:
+    """A row for every arm's difference to the base, and all of them in words."""
+    rows = [_row(arm.name, mean, interval, *look(arm.number)) | {"text": signed(mean)} for arm, mean, interval in found]
+    return rows, "; ".join(f"{arm.name} {signed(mean)}, {signed_range(interval)}" for arm, mean, interval in found)
 
 
 def documents(name: str, scored: Sequence[tuple[Arm, Forgetting]]) -> Picture:

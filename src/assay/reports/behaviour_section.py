@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 from assay.records import Forgetting, Source, TaskScore
 from assay.reports.arms import Arm
 from assay.reports.behaviour_charts import accuracy, differences, documents, forgetting
-from assay.reports.formats import listed, points, points_range, probability, share, signed, signed_range
+from assay.reports.formats import listed, plural, points, points_range, probability, share, signed, signed_range
 from assay.reports.paired import Between, between_tasks, between_texts, shown
 from assay.reports.pictures import Picture
 
@@ -20,6 +20,13 @@ Lost = Literal["loss", "no difference shown", "gain", "not a number"]
 
 Row = TypeVar("Row")
 
+HOW = {  # after "answered by"
+    "answer likelihood": "the likelihood of the answers",
+    "classification head": "a classification head",
+    "multiple choice": "the likelihood of each example’s own choices",
+    "multiple choice by length": "the likelihood of each example’s own choices, divided by their characters",
+    "exact match": "greedy replies that must hold exactly the answer",
+}
 ALPHA = 0.05  # the level of the records' intervals, at which a p-value says the same or not
 
 
@@ -90,6 +97,18 @@ class TaskView:
     def first(self) -> TaskScore:
         """What all rows share: the task, the base's answers, the number of examples."""
         return self.rows[0].task
+
+    @property
+    def how_words(self) -> str:
+        """How the models were asked, and out of how many answers."""
+        task = self.first
+        words = HOW[task.how] + (", put as a chat" if task.chat else "")
+        if task.how == "exact match":
+            without = [f"{row.arm.name} {row.task.tuned_unanswered:,}" for row in self.rows]
+            without += [f"the base {task.base_unanswered:,}"] if task.base_choices is not None else []
+            longest = plural(task.max_tokens or 0, "token")
+            return f"{words}, of at most {longest}; replies without any answer: {listed(without)}"
+        return words + (f"; {plural(len(task.answers), 'possible answer')}" if task.answers else "")
 
     @property
     def pair_words(self) -> list[str]:
@@ -180,7 +199,7 @@ class LossView:
 def task_views(arms: Sequence[Arm]) -> tuple[TaskView, ...]:
     """The tasks, each with its arms; scores beside different bases are apart."""
     rows = [TaskRow(arm, scores.task, scores.base) for arm in arms for scores in arm.scores if scores.task is not None]
-    groups = _grouped((row, (row.task.task, row.task.truth, row.task.base_choices, row.base)) for row in rows)
+    groups = grouped((row, (row.task.task, row.task.truth, row.task.base_choices, row.base)) for row in rows)
     return tuple(TaskView(number, group) for number, group in enumerate(groups, start=1))
 
 
@@ -192,11 +211,11 @@ def loss_views(arms: Sequence[Arm]) -> tuple[LossView, ...]:
         for scores in arm.scores
         if scores.forgetting is not None
     ]
-    groups = _grouped((row, (row.lost.text, row.lost.tokens, row.lost.window, row.base)) for row in rows)
+    groups = grouped((row, (row.lost.text, row.lost.how, row.lost.tokens, row.lost.window, row.base)) for row in rows)
     return tuple(LossView(number, group) for number, group in enumerate(groups, start=1))
 
 
-def _grouped(rows: Iterable[tuple[Row, object]]) -> list[tuple[Row, ...]]:
+def grouped(rows: Iterable[tuple[Row, object]]) -> list[tuple[Row, ...]]:
     """Rows with an equal key together, in the order in which they come."""
     groups: dict[str, tuple[Row, ...]] = {}
     for row, key in rows:

@@ -6,16 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from assay.records import Record
+from assay.records import Record, RewardScore, WinRate
 from assay.reports.arms import Arm, arms
 from assay.reports.audit_section import AuditView, audit_views, differences
 from assay.reports.behaviour_section import LossView, TaskView, in_words, loss_views, task_views
 from assay.reports.charts import layer_maps
 from assay.reports.dial_section import DialView, dial_views
 from assay.reports.formats import listed, number, points, share, share_range, signed, signed_range
+from assay.reports.harness_section import HarnessView, harness_views
 from assay.reports.paired import Between, overlap
 from assay.reports.pictures import Picture
+from assay.reports.repair_section import RepairView, repair_views
 from assay.reports.run_section import RunView, run_view
+from assay.reports.variety_section import VarietyView, variety_views
 
 # The answer where all arms have it, and what is said of those that have it where others do not.
 LEARNED = {
@@ -67,8 +70,11 @@ class Joined:
     arms: tuple[Arm, ...]
     tasks: tuple[TaskView, ...]
     losses: tuple[LossView, ...]
+    variety: tuple[VarietyView, ...]
+    harness: tuple[HarnessView, ...]
     inside: tuple[Inside, ...]
     dials: tuple[DialView, ...]
+    repairs: tuple[RepairView, ...]
     runs: RunView | None
 
     @property
@@ -76,6 +82,16 @@ class Joined:
         """The page's heading."""
         names = listed([arm.name for arm in self.arms])
         return f"{names}, side by side" if len(self.arms) > 1 else f"What fine-tuning did: {names}"
+
+    @property
+    def judges(self) -> list[tuple[Arm, RewardScore]]:
+        """How the reward models among the arms judge."""
+        return [(arm, scores.reward) for arm in self.arms for scores in arm.scores if scores.reward is not None]
+
+    @property
+    def contests(self) -> list[tuple[Arm, WinRate]]:
+        """How often the arms' replies were judged better than their base's."""
+        return [(arm, scores.wins) for arm in self.arms for scores in arm.scores if scores.wins is not None]
 
     @property
     def learned_question(self) -> str:
@@ -162,6 +178,11 @@ class Joined:
         return [words for name, words in MISSING.items() if not getattr(self, name)]
 
     @property
+    def score_notes(self) -> list[tuple[Arm, str]]:
+        """What must be known of the scores of each arm."""
+        return [(arm, note) for arm in self.arms for scores in arm.scores for note in scores.notes]
+
+    @property
     def other_bases(self) -> list[str]:
         """Arms whose records name different bases."""
         return [arm.name for arm in self.arms if len(arm.bases) > 1]
@@ -177,8 +198,10 @@ class Joined:
         """All pictures, in the order of the page."""
         found = [picture for task in self.tasks for picture in task.pictures]
         found += [picture for loss in self.losses for picture in loss.pictures]
+        found += [picture for view in self.variety for picture in view.pictures]
         found += [picture for one in self.inside for picture in one.maps]
         found += [picture for view in self.dials for picture in view.pictures]
+        found += [picture for repair in self.repairs for picture in repair.pictures]
         found += self.runs.pictures if self.runs else ()
         return (*found, *(picture for one in self.inside for picture in one.view.pictures))
 
@@ -193,7 +216,17 @@ def joined(records: Sequence[Record]) -> Joined:
         Inside(arm, view.without_maps(), tuple(layer_maps(view.summary, ordinary)) if view.maps else ())
         for (arm, _), view in zip(owners, views, strict=True)
     ]
-    return Joined(tuple(found), task_views(found), loss_views(found), tuple(inside), dial_views(found), run_view(found))
+    return Joined(
+        tuple(found),
+        task_views(found),
+        loss_views(found),
+        variety_views(found),
+        harness_views(found),
+        tuple(inside),
+        dial_views(found),
+        repair_views(found),
+        run_view(found),
+    )
 
 
 def _of_arms(count: int, one: str, both: str, all_of_them: str) -> str:

@@ -6,18 +6,20 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 from assay.errors import RecordError
-from assay.records import Audit, Dial, Record, Run, Scores
+from assay.records import Audit, Continual, Correlation, Curves, Dial, Record, Repair, Run, Scores, Truncation
 from assay.records.record import write_bytes, write_text
 from assay.reports import formats
 from assay.version import __version__
 
 if TYPE_CHECKING:
     from assay.reports.pictures import Picture
+
+_OF_STUDIES = Continual | Correlation | Curves | Truncation
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,12 @@ def report(records: Record | Sequence[Record]) -> Page:
     if not given:
         raise RecordError("there is no record to report on", wanted="one record or more")
     for record in given:
-        if not isinstance(record, Audit | Dial | Run | Scores):
+        if not isinstance(record, Audit | Dial | Repair | Run | Scores | _OF_STUDIES):
             found = record.kind if isinstance(record, Record) else type(record).__name__
-            raise RecordError(f"a page has no section for {found!r}", wanted="audits, dials, runs or scores")
+            raise RecordError(
+                f"a page has no section for {found!r}",
+                wanted="audits, dials, repairs, runs, scores, or what comes out of studies",
+            )
     audits = [record for record in given if isinstance(record, Audit)]
     return _of_audits(audits) if len(audits) == len(given) else _of_arms(given)
 
@@ -106,24 +111,32 @@ def _of_audits(audits: list[Audit]) -> Page:
 
 
 def _of_arms(records: list[Record]) -> Page:
-    """A page of several kinds of record: grouped into arms, which it sets side by side."""
+    """A page of several kinds of record: grouped into arms, which it sets side by side; then what studies came to."""
     from altair.utils.schemapi import debug_mode
 
     from assay.reports.joined import joined
+    from assay.reports.study_section import StudyPage
 
+    studies = StudyPage([record for record in records if isinstance(record, _OF_STUDIES)])
     with debug_mode(False):
-        found = joined(records)
-        pictures = found.pictures
+        if len(studies.records) == len(records):
+            title, template = ", ".join(view.title for view in studies.views), "studies_page.html"
+            pictures, shown = studies.pictures, dict[str, Any]()
+        else:
+            found = joined([record for record in records if not isinstance(record, _OF_STUDIES)])
+            title, template = found.title, "joined.html"
+            pictures = (*found.pictures, *studies.pictures)
+            shown = {"page": found, "views": [one.view for one in found.inside]}
     text = (
         _environment()
-        .get_template("joined.html")
+        .get_template(template)
         .render(
-            title=found.title,
+            title=title,
             subject="fine-tuning",
             records=len(records),
-            page=found,
-            views=[one.view for one in found.inside],
+            studies=studies.views,
             version=__version__,
+            **shown,
         )
     )
     return Page(text, pictures)

@@ -10,10 +10,9 @@ from typing import Literal
 import numpy as np
 
 from assay.behaviour.intervals import mcnemar, weighted_mean
-from assay.records import Forgetting, TaskScore
+from assay.records import Forgetting, Interval, TaskScore
 
 Shown = Literal["above", "below", "none"]
-Interval = tuple[float, float]
 
 
 def shown(interval: Interval) -> Shown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,6 +51,18 @@ class RunView:
         """What each arm chose for itself, by name, one value an arm."""
         names = dict.fromkeys(name for row in self.rows for name in row.run.arm)
         return {name: [row.run.arm.get(name, "–") for row in self.rows] for name in names}
+
+    @property
+    def measured(self) -> dict[str, list[float | None]]:
+        """What the trainers of reward models and policies measured, mean over the last steps, one value an arm."""
+        names = dict.fromkeys(name for row in self.rows for name in row.run.measured)
+        return {
+            name: [
+                statistics.fmean(values[-MEAN_OF:]) if (values := row.run.measured.get(name)) else None
+                for row in self.rows
+            ]
+            for name in names
+        }
 
     @property
     def same_batches(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Annotated, Any, Literal, final
 from pydantic import Field, ValidationError
 
 from assay.data import AnyData
-from assay.errors import SettingError, SourceError
+from assay.errors import SettingError
 from assay.methods import METHODS, AbstractLora
 from assay.records import Part
 from assay.records.study import Stage
-from assay.training.spec import Spec, nearest, parse_spec, problem_of
+from assay.training.spec import Spec, nearest, parse_spec, problem_of, read_toml
 
 STAGES: tuple[Stage, ...] = ("train", "audit", "score")
 _LONG = 200  # runs of a plan, unless more are allowed: a slip in a grid multiplies
@@ -50,6 +49,39 @@ class AlphaTimesRate(Part):
 
 
 @final
+class Tune(Part):
+    """The rate with the lowest validation loss on a half-decade grid, sought for every point of the arm and every task.
+
+    Attributes:
+        lr: where the grid begins; see `Tuning`.
+    """
+
+    policy: Literal["tune"]
+    lr: float = Field(gt=0, allow_inf_nan=False)
+
+    def rates(self, alpha: float | None, where: str) -> list[float]:
+        """Where the search begins."""
+        return [self.lr]
+
+
+@final
+class Tuning(Part):
+    """How learning rates are tuned, the same for every arm: `lr 10^(k/2)` for k = -1, 0, 1; a winner at the edge
+    extends the grid. The first seed of the plan tunes, and all seeds run at the rate that won.
+
+    Attributes:
+        share: steps of a trial, as a share of the plan's longest duration.
+        held_out: rows of the training data that trials do not learn from, on which they are judged. The runs themselves
+            learn from all rows.
+        reach: the largest `|k|`.
+    """
+
+    share: float = Field(default=1.0, gt=0, le=1)
+    held_out: int = Field(default=200, ge=1)
+    reach: int = Field(default=4, ge=1)
+
+
+@final
 class Task(Part):
     """What a run learns, and what it is scored on; paths are relative to the plan.
 
@@ -57,12 +89,16 @@ class Task(Part):
         name: how results name it.
         data: what it learns from.
         task: what was learned, for `assay.score`; text: what was lost.
+        prompts, judge, max_tokens: what a policy is asked then, what judges its replies, and where they are cut.
     """
 
     name: str = Field(min_length=1)
     data: Annotated[AnyData, Field(discriminator="kind")]
     task: str | None = None
     text: str | None = None
+    prompts: str | None = None
+    judge: str | None = None
+    max_tokens: int = Field(default=128, ge=1)
 
 
 @final
@@ -74,6 +110,8 @@ class Plan(Part):
         steps: durations; seeds: repetitions.
         stages: what is done with every run.
         training: what all runs share: the settings of a specification's table, without the steps.
+        policy: how policies learn: that table of a specification.
+        tuning: how rates are tuned where an arm's policy is `tune`.
         tasks: what is learned.
         arms: tables of methods' settings; a list is an axis of the grid (`method`, `rank`, `alpha`, ...), `rate` is the
             policy of the learning rate, and lists inside `options` are passed through.
@@ -84,13 +122,18 @@ class Plan(Part):
     seeds: list[int] = Field(default=[0])
     stages: list[Stage] = Field(default=["train", "audit", "score"])
     training: dict[str, Any]
+    policy: dict[str, Any] | None = None
+    tuning: Tuning = Tuning()
     tasks: list[Task]
     arms: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of a plan: its task, the policy of its rate, and its specification."""
+    """One run of a plan: its task, the policy of its rate, and its specification.
+
+    Where the rate is to be tuned, the specification has the one where the search begins.
+    """
 
     task: Task
     policy: str
@@ -98,7 +141,7 @@ class Planned:
 
 
 class _Rate(Part):
-    rate: Annotated[Fixed | AlphaTimesRate, Field(discriminator="policy")]
+    rate: Annotated[Fixed | AlphaTimesRate | Tune, Field(discriminator="policy")]
 
 
 def read_plan(path: str | Path) -> Plan:
@@ -108,12 +151,7 @@ def read_plan(path: str | Path) -> Plan:
         SourceError: the file cannot be read.
         SettingError: it is not TOML, or not a plan; all problems are named, with the nearest name.
     """
-    try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"cannot be read ({type(error).__name__})", wanted="a TOML file", where=str(path)) from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingError(f"is not TOML: {error}", where=str(path)) from None
+    data = read_toml(path)
     try:
         return Plan.model_validate(data)
     except ValidationError as error:
@@ -132,15 +170,18 @@ def runs_of(plan: Plan, max_runs: int | None = None) -> list[Planned]:
             raise SettingError(f"the plan has no {name}", wanted="at least one, so that there is a run")
     found: dict[str, Planned] = {}
     for position, arm in enumerate(plan.arms):
-        methods = list(_arms(arm, f"arms[{position}]"))
+        methods = list(points_of(arm, f"arms[{position}]"))
         for task, (method, policy), steps, seed in itertools.product(plan.tasks, methods, plan.steps, plan.seeds):
             training = {**plan.training, "steps": steps}
             data = task.data.model_dump(exclude_unset=True)
             tables = {"base": plan.base, "seed": seed, "data": data, "training": training, "method": method}
+            tables |= {"policy": plan.policy} if plan.policy is not None else {}
             spec = parse_spec(tables, f"arms[{position}]")
             found.setdefault(f"{task.name} {spec.model_dump_json()}", Planned(task, policy, spec))
-    if "score" in plan.stages and (unscored := [task.name for task in plan.tasks if not (task.task or task.text)]):
-        raise SettingError(f"nothing to score {unscored[0]!r} on", wanted="task, text, or no stage 'score'")
+    asked = [bool(task.task or task.text or task.prompts) for task in plan.tasks]
+    if "score" in plan.stages and not all(asked):
+        unscored = plan.tasks[asked.index(False)].name
+        raise SettingError(f"nothing to score {unscored!r} on", wanted="task, text, prompts, or no stage 'score'")
     limit = _LONG if max_runs is None else max_runs
     if len(found) > limit:
         raise SettingError(
@@ -149,8 +190,16 @@ def runs_of(plan: Plan, max_runs: int | None = None) -> list[Planned]:
     return list(found.values())
 
 
-def _arms(arm: dict[str, Any], where: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """The settings of a method for every point of an arm's grid, with the policy of its rate."""
+def points_of(arm: dict[str, Any], where: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """The settings of a method for every point of an arm's grid, with the policy of its rate.
+
+    Args:
+        arm: a table of a plan; a list in it is an axis.
+        where: how errors name it.
+
+    Raises:
+        SettingError: an axis without a value, an unknown method, or a wrong policy.
+    """
     axes = {name: value if isinstance(value, list) else [value] for name, value in arm.items() if name != "rate"}
     for name, values in axes.items():
         if not values:

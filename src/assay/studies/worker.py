@@ -15,9 +15,39 @@ from assay.audits import audit
 from assay.behaviour.scoring import score
 from assay.errors import AssayError
 from assay.records import Failure, Provenance, Scores
-from assay.records.study import Stage
+from assay.records.study import Became, Stage
+from assay.rewards import reward_source
 from assay.training.run import train
 from assay.training.spec import Spec
+from assay.training.storing import snapshot
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run is scored on, with paths that can be opened from here.
+
+    Attributes:
+        task, text: what was learned, and what was lost.
+        prompts, judge, max_tokens: for the replies of a policy, what judges them, and where they are cut.
+    """
+
+    task: Path | None
+    text: Path | None
+    prompts: Path | None = None
+    judge: str | None = None
+    max_tokens: int = 128
+
+    def answered_by(self, record: Scores) -> bool:
+        """Whether a record is of these files."""
+        learned, wins = record.task or record.reward, record.wins
+        found = [
+            learned and learned.task.digest,
+            record.forgetting and record.forgetting.text.digest,
+            wins and wins.prompts.digest,
+        ]
+        judged = wins is None or (wins.judge == reward_source(str(self.judge)) and wins.max_tokens == self.max_tokens)
+        files = (self.task, self.text, self.prompts)
+        return judged and found == [digests.of_files([file]) if file else None for file in files]
 
 
 @dataclass(frozen=True)
@@ -28,18 +58,19 @@ class Work:
         folder: its own; the weights and `run.json` go to `model` in it, the other records beside that.
         spec: with paths that can be opened from here.
         base: the base, as it can be opened from here.
-        task, text: what it is scored on.
+        asked: what it is scored on.
         stages: what is to be done.
         device: cpu, or cuda.
+        trial: whether only the record of the training is kept.
     """
 
     folder: Path
     spec: Spec
     base: str
-    task: Path | None
-    text: Path | None
+    asked: Asked
     stages: tuple[Stage, ...]
     device: str
+    trial: bool = False
 
     @property
     def model(self) -> Path:
@@ -50,28 +81,65 @@ class Work:
         """Where the error of a stage is filed."""
         return self.folder / f"failure-{stage}.json"
 
+    def models(self) -> dict[str, Path]:
+        """What is audited and scored: the end of the run, and its snapshots; by what their records are called."""
+        snapshots = {f"-{step}": snapshot(self.model, step) for step in self.spec.training.save_at}
+        return {"": self.model, **snapshots}
+
     def is_done(self, stage: Stage) -> bool:
-        """Whether a stage's record is there, and is of the files that are there."""
+        """Whether nothing is left to do for a stage: its records are there, and are of the files that are there."""
         if stage == "train":
-            return (self.model / "run.json").exists()
+            return (self.model / "run.json").exists() and all(folder.is_dir() for folder in self.models().values())
         if stage == "audit":
-            return (self.folder / "audit.json").exists()
-        path = self.folder / "scores.json"
+            audits = (self.folder / f"audit{name}.json" for name in self.models())
+            return not self.spec.method.audited or all(path.exists() for path in audits)
+        return all(self._is_scored(self.folder / f"scores{name}.json") for name in self.models())
+
+    def _is_scored(self, path: Path) -> bool:
         if not path.exists():
             return False
-        record = Scores.read(path)
-        asked = [record.task and record.task.task.digest, record.forgetting and record.forgetting.text.digest]
-        return asked == [digests.of_files([file]) if file else None for file in (self.task, self.text)]
+        return self.asked.answered_by(Scores.read(path))
+
+    def became(self, stage: Stage) -> Became:
+        """What became of a stage."""
+        if stage == "audit" and not self.spec.method.audited:
+            return "not applicable"
+        return "done" if self.is_done(stage) else "failed" if self.failure(stage).exists() else "not run"
 
     def do(self, stage: Stage) -> None:
-        """Do one stage, and write its record."""
+        """Do one stage, and write its records."""
         if stage == "train":
             train(self.spec, self.model, self.device)
-        elif stage == "audit":
-            audit(self.base, self.model, device=self.device).save(self.folder / "audit.json")
-        else:
-            found = score(self.base, self.model, self.text, self.task, device=self.device)
-            found.save(self.folder / "scores.json")
+            if self.trial:
+                self._keep_record()
+            return
+        kept = self.folder.parent / "answers"  # for the whole study: its runs share their base's answers
+        for name, model in self.models().items():
+            path = self.folder / f"{stage if stage == 'audit' else 'scores'}{name}.json"
+            if stage == "audit" and not path.exists():
+                audit(self.base, model, device=self.device).save(path)
+            elif stage == "score" and not self._is_scored(path):
+                self._score(model, kept).save(path)
+
+    def _score(self, model: Path, kept: Path) -> Scores:
+        asked = self.asked
+        return score(
+            self.base,
+            model,
+            asked.text,
+            asked.task,
+            prompts=asked.prompts,
+            judge=asked.judge,
+            max_tokens=asked.max_tokens,
+            device=self.device,
+            keep=kept,
+        )
+
+    def _keep_record(self) -> None:
+        """Of a trained model, keep what was measured alone."""
+        for path in self.model.iterdir():
+            if path.name != "run.json":
+                path.unlink()
 
     def file(self, stage: Stage, error: str, found: str, wanted: str = "", remedy: str = "") -> None:
         """File the error of a stage."""

@@ -12,13 +12,34 @@ from typing import Any
 import torch
 
 from assay.accounting import PeakMemory
-from assay.data import Example, Loaded, batch_hash, collate, objective_of, order, padding_id
-from assay.models import Place, load_base
+from assay.data import Loaded, objective_of, order, padding_id
+from assay.methods.method import head_modules
+from assay.models import Place, head_for, load_base
 from assay.records.run import Cost
+from assay.training.policy import policy_trainer
+from assay.training.processes import Processes
 from assay.training.resuming import Noted, Standing, read_standing, write_standing
 from assay.training.spec import Spec
+from assay.training.trainers import MEASURED, Ordered, language_trainer, reward_trainer
 
 Progress = Callable[[int, int, float], None]  # step, steps, loss
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the loop leaves.
+
+    Attributes:
+        model: the trained model.
+        noted: what was noted of every step.
+        resumed: the step after which the run went on; 0 if it was not stopped.
+        trainer: what trained it.
+    """
+
+    model: Any
+    noted: Noted
+    resumed: int
+    trainer: Any
 
 
 @dataclass(frozen=True)
@@ -29,7 +50,9 @@ class Job:
         spec, base, tokenizer, loaded, device: what is trained, on what, where.
         key: names the run in the file where it stands.
         scratch: a folder for that file.
+        keep: called with the model after every step of `save_at`.
         progress: called after every step.
+        processes: those that train together.
     """
 
     spec: Spec
@@ -39,63 +62,57 @@ class Job:
     device: str
     key: str
     scratch: Path
+    keep: Callable[[int, Any], None]
     progress: Progress | None
+    processes: Processes
 
-    def fit(self) -> tuple[Any, Noted, int]:
-        """Train; return the model, what was noted, and the step after which the run was resumed (0: it was not)."""
+    def fit(self) -> Fitted:
+        """Train, from where the run stood."""
         from transformers import set_seed
 
         spec = self.spec
         # A new head and a new adapter are drawn from the same generator state in every arm.
         set_seed(spec.seed)
-        model = load_base(self.base, objective_of(spec.data), self.loaded.labels, self.device)
+        model = load_base(self.base, head_for(objective_of(spec.data)), self.loaded.labels, self.device)
         if model.config.pad_token_id is None:
             model.config.pad_token_id = padding_id(self.tokenizer)
         set_seed(spec.seed)
+        heads = head_modules(model)
         model = spec.method.prepare(model)
         standing = read_standing(self._file, self.key)
         noted = standing.noted if standing is not None else Noted()
         done = standing.step if standing is not None else 0
         trainer = self._trainer(model, noted, done)
+        learner = trainer.model  # of REINFORCE, the value model too
         optimizer = trainer.create_optimizer()
         trainer.lr_scheduler = self._schedule(optimizer)
         if standing is not None:
-            standing.put_into(model, optimizer, trainer.lr_scheduler)
-        trainer.add_callback(self._callback(noted, standing, model, optimizer))
+            standing.put_into(learner, optimizer, trainer.lr_scheduler)
+        if self.processes.first:
+            head = [value for name, value in model.named_parameters() if value.requires_grad and _within(name, heads)]
+            trainer.add_callback(self._callback(noted, standing, model, learner, optimizer, head))
         trainer.train()
-        return model, noted, done
+        return Fitted(model, noted, done, trainer)
 
     @property
     def _file(self) -> Path:
         return self.scratch / "standing.safetensors"
 
     def _trainer(self, model: Any, noted: Noted, done: int) -> Any:
-        """A Trainer for the steps that are left."""
-        from transformers import Trainer
+        """The objective's Trainer for the steps that are left."""
         from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
         training, examples = self.spec.training, self.loaded.examples
         positions = order(len(examples), training.steps * training.batch_size, self.spec.seed)
-        trainer = Trainer(
-            model=model,
-            args=self._arguments(training.steps - done),
-            train_dataset=_Ordered([examples[i] for i in positions[done * training.batch_size :]]),
-            data_collator=self._collator(noted),
-        )
+        left = Ordered([examples[i] for i in positions[done * training.batch_size :]])
+        given = (model, self._arguments(training.steps - done), left, self.tokenizer, noted.batch)
+        if self.spec.policy is not None:
+            trainer = policy_trainer(*given, self.spec, self.base)
+        else:
+            trainer = (reward_trainer if objective_of(self.spec.data) == "reward" else language_trainer)(*given)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         return trainer
-
-    def _collator(self, noted: Noted) -> Callable[[Sequence[Example]], dict[str, torch.Tensor]]:
-        pad = padding_id(self.tokenizer)
-
-        def make(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-            batch = collate(examples, pad)
-            noted.hashes.append(batch_hash(batch))
-            noted.tokens.append(int(batch["attention_mask"].sum()))
-            return batch
-
-        return make
 
     def _schedule(self, optimizer: Any) -> Any:
         """The learning rate over all steps, those that are done too."""
@@ -109,29 +126,42 @@ class Job:
             num_training_steps=training.steps,
         )
 
-    def _arguments(self, steps: int) -> Any:
-        from transformers import TrainingArguments
-
+    def _arguments(self, steps: int) -> dict[str, Any]:
+        """What every trainer is told."""
         spec = self.spec
-        return TrainingArguments(
-            output_dir=str(self.scratch),
-            max_steps=steps,
-            per_device_train_batch_size=spec.training.batch_size,
-            learning_rate=spec.method.lr,
-            weight_decay=spec.method.weight_decay,
-            max_grad_norm=spec.training.max_grad_norm,
-            seed=spec.seed,
-            use_cpu=self.device == "cpu",
-            train_sampling_strategy="sequential",
-            remove_unused_columns=False,
-            dataloader_pin_memory=False,
-            save_strategy="no",
-            logging_steps=1,
-            report_to=[],
-            disable_tqdm=True,
-        )
+        return {
+            "output_dir": str(self.scratch),
+            "max_steps": steps,
+            "per_device_train_batch_size": spec.training.batch_size,
+            # A language model's loss is over the tokens of all shares. A classifier's shares are equally large, so that
+            # the mean of their means is right; transformers (5.23) would multiply it by the number of processes.
+            "average_tokens_across_devices": objective_of(spec.data) == "causal-lm",
+            # The first process makes every batch whole, so that it is the same one for any number of processes.
+            "accelerator_config": {"split_batches": True, "dispatch_batches": self.processes.count > 1},
+            "learning_rate": spec.method.lr,
+            "weight_decay": spec.method.weight_decay,
+            "max_grad_norm": spec.training.max_grad_norm,
+            "seed": spec.seed,
+            "use_cpu": self.device == "cpu",
+            "train_sampling_strategy": "sequential",
+            "remove_unused_columns": False,
+            "dataloader_pin_memory": False,
+            "save_strategy": "no",
+            "logging_steps": 1,
+            "logging_nan_inf_filter": False,  # a loss that is no number is told as it is
+            "report_to": [],
+            "disable_tqdm": True,
+        }
 
-    def _callback(self, noted: Noted, standing: Standing | None, model: Any, optimizer: Any) -> Any:
+    def _callback(
+        self,
+        noted: Noted,
+        standing: Standing | None,
+        model: Any,
+        learner: Any,
+        optimizer: Any,
+        head: Sequence[torch.nn.Parameter],
+    ) -> Any:
         """Notes every step, passes its loss on, and writes where the run stands."""
         from transformers import TrainerCallback
 
@@ -139,10 +169,10 @@ class Job:
         done = standing.step if standing is not None else 0
         earlier = noted.whole_seconds
 
-        class Notes(TrainerCallback):  # type: ignore[misc]
+        class Notes(TrainerCallback):  # type: ignore[misc]  # its base has no types
             """transformers is imported late, so its subclass is made late."""
 
-            started = begun = 0.0
+            started = begun = head_norm = 0.0
 
             def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 if state.global_step == 0:
@@ -150,6 +180,11 @@ class Job:
                         standing.put_randomness()
                     self.started = time.perf_counter()
                 self.begun = time.perf_counter()
+
+            def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+                self.head_norm = float(
+                    torch.nn.utils.get_total_norm([value.grad for value in head if value.grad is not None])
+                )
 
             def on_step_end(self, *_: Any, **__: Any) -> None:
                 ended = time.perf_counter()
@@ -161,29 +196,32 @@ class Job:
                     return
                 step = done + state.global_step
                 noted.losses.append(float(logs["loss"]))
+                noted.norms.append(norm := float(logs["grad_norm"]))
+                if head:  # its gradient was clipped with the rest when it was looked at
+                    unclipped = self.head_norm * max(1.0, norm / training.max_grad_norm)
+                    noted.measured.setdefault("head_gradient_norm", []).append(unclipped)
+                if step in training.save_at:
+                    job.keep(step, model)
+                for key in MEASURED.keys() & logs.keys():
+                    noted.measured.setdefault(MEASURED[key], []).append(float(logs[key]))
+                if job.spec.policy is not None:
+                    replies = training.batch_size * job.spec.policy.replies
+                    noted.tokens[step - 1] += round(noted.measured["length"][-1] * replies)
                 every = training.checkpoint_every
                 if every and step % every == 0 and step < training.steps:
-                    write_standing(job._file, job.key, step, model, optimizer, noted)
+                    write_standing(job._file, job.key, step, learner, optimizer, noted)
                 if job.progress is not None:
                     job.progress(step, training.steps, noted.losses[-1])
 
         return Notes()
 
 
-class _Ordered(torch.utils.data.Dataset[Example]):
-    """Examples in the order in which they are to be seen; the loop takes them one after the other."""
-
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self._examples = examples
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, position: int) -> Example:
-        return self._examples[position]
+def _within(name: str, modules: Sequence[str]) -> bool:
+    """Whether a parameter belongs to one of some modules, under whatever PEFT wraps around the model."""
+    return any(f".{module}." in f".{name}" for module in modules)
 
 
-def cost_of(noted: Noted, device: str, memory: PeakMemory) -> Cost:
+def cost_of(noted: Noted, device: str, memory: PeakMemory, processes: Processes) -> Cost:
     """What the noted steps cost."""
     return Cost(
         seconds=noted.whole_seconds,
@@ -193,4 +231,5 @@ def cost_of(noted: Noted, device: str, memory: PeakMemory) -> Cost:
         peak_bytes=memory.above_start(),
         device=device,
         threads=torch.get_num_threads(),
+        processes=processes.count,
     )

@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import CallbackHandler
 
 from assay.errors import MismatchError, SettingError
-from assay.linalg import AbstractOperator, Dense, LowRank, Solver, Sum, Triplets, base_triplets
+from assay.linalg import AbstractOperator, Dense, LowRank, Solver, Sum, Triplets, base_triplets, floor_of
 from assay.measures.matrix import Question, measure_matrix
 from assay.methods.method import body_matrices
 from assay.records.audit import energies
@@ -30,7 +30,7 @@ _TAKEN_OUT = ("pissa", "olora", "corda", "lora_ga", "loftq")
 
 
 @final
-class IntruderMonitor(TrainerCallback):  # type: ignore[misc]
+class IntruderMonitor(TrainerCallback):  # type: ignore[misc]  # its base has no types
     """Logs, every few steps, what an audit of the model as it stands would find, through the trainer's own log.
 
     `intruders/count`, `intruders/undecided` and `intruders/energy_share` over all matrices, `intruders/relative_norm`
@@ -129,6 +129,7 @@ class _AbstractLive(ABC):
 
     def __init__(self) -> None:
         self._spectra: dict[Solver, Triplets] = {}
+        self._floor: float | None = None
 
     @abstractmethod
     def operators(self) -> tuple[AbstractOperator, AbstractOperator, AbstractOperator]:
@@ -136,7 +137,13 @@ class _AbstractLive(ABC):
 
     def measure(self, question: Question) -> Any:
         """All measures of the matrix; the base's triplets are computed at the first time."""
-        return measure_matrix(*self.operators(), question, self._spectrum)
+        base, update, tuned = self.operators()
+
+        def floor() -> float:
+            self._floor = floor_of(base) if self._floor is None else self._floor
+            return self._floor
+
+        return measure_matrix(base, update, tuned, question, self._spectrum, floor)
 
     def _spectrum(self, base: AbstractOperator, solver: Solver) -> Triplets:
         if solver not in self._spectra:

@@ -12,6 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from assay.data import batch_hash
+
 _LEARNED, _OPTIMIZER, _CPU, _CUDA = "learned.", "optimizer.", "random.cpu", "random.cuda"
 
 
@@ -21,7 +23,8 @@ class Noted:
 
     Attributes:
         hashes: of the batches; tokens: in them, without padding.
-        seconds: each step took; losses: its training loss.
+        seconds: each step took; losses: its training loss; norms: of its gradient, before it is clipped; measured: what
+            else the trainer said of it, by name.
         whole_seconds: all steps together, with what lies between them.
     """
 
@@ -29,12 +32,21 @@ class Noted:
     tokens: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+    measured: dict[str, list[float]] = field(default_factory=dict)
     whole_seconds: float = 0.0
+
+    def batch(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Note a batch that was made, and hand it on."""
+        self.hashes.append(batch_hash(batch))
+        self.tokens.append(int(batch["attention_mask"].sum()))
+        return batch
 
     def until(self, step: int) -> Noted:
         """What was noted of the first steps."""
-        lists = (self.hashes[:step], self.tokens[:step], self.seconds[:step], self.losses[:step])
-        return Noted(*lists, self.whole_seconds)
+        lists = (self.hashes[:step], self.tokens[:step], self.seconds[:step], self.losses[:step], self.norms[:step])
+        measured = {name: values[:step] for name, values in self.measured.items()}
+        return Noted(*lists, measured, self.whole_seconds)
 
 
 @dataclass(frozen=True)

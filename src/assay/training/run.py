@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,16 @@ from assay.accounting import PeakMemory, by_pattern
 from assay.conditions import Condition, differing, pair_key, pool_key
 from assay.data import Loaded, objective_of
 from assay.errors import SettingError, SourceError
-from assay.models import Place, find, load_tokenizer, positions_of, relative
+from assay.models import Place, find, load_tokenizer, positions_of
 from assay.records import Provenance, Run, Source
-from assay.records.run import Examples, Trained
-from assay.training.loop import Job, Progress, cost_of
+from assay.records.run import Cost, Examples, Objective, PolicyRun, Trained, Validation
+from assay.rewards import located, reward_source
+from assay.training.loop import Fitted, Job, Progress, cost_of
+from assay.training.policy import policy_run
+from assay.training.processes import Processes
 from assay.training.spec import Spec, read_spec
+from assay.training.storing import Store, snapshot
+from assay.training.validation import HeldOut
 
 _RECORD, _SCRATCH = "run.json", "standing"
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
@@ -34,7 +40,8 @@ def train(
     """Run a specification, and write the weights, the tokenizer and `run.json` to a folder.
 
     A folder that holds the same run already is left as it is, and its record is returned. A run that was stopped goes
-    on from where it stood (`training.checkpoint_every`); on a CPU its weights are those of a run without a stop.
+    on from where it stood (`training.checkpoint_every`); on a CPU its weights are those of a run without a stop. Under
+    torchrun all processes share every batch out among themselves, and the first one writes.
 
     Args:
         spec: a TOML file, to which paths in it are relative; or a specification, whose paths are relative to here.
@@ -56,55 +63,116 @@ def train(
         if isinstance(spec, Spec):
             raise SettingError("no folder to write the run to", remedy="give out=")
         out = start / "runs" / Path(spec).stem
-    settings = spec if isinstance(spec, Spec) else read_spec(spec)
-    folder = Path(out)
-    base, data_file = find(settings.base, start), start / settings.data.path
-    if base.is_adapter:
-        raise SettingError("the base is an adapter", wanted="a whole model", where=base.source.name)
-    if not data_file.is_file():
-        raise SourceError("there is no such file", wanted="data as JSON Lines", where=str(data_file))
-    conditions = conditions_of(settings, base, data_file)
+    settings = with_reward(spec if isinstance(spec, Spec) else read_spec(spec), start)
+    folder, given = Path(out), _Given.found(settings, start)
     if folder.exists() and any(folder.iterdir()):
-        return _done_before(folder, conditions, arm_of(settings))
-    _check_positions(settings, base)
-    importlib.import_module("transformers.trainer")  # a few hundred megabytes of libraries are not the run's
-    memory = PeakMemory(device)
-    tokenizer = load_tokenizer(base)
-    loaded = settings.data.load(data_file, tokenizer)
-    with _whole(folder) as partial:
-        key = pair_key({**conditions, **arm_of(settings), "torch": torch.__version__})
-        job = Job(settings, base, tokenizer, loaded, device, key, partial / _SCRATCH, progress)
-        model, noted, resumed = job.fit()
-        cost = cost_of(noted, device, memory)
-        on_hub = base.source.revision is not None
-        named = base.source.name if on_hub else relative(base.folder, folder.resolve())
-        settings.method.save(model, partial, named, base.source.revision)
-        tokenizer.save_pretrained(partial)
-        shutil.rmtree(partial / _SCRATCH, ignore_errors=True)
-        weights = sorted(partial.glob("*.safetensors"))
-        record = Run(
-            provenance=Provenance.of(_PACKAGES, settings.settings(), settings.seed),
-            objective=objective_of(settings.data),
-            method=settings.method.name,
-            changes=settings.method.changes,
-            base=base.source,
-            data=Source(name=data_file.name, digest=digests.of_files([data_file])),
-            labels=loaded.labels,
-            conditions=conditions,
-            pair_key=pair_key(conditions),
-            pool_key=pool_key(conditions),
-            arm=arm_of(settings),
-            initialisation=settings.method.initialisation(),
-            examples=_examples(loaded),
-            trained=_trained(model, weights),
-            losses=tuple(noted.losses),
-            batch_hashes=tuple(noted.hashes),
-            weights_digest=digests.of_files(weights),
-            cost=cost,
-            notes=_notes(model, resumed),
+        return _done_before(folder, given.conditions, arm_of(settings), settings.training.save_at)
+    _check_positions(settings, given.base)
+    _import_trainer(objective_of(settings.data))
+    processes = Processes.joined(device)
+    processes.share(settings.training.batch_size)
+    if processes.count > 1 and objective_of(settings.data) in ("reward", "policy"):
+        raise SettingError(
+            f"{processes.count} processes",
+            wanted="one, for reward models and policies",
+            remedy="run it without torchrun",
         )
-        record.save(partial / _RECORD)
-    return record
+    memory = PeakMemory(device)
+    tokenizer = load_tokenizer(given.base)
+    loaded = settings.data.load(given.data, tokenizer)
+    asked = given.held_out and HeldOut.load(settings, given.held_out, tokenizer, loaded.labels)
+    with _whole(folder) if processes.first else nullcontext(_partial(folder)) as partial:
+        key = pair_key({**given.conditions, **arm_of(settings), "torch": torch.__version__})
+        store = Store(settings, given.base, tokenizer, folder, partial, partial / _SCRATCH)
+        job = Job(settings, given.base, tokenizer, loaded, device, key, store.scratch, store.keep, progress, processes)
+        fitted = job.fit()
+        if processes.first:
+            cost = cost_of(fitted.noted, device, memory, processes)
+            validation = asked.loss(fitted.model) if asked else None
+            learned = policy_run(fitted.trainer, fitted.model, settings, given.base, fitted.noted.measured)
+            store.finish(fitted.model)
+            shutil.rmtree(store.scratch, ignore_errors=True)
+            _record(given, loaded, fitted, cost, partial, validation, learned).save(partial / _RECORD)
+    processes.wait()
+    return Run.read(folder / _RECORD)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A specification with the files that it names, which are there."""
+
+    spec: Spec
+    base: Place
+    data: Path
+    held_out: Path | None
+    conditions: dict[str, Condition]
+
+    @classmethod
+    def found(cls, spec: Spec, start: Path) -> _Given:
+        """Find the files, relative to a folder."""
+        base, data = find(spec.base, start), start / spec.data.path
+        held_out = start / spec.validation if spec.validation is not None else None
+        if base.is_adapter:
+            raise SettingError("the base is an adapter", wanted="a whole model", where=base.source.name)
+        for file in (data, held_out):
+            if file is not None and not file.is_file():
+                raise SourceError("there is no such file", wanted="data as JSON Lines", where=str(file))
+        return cls(spec, base, data, held_out, conditions_of(spec, base, data, held_out))
+
+
+def _record(
+    given: _Given,
+    loaded: Loaded,
+    fitted: Fitted,
+    cost: Cost,
+    partial: Path,
+    validation: Validation | None,
+    policy: PolicyRun | None,
+) -> Run:
+    spec, weights = given.spec, sorted(partial.glob("*.safetensors"))
+    return Run(
+        provenance=Provenance.of(_PACKAGES, spec.settings(), spec.seed),
+        objective=objective_of(spec.data),
+        method=spec.method.name,
+        changes=spec.method.changes,
+        base=given.base.source,
+        data=Source(name=given.data.name, digest=digests.of_files([given.data])),
+        labels=loaded.labels,
+        conditions=given.conditions,
+        pair_key=pair_key(given.conditions),
+        pool_key=pool_key(given.conditions),
+        arm=arm_of(spec),
+        initialisation=spec.method.initialisation(),
+        examples=_examples(loaded),
+        trained=_trained(fitted.model, weights),
+        losses=tuple(fitted.noted.losses),
+        gradient_norms=tuple(fitted.noted.norms),
+        validation=validation,
+        measured={name: tuple(values) for name, values in fitted.noted.measured.items()},
+        policy=policy,
+        batch_hashes=tuple(fitted.noted.hashes),
+        weights_digest=digests.of_files(weights),
+        cost=cost,
+        saved_at=tuple(spec.training.save_at),
+        notes=_notes(fitted, policy),
+    )
+
+
+def _import_trainer(objective: Objective) -> None:
+    """Import what trains before memory is measured: a few hundred megabytes of libraries are not the run's.
+
+    Raises:
+        SettingError: TRL is needed, and is not installed.
+    """
+    importlib.import_module("transformers.trainer")
+    if objective in ("reward", "policy"):
+        try:
+            importlib.import_module("trl")
+        except ModuleNotFoundError:
+            raise SettingError(
+                f"the objective {objective!r} needs TRL, which is not installed",
+                remedy="pip install 'assay-finetune[rlhf]'",
+            ) from None
 
 
 @contextmanager
@@ -113,7 +181,7 @@ def _whole(folder: Path) -> Iterator[Path]:
 
     Of what a stopped run left under the same name, only the file where it stood is kept.
     """
-    partial = folder.parent / f".{folder.name}.partial"
+    partial = _partial(folder)
     partial.mkdir(parents=True, exist_ok=True)
     _clear(partial)
     finished = False
@@ -128,6 +196,10 @@ def _whole(folder: Path) -> Iterator[Path]:
                 partial.rmdir()
 
 
+def _partial(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.partial"
+
+
 def _clear(partial: Path) -> None:
     """Remove all but the file where a run stood."""
     for path in partial.iterdir():
@@ -139,11 +211,13 @@ def _clear(partial: Path) -> None:
             path.unlink()
 
 
-def _done_before(folder: Path, conditions: dict[str, Condition], arm: dict[str, Condition]) -> Run:
+def _done_before(
+    folder: Path, conditions: dict[str, Condition], arm: dict[str, Condition], steps: Sequence[int]
+) -> Run:
     """The record of a folder that holds this very run.
 
     Raises:
-        SettingError: it holds something else; what differs is named.
+        SettingError: it holds something else; what differs is named. Or it has not all snapshots that are asked for.
     """
     if not (folder / _RECORD).exists():
         raise SettingError("the folder exists and holds no run", remedy="name another, or remove it", where=str(folder))
@@ -156,12 +230,25 @@ def _done_before(folder: Path, conditions: dict[str, Condition], arm: dict[str, 
             remedy="name another folder, or remove this one",
             where=str(folder),
         )
+    if missing := [step for step in steps if not snapshot(folder, step).is_dir()]:
+        raise SettingError(
+            f"the folder holds this run without what had learned after step {missing[0]}",
+            wanted=f"training.save_at with the steps that it has: {list(record.saved_at)}",
+            remedy="name another folder, or remove this one",
+            where=str(folder),
+        )
     return record
 
 
 def _check_positions(spec: Spec, base: Place) -> None:
-    """Refuse texts that leave no room for a method's own positions."""
+    """Refuse texts that leave no room for a method's own positions, and prompts that leave none for a reply."""
     limit, wanted = positions_of(base), spec.data.max_length + spec.method.positions
+    if limit is not None and spec.policy is not None and wanted + spec.policy.reply_tokens > limit:
+        raise SettingError(
+            f"prompts of {spec.data.max_length} tokens and replies of {spec.policy.reply_tokens}",
+            wanted=f"at most {limit} positions together, which is all that the base has",
+            remedy="set data.max_length or policy.reply_tokens to less",
+        )
     if limit is not None and spec.method.positions and wanted > limit:
         raise SettingError(
             f"{spec.method.positions} positions of {spec.method.name} and texts of {spec.data.max_length} tokens",
@@ -170,16 +257,33 @@ def _check_positions(spec: Spec, base: Place) -> None:
         )
 
 
-def conditions_of(spec: Spec, base: Place, data_file: Path) -> dict[str, Condition]:
+def with_reward(spec: Spec, start: Path) -> Spec:
+    """The specification with a reward model's folder as it can be opened from here."""
+    if spec.policy is None:
+        return spec
+    policy = spec.policy.model_copy(update={"reward": located(spec.policy.reward, start)})
+    return spec.model_copy(update={"policy": policy})
+
+
+def conditions_of(spec: Spec, base: Place, data_file: Path, held_out: Path | None = None) -> dict[str, Condition]:
     """All that must be equal for two arms to be compared."""
-    data = {f"data.{name}": value for name, value in spec.data.model_dump(exclude={"path"}).items()}
+    data = {f"data.{name}": _scalar(value) for name, value in spec.data.model_dump(exclude={"path"}).items()}
     training = {f"training.{name}": value for name, value in spec.training.model_dump().items()}
-    training.pop("training.checkpoint_every")  # how often a run is kept changes nothing of it
+    for name in ("checkpoint_every", "save_at"):  # how often a run is kept changes nothing of it
+        training.pop(f"training.{name}")
+    policy: dict[str, Condition] = {}
+    if spec.policy is not None:
+        source = reward_source(spec.policy.reward)
+        given = spec.policy.model_dump() | {"reward": source.digest or source.name}
+        policy = {f"policy.{name}": value for name, value in given.items()}
+    validation = {} if held_out is None else {"validation": digests.of_files([held_out])}
     return {
         "base": base.source.digest,
         "data": digests.of_files([data_file]),
         **data,
+        **validation,
         **training,
+        **policy,
         "optimizer": "adamw",
         "precision": "float32",
         "seed": spec.seed,
@@ -189,21 +293,24 @@ def conditions_of(spec: Spec, base: Place, data_file: Path) -> dict[str, Conditi
 def arm_of(spec: Spec) -> dict[str, Condition]:
     """What this arm chose for itself."""
     chosen = {**spec.method.model_dump(), **spec.method.derived()}
-    for name, value in chosen.pop("options", {}).items():
-        scalar = value is None or isinstance(value, str | int | float)
-        chosen[f"options.{name}"] = value if scalar else json.dumps(value, sort_keys=True)
+    if chosen.get("targets") == "all":
+        del chosen["targets"]  # only a choice is named
+    for table in ("options", "alpha_pattern"):
+        for name, value in chosen.pop(table, {}).items():
+            chosen[f"{table}.{name}"] = _scalar(value)
     return {f"method.{name}": value for name, value in chosen.items()}
 
 
+def _scalar(value: Any) -> Condition:
+    """A setting as a condition: lists and tables as JSON."""
+    return value if value is None or isinstance(value, str | int | float) else json.dumps(value, sort_keys=True)
+
+
 def _examples(loaded: Loaded) -> Examples:
-    targets = sum(
-        1 if isinstance(example.labels, int) else sum(label >= 0 for label in example.labels)
-        for example in loaded.examples
-    )
     return Examples(
         count=len(loaded.examples),
-        tokens=sum(len(example.input_ids) for example in loaded.examples),
-        targets=targets,
+        tokens=sum(example.tokens for example in loaded.examples),
+        targets=sum(example.targets for example in loaded.examples),
         truncated=loaded.truncated,
         dropped_tokens=loaded.dropped_tokens,
     )
@@ -226,10 +333,14 @@ def _trained(model: Any, weights: Sequence[Path]) -> Trained:
     )
 
 
-def _notes(model: Any, resumed: int) -> tuple[str, ...]:
+def _notes(fitted: Fitted, policy: PolicyRun | None) -> tuple[str, ...]:
     """What a reader must know of what did not learn, and of a run in pieces."""
-    stacked = by_pattern((name, value) for name, value in model.named_parameters() if value.ndim > 2)
+    stacked = by_pattern((name, value) for name, value in fitted.model.named_parameters() if value.ndim > 2)
     notes = [f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}."] if stacked else []
-    if resumed:
-        notes.append(f"Stopped and resumed after step {resumed}; the peak memory is that of the steps after it.")
+    if fitted.resumed:
+        notes.append(f"Stopped and resumed after step {fitted.resumed}; the peak memory is that of the steps after it.")
+    if policy is not None and policy.collapsed is not None:
+        notes.append(
+            f"The policy collapsed: from step {policy.collapsed} on, all prompts of a step had the same reply."
+        )
     return tuple(notes)

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, final, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from assay.data import AnyData
+from assay.data import AnyData, objective_of
 from assay.errors import SettingError, SourceError
-from assay.methods import AnyMethod
+from assay.methods import AnyMethod, Full
 from assay.records import Part, Setting
+from assay.records.run import Objective
 
 
 @final
@@ -28,6 +29,8 @@ class Schedule(Part):
         max_grad_norm: the gradient's norm is clipped to this.
         checkpoint_every: steps after which a run that is stopped can go on; 0 for never. A checkpoint holds three
             numbers for every one that learns.
+        save_at: steps after which what has learned is stored too, in `steps/N` of the run's folder, each as whole as
+            the end. The schedule is that of the whole run.
     """
 
     steps: int = Field(ge=1)
@@ -36,6 +39,39 @@ class Schedule(Part):
     decay: Literal["linear", "cosine", "constant"] = "linear"
     max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     checkpoint_every: int = Field(default=100, ge=0)
+    save_at: list[int] = Field(default=[])
+
+    @model_validator(mode="after")
+    def _within(self) -> Schedule:
+        """Every stored step lies before the end, which is stored anyway."""
+        wrong = [step for step in self.save_at if not 0 < step < self.steps]
+        if wrong or self.save_at != sorted(set(self.save_at)):
+            raise ValueError(f"save_at is {self.save_at}: wanted rising steps above 0 and below {self.steps}")
+        return self
+
+
+@final
+class PolicySettings(Part):
+    """How a policy learns from rewards: it maximises `E[(1 - beta) r - beta KL(policy || reference)]`.
+
+    Source: arXiv 2403.10704, §3.2; beta .05 as there.
+
+    Attributes:
+        reward: a reward model (a folder, relative to the specification, or a hub id), or a function `module:function`.
+        algorithm: `rloo` (TRL: a reply's baseline is the mean of the other replies to its prompt, arXiv 2402.14740) or
+            `reinforce` (the baseline is a value model, which learns by the same method as the policy).
+        replies: how many are drawn to every prompt of a step.
+        reply_tokens: where a reply is cut.
+        beta: weight of the divergence.
+        temperature: what logits are divided by when replies are drawn.
+    """
+
+    reward: str = Field(min_length=1)
+    algorithm: Literal["rloo", "reinforce"] = "rloo"
+    replies: int = Field(default=4, ge=2)
+    reply_tokens: int = Field(default=128, ge=1)
+    beta: float = Field(default=0.05, ge=0, lt=1)
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
 @final
@@ -46,23 +82,30 @@ class Spec(Part):
         base: the model to tune: a folder, relative to the specification, or a hub id `org/name@revision`.
         seed: of the data's order, of new heads and adapters, and of dropout.
         data: what it learns from.
+        validation: rows like the data's that are not learned from; their loss after the last step is recorded.
         training: how long, and in which batches.
         method: what learns, and at what rate: the arm.
+        objective: what is learned; it follows from the kind of the data, so it need not be said.
+        policy: how a policy learns; for that objective alone.
     """
 
     base: str = Field(min_length=1)
+    objective: Objective | None = None
     seed: int = Field(default=0, ge=0)
     data: Annotated[AnyData, Field(discriminator="kind")]
+    validation: str | None = None
     training: Schedule
     method: Annotated[AnyMethod, Field(discriminator="name")]
+    policy: PolicySettings | None = None
 
     def settings(self) -> dict[str, Setting]:
         """Every setting by its dotted name, with its origin; paths are reduced to their last part."""
         found = dict(_flat(self, ""))
         for name, value in self.method.derived().items():
             found[f"method.{name}"] = Setting(value=value, origin="derived")
-        for name in ("base", "data.path"):
-            found[name] = Setting(value=Path(found[name].value).name, origin=found[name].origin)
+        for name in ("base", "data.path", "validation", "policy.reward"):
+            if name in found and found[name].value is not None:
+                found[name] = Setting(value=Path(found[name].value).name, origin=found[name].origin)
         return found
 
 
@@ -73,13 +116,22 @@ def read_spec(path: str | Path) -> Spec:
         SourceError: the file cannot be read.
         SettingError: it is not TOML, or not a specification; all problems are named.
     """
+    return parse_spec(read_toml(path), where=str(path))
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        SourceError: the file cannot be read.
+        SettingError: it is not TOML.
+    """
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"cannot be read ({type(error).__name__})", wanted="a TOML file", where=str(path)) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingError(f"is not TOML: {error}", where=str(path)) from None
-    return parse_spec(data, where=str(path))
 
 
 def parse_spec(data: dict[str, Any], where: str = "") -> Spec:
@@ -89,11 +141,29 @@ def parse_spec(data: dict[str, Any], where: str = "") -> Spec:
         SettingError: unknown keys (with the nearest name), missing ones, or values that cannot be; all at once.
     """
     try:
-        return Spec.model_validate(data)
+        spec = Spec.model_validate(data)
+        problems = list(_disagreements(spec))
+        if not problems:
+            return spec
     except ValidationError as error:
         problems = [problem_of(dict(entry), Spec) for entry in error.errors()]
     many = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     raise SettingError(f"{many} in the specification: {'; '.join(problems)}", where=where)
+
+
+def _disagreements(spec: Spec) -> Iterator[str]:
+    """What is wrong between settings of which each alone could be."""
+    learned = objective_of(spec.data)
+    if spec.objective not in (None, learned):
+        yield f"'objective' is {spec.objective!r}, and data of the kind {spec.data.kind!r} is for {learned!r}"
+    if learned == "policy" and spec.policy is None:
+        yield "'policy' is missing"
+    if learned != "policy" and spec.policy is not None:
+        yield f"'policy' is for data of the kind 'prompts', not {spec.data.kind!r}"
+    if learned == "policy" and not (isinstance(spec.method, Full) or spec.method.keeps_base):
+        yield f"'method.name' is {spec.method.name!r}: a policy needs full, or LoRA beside a base that stays whole"
+    if learned in ("reward", "policy") and spec.validation is not None:
+        yield f"'validation' is for the model's own loss, which the objective {learned!r} does not have"
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.4) -> str:
@@ -117,6 +187,8 @@ def problem_of(error: dict[str, Any], whole: type[BaseModel]) -> str:
             model = choices[part]
             continue
         names.append(part)
+        # Of `Table | None`, the table.
+        model = next((inner for inner in _models(model) if part in _fields(inner)), model)
         field = model.model_fields.get(part) if part in _fields(model) else None
         model = field.annotation if field is not None else model
     name = ".".join(names)

@@ -11,8 +11,9 @@ from assay.records.audit import Status
 from assay.weights.adapters import Adapter, Factors, named_base, resolve_scales
 from assay.weights.architecture import Architecture, Slot, read_architecture
 from assay.weights.checkpoints import open_checkpoint
+from assay.weights.merged_layers import BIAS_TYPES
 from assay.weights.sides import Pairing, Scope, Side
-from assay.weights.updates import AdapterPair
+from assay.weights.updates import AdapterPair, LayerPair
 
 Rows = tuple[Adapter, str, tuple[int, ...]]
 
@@ -51,6 +52,7 @@ class _Collected:
         self.terms: dict[str, list[tuple[Adapter, Factors, float]]] = {}
         self.replaced: dict[str, tuple[Adapter, str]] = {}
         self.rows: dict[str, Rows] = {}
+        self.layers: dict[str, tuple[Adapter, str, tuple[str, ...]]] = {}
         self.parts: dict[str, list[tuple[Adapter, str, str]]] = {}  # the adapters' tensors, and what they do to ours
 
     def add(self, adapter: Adapter, weight: float) -> None:
@@ -81,6 +83,7 @@ class _Collected:
                     self.parts.setdefault(name, []).append((adapter, key, f"update of {name}"))
                 else:
                     self._tell(adapter, key, "skipped", "an update of experts fused in one tensor", matters=True)
+        self._add_layers(adapter, theirs)
         self._add_replaced(adapter, theirs)
 
     def settle(self, name: str, slot: Slot, scope: Scope) -> None:
@@ -101,6 +104,9 @@ class _Collected:
             self._tell(adapter, key, status, reason)
 
     def _pair(self, name: str, slot: Slot) -> None:
+        if name in self.layers:
+            self.found.pairs.append(LayerPair(name, slot, self.ours.checkpoint, *self.layers[name]))
+            return
         terms, replaced, rows = self.terms.get(name, []), self.replaced.get(name), self.rows.get(name)
         if self.several and (replaced or rows):
             owner = (replaced or rows or (terms[0][0],))[0]
@@ -115,6 +121,23 @@ class _Collected:
             return self.ours.architecture
         checkpoint = self.ours.checkpoint
         return read_architecture(checkpoint.folder, checkpoint.config, adapter.task_type)
+
+    def _add_layers(self, adapter: Adapter, theirs: Architecture) -> None:
+        """Layers that PEFT merges; some types change a bias with the matrix."""
+        if self.several and adapter.layers:
+            raise AdapterError(
+                f"a sum with an adapter of type {adapter.peft_type} is not linear", where=str(adapter.stored.folder)
+            )
+        for module, keys in adapter.layers.items():
+            name = self.ours.find(theirs.place(f"{module}.weight", (2, 2)).canonical)
+            if name is None:
+                self._foreign(adapter, module)
+            self.layers[name] = (adapter, module, keys)
+            bias = self.ours.find(theirs.place(f"{module}.bias", (2,)).canonical)
+            changed = [name, bias] if adapter.peft_type in BIAS_TYPES and bias is not None else [name]
+            for target in changed:
+                self.parts.setdefault(target, [])
+            self.parts[name] += [(adapter, key, f"update of {name}") for key in keys]
 
     def _add_replaced(self, adapter: Adapter, theirs: Architecture) -> None:
         """Tensors that the adapter stores whole, and trained rows of embeddings."""

@@ -1,8 +1,8 @@
-"""LoRA adapters on disk: their factors by module, and PEFT's own scale for each.
+"""Adapters on disk: LoRA's factors by module with PEFT's own scale for each, and other types' tensors by module.
 
 PEFT decides scale, rank and which modules are adapted, by building its layers on the model's meta modules; where it
 cannot be asked (a model that cannot be built, per-expert layers that transformers fuses), its rule is applied to the
-stored names with PEFT's own pattern matching. This is the only file that touches PEFT's internals.
+stored names with PEFT's own pattern matching. With `merged_layers.py`, this touches PEFT's internals.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from assay.records import Source
 from assay.records.record import read_json
 from assay.weights.architecture import Architecture
 from assay.weights.checkpoints import ADAPTER_CONFIG, ADAPTER_FILE, Checkpoint, locate, open_files, refuse_pickles
+from assay.weights.merged_layers import MERGED_TYPES, module_of
 
 # Initialisations that leave the base as it is, so that `W0 + s BA` holds for the stored factors.
 _PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
@@ -59,7 +60,7 @@ class Factors:
 
 @dataclass
 class Adapter:
-    """An opened LoRA adapter, or a method that stores no matrix update (`factors` is then empty).
+    """An opened adapter, or a method that stores no matrix update (`factors` is then empty).
 
     Attributes:
         stored: its tensors.
@@ -67,7 +68,8 @@ class Adapter:
         base_name: the base that it names, as it spells it.
         task_type: PEFT's task type.
         settings: its `adapter_config.json`.
-        factors: by module name, as the adapter spells it.
+        factors: of LoRA, by module name, as the adapter spells it.
+        layers: of types that PEFT merges layer by layer: the tensors' names, by module name.
         replaced: tensors that replace the base's own, by tensor name (trained heads, biases, whole layers).
         tokens: trained rows of an embedding, by module name: the stored rows' name and their indices.
     """
@@ -78,6 +80,7 @@ class Adapter:
     task_type: str | None
     settings: dict[str, Any]
     factors: dict[str, Factors] = field(default_factory=dict)
+    layers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     replaced: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
 
@@ -173,10 +176,12 @@ def _open_weights(home: Path, named: Source) -> Checkpoint:
 def _refuse_variants(adapter: Adapter) -> None:
     """Refuse by name what is not `W0 + s BA`; nothing may be silently wrong."""
     where = str(adapter.stored.folder)
+    if adapter.peft_type in MERGED_TYPES:
+        return
     if adapter.peft_type != "LORA":
         raise AdapterError(
             f"an adapter of type {adapter.peft_type}",
-            wanted="LORA, or a method that changes no weight matrix",
+            wanted=f"LORA, {', '.join(MERGED_TYPES)}, or a method that changes no weight matrix",
             remedy="merge it into its base with `merge_and_unload`, save that, and audit the merged checkpoint",
             where=where,
         )
@@ -202,6 +207,10 @@ def _sort(adapter: Adapter) -> None:
     parts: dict[str, dict[str, str]] = {}
     for key in adapter.stored.tensors:
         name = key.removeprefix("base_model.model.")
+        module = module_of(adapter.peft_type, name) if adapter.peft_type in MERGED_TYPES else None
+        if module is not None:
+            adapter.layers[module] = (*adapter.layers.get(module, ()), key)
+            continue
         match = _FACTOR.match(name)
         if match and match["bias"] != ".bias":
             parts.setdefault(match["module"], {})[match["factor"]] = key
@@ -218,7 +227,7 @@ def _sort(adapter: Adapter) -> None:
             missing = "B" if "A" in found else "A"
             raise AdapterError(f"no lora_{missing} for the module {module}", where=str(adapter.stored.folder))
         adapter.factors[module] = Factors(found["A"], found["B"], float("nan"), found.get("magnitude"))
-    if not (adapter.factors or adapter.replaced or adapter.tokens):
+    if not (adapter.factors or adapter.layers or adapter.replaced or adapter.tokens):
         raise AdapterError("the adapter is empty", wanted="trained factors", where=str(adapter.stored.folder))
 
 
@@ -240,7 +249,7 @@ def resolve_scales(adapter: Adapter, architecture: Architecture) -> tuple[str, .
     Returns:
         The modules for which PEFT could not be asked, so that its rule was applied here.
     """
-    asked = _ask_peft(adapter, architecture.model) if architecture.model is not None else {}
+    asked = _ask_peft(adapter, architecture.model) if adapter.factors and architecture.model is not None else {}
     ruled = []
     for module, factors in adapter.factors.items():
         if module in asked:

@@ -23,7 +23,7 @@ from assay.records.record import read_json
 
 MODEL_FILE, MODEL_INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER_FILE, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
 _HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", f"*{ADAPTER_CONFIG}")
 
@@ -197,7 +197,7 @@ def _index(folder: Path) -> dict[str, Stored]:
 
 def refuse_pickles(folder: Path) -> None:
     """Raise PickleError if a folder has pickled weights; called where nothing else was found."""
-    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)
     if pickles:
         raise PickleError(
             f"only pickled weights ({pickles[0]}), which can run code when loaded",

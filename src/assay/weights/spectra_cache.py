@@ -11,7 +11,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -20,8 +22,10 @@ from assay import digests
 from assay.linalg import Triplets
 from assay.records.record import write_bytes
 
+T = TypeVar("T")
+
 # Raised with every change of what the solvers compute, so that an entry of another release is never read.
-FORMAT = 1
+FORMAT = 2
 # The spectra of a 7B model's 224 matrices take 2.3 GB (10 MB each, benchmarks/seven_billion.py): room for four bases.
 LIMIT_BYTES = 10 * 2**30
 # All triplets of a matrix take two to three times its own size, so they are kept for small matrices alone.
@@ -55,14 +59,25 @@ class SpectraCache:
 
     def triplets(self, key: str, make: Callable[[], Triplets]) -> Triplets:
         """The triplets of that key, from the folder or made and kept."""
-        path = self.folder / f"{key}.v{FORMAT}.safetensors"
-        kept = self._read(path)
+        kept = self._read(self._path(key), Triplets.of_arrays)
         if kept is not None:
             return kept
         made = make()
         if not made.complete or min(len(made.u), len(made.v)) <= LARGEST_COMPLETE:
-            self._write(path, made.arrays())
+            self._write(self._path(key), made.arrays())
         return made
+
+    def number(self, key: str, make: Callable[[], float]) -> float:
+        """The number of that key, from the folder or made and kept."""
+        kept = self._read(self._path(key), lambda arrays: float(arrays["number"]))
+        if kept is not None:
+            return kept
+        made = make()
+        self._write(self._path(key), {"number": torch.tensor(made, dtype=torch.float64)})
+        return made
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.v{FORMAT}.safetensors"
 
     def entries(self) -> list[Path]:
         """Every entry, least recently used first."""
@@ -79,7 +94,7 @@ class SpectraCache:
             path.unlink(missing_ok=True)
         return len(entries)
 
-    def _read(self, path: Path) -> Triplets | None:
+    def _read(self, path: Path, parse: Callable[[dict[str, Tensor]], T]) -> T | None:
         """An entry, or None if there is none or it is damaged; using it makes it recent."""
         try:
             with safe_open(path, framework="pt") as file:
@@ -87,7 +102,7 @@ class SpectraCache:
                 whole = (file.metadata() or {}).get("content") == _content(arrays)
             if whole:
                 os.utime(path)
-                return Triplets.of_arrays(arrays)
+                return parse(arrays)
         except FileNotFoundError:
             return None
         except (SafetensorError, KeyError, OSError):

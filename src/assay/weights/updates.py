@@ -15,6 +15,7 @@ from assay.linalg import AbstractOperator, Dense, LowRank, RowScaled, Sum
 from assay.weights.adapters import Adapter, Factors
 from assay.weights.architecture import Slot
 from assay.weights.checkpoints import Checkpoint
+from assay.weights.merged_layers import merged_weight
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,35 @@ class AdapterPair(AbstractPair):
                 remedy=f"name the base that the adapter was trained on ({adapter.base_name or 'it names none'})",
                 where=str(adapter.stored.folder),
             )
+
+
+@final
+@dataclass(frozen=True)
+class LayerPair(AbstractPair):
+    """The update is what PEFT merges into the matrix.
+
+    Attributes:
+        adapter: whose layer it is.
+        module: the layer's name; keys: its tensors in the adapter's file.
+    """
+
+    adapter: Adapter
+    module: str
+    keys: tuple[str, ...]
+
+    @property
+    def update_rank(self) -> int:
+        """Any rank is possible."""
+        return min(self.shape)
+
+    def load(self, dtype: torch.dtype, device: torch.device) -> Operators:
+        """Read the base and the layer's tensors; the update is the difference that merging makes, in float64."""
+        stored = self.base.read(self.name)
+        read = {key.removeprefix("base_model.model."): self.adapter.stored.read(key).double() for key in self.keys}
+        where = str(self.adapter.stored.folder)
+        merged = merged_weight(self.adapter.settings, self.module, stored.double(), self.slot.transposed, read, where)
+        W0, W = (Dense(self._oriented(tensor, dtype, device)) for tensor in (stored, merged))
+        return Operators(W0, Sum(W, W0, -1.0), W, None, None, *self._identity())
 
 
 def _times(shape: tuple[int, ...]) -> str:

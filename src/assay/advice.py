@@ -1,0 +1,241 @@
+"""Advice on alpha, rank and scale of a LoRA: before training from the base alone, after it from the adapter."""
+
+from __future__ import annotations
+
+import inspect
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from assay.audits import known_of_base
+from assay.errors import InputError, SettingError
+from assay.linalg import Estimate, LowRank, select_solver
+from assay.measures.spectra import update_spectrum
+from assay.measures.threshold import ESTIMATOR, critical_norm
+from assay.records import Advice, Provenance, Setting
+from assay.records.advice import Counsel, MatrixAdvice
+from assay.weights.pairing import pair
+from assay.weights.sides import Scope
+from assay.weights.spectra_cache import SpectraCache
+from assay.weights.updates import AbstractPair, AdapterPair
+
+V3, RS, IT = "arXiv 2410.21228v3, Fig. 4", "arXiv 2312.03732, Thm 3.2", "arXiv 2607.23711"
+# v3 Fig. 4: with alpha = 2r, many intruders up to rank 16, none or very few at 64.
+FEW_FROM = 64
+_PACKAGES = ("torch", "transformers", "peft", "safetensors")
+
+
+def advise(
+    base: str | Path | None,
+    tuned: str | Path | None = None,
+    *,
+    rank: int = 8,
+    alpha: float | None = None,
+    rslora: bool = False,
+    k: int = 10,
+    eps: float = 0.5,
+    matrices: str | Sequence[str] | None = None,
+    cache: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> Advice:
+    """Caps of alpha by matrix, and advice on rank and scale, each with its source and what this model shows.
+
+    Before training (no `tuned`) nothing is known of sigma_1(BA), and the caps are relative: updates of matrices of one
+    shape are taken to grow alike, and one whose threshold is under the median of its shape has its alpha lowered by
+    that factor. After training a cap is alpha times the multiplier at which the update would be at its threshold.
+
+    Args:
+        base: folder or hub id; None for the one that an adapter names.
+        tuned: a LoRA adapter.
+        rank, alpha, rslora: what is planned, before training; alpha is 2 rank unless given. An adapter has its own.
+        k, eps: of the count.
+        matrices: shell patterns on names or roles.
+        cache: keep and use what is known of the base's spectra.
+        progress: called with what is being done.
+
+    Raises:
+        SettingError: neither a base nor an adapter, or settings without meaning.
+        InputError: the tuned model is not a LoRA adapter.
+
+    Example:
+        >>> assay.advise("base/", rank=16).alpha_pattern  # doctest: +SKIP
+        {'layers.0.self_attn.q_proj': 21.3}
+    """
+    began = time.perf_counter()
+    if (base is None and tuned is None) or rank < 1 or (alpha is not None and alpha <= 0):
+        raise SettingError(
+            f"base is {base}, rank {rank}, alpha {alpha}", wanted="a base or an adapter, rank and alpha above zero"
+        )
+    given = {"rank": rank, "alpha": alpha, "rslora": rslora, "k": k, "eps": eps, "matrices": matrices}
+    patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
+    found = pair(base, tuned if tuned is not None else str(base), scope=Scope(matrices=patterns))
+    if tuned is not None and not all(isinstance(entry, AdapterPair) and entry.terms for entry in found.pairs):
+        raise InputError("not a LoRA adapter", wanted="one, whose alpha can be capped", where=str(tuned))
+    if not found.pairs:
+        raise SettingError("no matrix fits", wanted="a base with linear layers, patterns that fit one")
+    kept, looked = SpectraCache.default() if cache else None, []
+    for position, entry in enumerate(found.pairs):
+        if progress is not None:
+            progress(f"matrix {position + 1} of {len(found.pairs)}: {entry.name}")
+        planned = _Plan(rank, 2.0 * rank if alpha is None else alpha, rslora)
+        looked.append(_look(entry, planned if tuned is None else _trained(entry), tuned is not None, k, eps, kept))
+    capped = _capped(looked, relative=tuned is None)
+    plan = _Plan(
+        round(statistics.median(one.plan.rank for one in looked)),
+        statistics.median(one.plan.alpha for one in looked),
+        looked[0].plan.rslora,
+    )
+    defaults = inspect.signature(advise).parameters
+    settings = {
+        name: Setting(value=value, origin="default" if value == defaults[name].default else "given")
+        for name, value in given.items()
+    }
+    return Advice(
+        provenance=Provenance.of(_PACKAGES, settings),
+        base=found.base.described(),
+        tuned=None if tuned is None else found.tuned[0].described(),
+        rank=plan.rank,
+        alpha=plan.alpha,
+        rslora=plan.rslora,
+        k=k,
+        eps=eps,
+        estimator=ESTIMATOR,
+        alpha_pattern={one.module: one.cap for one in capped if one.cap is not None},
+        counsels=(_on_alpha(capped, tuned is None), _on_rank(looked, plan, tuned is None), _on_scale(plan)),
+        matrices=tuple(capped),
+        seconds=time.perf_counter() - began,
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Rank, alpha and kind of scale of one module."""
+
+    rank: int
+    alpha: float
+    rslora: bool
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / (self.rank**0.5 if self.rslora else self.rank)
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """One matrix, its threshold, and its update if there is one."""
+
+    entry: AbstractPair
+    plan: _Plan
+    threshold: Estimate | None
+    sigma: float | None
+    energy_rank: float | None
+
+
+def _trained(entry: AbstractPair) -> _Plan:
+    """What an adapter chose for a matrix: alpha is read back from PEFT's own scale."""
+    if not isinstance(entry, AdapterPair):
+        raise InputError("not a LoRA adapter", where=entry.name)
+    adapter, factors, _ = entry.terms[0]
+    rank, rslora = adapter.stored.tensors[factors.A].shape[0], bool(adapter.settings.get("use_rslora"))
+    return _Plan(rank, factors.scale * (rank**0.5 if rslora else rank), rslora)
+
+
+def _look(entry: AbstractPair, plan: _Plan, is_trained: bool, k: int, eps: float, kept: SpectraCache | None) -> _Looked:
+    operators = entry.load(torch.float32, torch.device("cpu"))
+    spectrum, _ = known_of_base(entry, operators, kept)
+    solver = select_solver(operators.base.shape)
+    threshold = critical_norm(spectrum(operators.base, solver), operators.base.shape, k=k, eps=eps)
+    if not is_trained:
+        return _Looked(entry, plan, threshold, None, None)
+    update = operators.update
+    if isinstance(update, LowRank) and update.frobenius() == 0.0:
+        return _Looked(entry, plan, threshold, 0.0, None)
+    known = update_spectrum(update, 1, solver)
+    return _Looked(entry, plan, threshold, float(known.sigma[0]), known.energy_rank.value)
+
+
+def _capped(looked: Sequence[_Looked], relative: bool) -> list[MatrixAdvice]:
+    """Every matrix with its cap: alpha times how far it may grow, where that is less than it did."""
+    by_shape: dict[tuple[int, int], list[float]] = {}
+    for one in looked:
+        if one.threshold is not None:
+            by_shape.setdefault(one.entry.shape, []).append(one.threshold.value)
+    found = []
+    for one in looked:
+        threshold, multiplier = one.threshold, None
+        if threshold is not None and relative:
+            factor = threshold.value / statistics.median(by_shape[one.entry.shape])
+        else:
+            multiplier = threshold.value / one.sigma if threshold is not None and one.sigma else None
+            factor = 1.0 if multiplier is None else multiplier
+        found.append(
+            MatrixAdvice(
+                name=one.entry.name,
+                role=one.entry.slot.role,
+                layer=one.entry.slot.layer,
+                shape=one.entry.shape,
+                module=one.entry.slot.canonical.removesuffix(".weight"),
+                threshold=threshold.value if threshold else None,
+                threshold_bounds=(threshold.lower, threshold.upper) if threshold else None,
+                sigma=one.sigma,
+                multiplier=multiplier,
+                alpha=one.plan.alpha,
+                cap=float(f"{one.plan.alpha * factor:.3g}") if factor < 1 else None,
+            )
+        )
+    return found
+
+
+def _on_alpha(matrices: Sequence[MatrixAdvice], relative: bool) -> Counsel:
+    capped = [one for one in matrices if one.cap is not None]
+    unknown = sum(one.threshold is None for one in matrices)
+    none = f"; no estimate for {unknown}" if unknown else ""
+    if relative:
+        least = min((one.cap / one.alpha for one in capped if one.cap and one.alpha), default=1.0)
+        return Counsel(
+            topic="alpha",
+            says=f"Cap alpha in {len(capped)} of {len(matrices)} matrices, those with a threshold under their shape's.",
+            evidence=f"the lowest threshold is {least:.2f} of the median of its shape{none}",
+            source=IT,
+        )
+    past = max((1 / one.multiplier for one in matrices if one.multiplier), default=0.0)
+    return Counsel(
+        topic="alpha",
+        says=f"Cap alpha in {len(capped)} of {len(matrices)} matrices." if capped else "No cap: none is past it.",
+        evidence=f"the update furthest along is at {past:.2g} times its threshold{none}",
+        source=IT,
+    )
+
+
+def _on_rank(looked: Sequence[_Looked], plan: _Plan, before: bool) -> Counsel:
+    known = [one.energy_rank for one in looked if one.energy_rank is not None]
+    if before or not known:
+        says = "Rank 64 or more, with alpha = 2r, had few intruders or none where ranks up to 16 had many."
+        if plan.rank >= FEW_FROM:
+            says = f"Keep rank {plan.rank}: with alpha = 2r, few intruders or none were found from {FEW_FROM} on."
+        evidence = f"planned: rank {plan.rank}, alpha {plan.alpha:g}; the base alone does not show a task's rank"
+        return Counsel(topic="rank", says=says, evidence=evidence, source=V3)
+    middle = statistics.median(known)
+    evidence = f"median of {len(known)} matrices: {middle:g} of {plan.rank} directions hold 90% of the update's energy"
+    if plan.rank > 1 and middle <= plan.rank / 2:
+        says = f"A rank of {max(1, round(middle))} would hold 90% of what was learned."
+    elif plan.rank < FEW_FROM:
+        says = "The update uses its rank: a larger one spreads it over more directions."
+    else:
+        says = "The update uses its rank."
+    return Counsel(topic="rank", says=says, evidence=evidence, source=f"{V3}; arXiv 2405.09673")
+
+
+def _on_scale(plan: _Plan) -> Counsel:
+    evidence = f"the scale is {plan.scale:.3g} (alpha {plan.alpha:g}, rank {plan.rank}{', rsLoRA' * plan.rslora})"
+    if plan.rslora and plan.alpha >= 2 * plan.rank and plan.rank > 1:
+        says = "Hold alpha fixed over ranks: with rsLoRA and alpha = 2r the scale grows with the root of the rank."
+    elif not plan.rslora and plan.scale < 1:
+        says = "Use rsLoRA, or alpha = 2r: with alpha fixed, alpha / r falls faster than a stable scale, 1 / sqrt(r)."
+    else:
+        says = "Keep it."
+    return Counsel(topic="scale", says=says, evidence=evidence, source=RS)

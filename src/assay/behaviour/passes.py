@@ -1,0 +1,128 @@
+"""What a model is asked, in batches: told while it answers, and kept on disk so that a killed score goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from assay import digests
+from assay.models import Head
+from assay.records import Answered, Partial
+
+Progress = Callable[[int, int, str], None]  # tokens done, of how many, what comes next
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Questions to a model, in batches that are the same whatever is done already: so are the last digits.
+
+    Attributes:
+        what: what is asked, for whoever waits.
+        head: what the model must predict; labels: the classes, of a classification head.
+        digest: of all that decides the answers, but for the model; None where that cannot be told, so that no answer is
+            kept.
+        batches: positions of the questions.
+        costs: tokens through the model for each batch, with padding.
+        ask: a model and a batch in, one answer a question out, as JSON can hold it.
+    """
+
+    what: str
+    head: Head
+    digest: str | None
+    batches: tuple[tuple[int, ...], ...]
+    costs: tuple[int, ...]
+    ask: Callable[[Any, Sequence[int]], Sequence[Any]]
+    labels: tuple[str, ...] = ()
+
+    def answers(self, model: Any) -> list[Any]:
+        """A model's answers, in the order of the questions."""
+        return self.in_order([self.ask(model, batch) for batch in self.batches])
+
+    def in_order(self, given: Sequence[Sequence[Any]]) -> list[Any]:
+        """The batches' answers in the order of the questions."""
+        found: list[Any] = [None] * sum(map(len, self.batches))
+        for batch, answers in zip(self.batches, given, strict=True):
+            for position, answer in zip(batch, answers, strict=True):
+                found[position] = answer
+        return found
+
+
+def digest_of(*parts: Any) -> str:
+    """The digest of what decides answers: tokens and settings, which are written the same everywhere."""
+    return digests.of_bytes(repr(parts).encode())
+
+
+@dataclass
+class Meter:
+    """How much of the work is done.
+
+    Attributes:
+        total: tokens through the models; done: those that are through, or whose answers were kept.
+    """
+
+    total: int
+    progress: Progress | None
+    done: int = 0
+
+    def tell(self, cost: int, what: str) -> None:
+        """Say that a batch is done."""
+        self.done += cost
+        if self.progress is not None:
+            self.progress(self.done, self.total, what)
+
+
+@dataclass
+class Sitting:
+    """One model, and what it answers.
+
+    Attributes:
+        name: of the model, for whoever waits.
+        identity: of its weights and of how they are read.
+        load: the model with a head, and the head's classes.
+        keep: a folder for the answers; None to keep none.
+        device: where it runs.
+    """
+
+    name: str
+    identity: Any
+    load: Callable[[Head, tuple[str, ...]], Any]
+    keep: Path | None
+    device: str
+    _model: Any = None
+    _loaded: Any = None
+    _question: list[Any] = field(default_factory=list)
+
+    def answers(self, one: Pass, meter: Meter) -> list[Any]:
+        """Answer every batch that is not answered yet; the model is loaded when the first is needed."""
+        kept = self._kept(one)
+        given: list[Sequence[Any]] = []
+        what = f"{one.what}, {self.name}"
+        for number, (batch, cost) in enumerate(zip(one.batches, one.costs, strict=True)):
+            meter.tell(0, what)
+            known = kept.done.get(str(number)) if kept is not None else None
+            if known is None:
+                known = Answered(name=str(number), answers=tuple(one.ask(self._with(one.head, one.labels), batch)))
+                if kept is not None:
+                    kept.add(known)
+            given.append(known.answers)
+            meter.tell(cost, what)
+        return one.in_order(given)
+
+    def _with(self, head: Head, labels: tuple[str, ...]) -> Any:
+        if self._loaded != (head, labels):
+            self._model = None  # one model at a time is in memory
+            self._model, self._loaded = self.load(head, labels), (head, labels)
+        return self._model
+
+    def _kept(self, one: Pass) -> Partial[Answered] | None:
+        """The file of this model's answers to these questions: its name says which, so no other is taken for it."""
+        if self.keep is None or one.digest is None:
+            return None
+        versions = [version(name) for name in ("torch", "transformers", "peft")]
+        question = [self.identity, one.digest, one.head, one.labels, self.device, torch.get_num_threads(), versions]
+        return Partial.open(self.keep / f"{digest_of(question)}.jsonl", question, Answered)

@@ -1,0 +1,44 @@
+"""What a reader of scores must know beside the numbers: a base that cannot do it at all, above all."""
+
+from __future__ import annotations
+
+import math
+
+from assay.records import Scores
+
+
+def remarks(scores: Scores, vocabulary: int | None, under_base_head: bool) -> tuple[str, ...]:
+    """Notes on scores, one sentence each.
+
+    A base *cannot do it* where its loss is no less than that of a uniform guess over its vocabulary, its accuracy is
+    not shown to beat a constant reply, or fewer than half of its replies hold an answer in the wanted form: what is
+    gained over it is then not a gain over a skill.
+
+    Args:
+        scores: what was found.
+        vocabulary: tokens that the base tells apart; None where its configuration does not say.
+        under_base_head: whether a classifier predicted text with its base's head.
+    """
+    notes = []
+    if under_base_head:
+        notes.append("The tuned model is a classifier: its body predicted text under its base's own head.")
+    text, task, diversity = scores.forgetting, scores.task, scores.diversity
+    if text is not None and vocabulary and text.base_loss >= math.log(vocabulary):
+        notes.append(
+            f"The base predicts the text no better than a uniform guess ({text.base_loss:.2f} nats a token, and "
+            f"{math.log(vocabulary):.2f}): it had nothing to lose there."
+        )
+    if task is not None and task.base_interval is None:
+        notes.append("The base has no head for the task: no pair.")
+    if task is not None and task.base_interval is not None and task.base_interval[0] <= task.majority:
+        notes.append(
+            f"The base is not shown to beat a constant reply ({task.base_accuracy:.3f} right, and {task.majority:.3f})."
+        )
+    if task is not None and task.base_choices and 2 * task.base_unanswered > task.examples:
+        notes.append(
+            f"{task.base_unanswered} of the base's {task.examples} replies hold no answer in the wanted form: the "
+            "difference shows the form as well as the task."
+        )
+    if diversity is not None and diversity.base_unique == 1:
+        notes.append("Every sample of the base to a prompt is the same: it has no diversity to lose.")
+    return tuple(notes)

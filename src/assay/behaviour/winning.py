@@ -1,0 +1,127 @@
+"""How often a tuned model's replies are judged better than its base's: drawn alike, judged by a reward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assay.behaviour.batches import Ids, by_length, width
+from assay.behaviour.generation import Sampling, replies, stops_of
+from assay.behaviour.intervals import Floats, weighted_mean
+from assay.behaviour.passes import Pass, digest_of
+from assay.behaviour.tasks.task import Asking, prompt_column, refuse_one
+from assay.data import Prompt
+from assay.records import Source, WinRate
+from assay.rewards import Reward
+from assay.tables import raw_rows, rows
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Prompts to which both models reply once.
+
+    Attributes:
+        prompts: their tokens, with the other columns of their rows.
+        temperature: at which replies are drawn.
+        asking: how the prompts are put.
+    """
+
+    prompts: tuple[Prompt, ...]
+    temperature: float
+    asking: Asking = field(compare=False, repr=False)
+
+    def asked(self, batch_tokens: int, seed: int) -> Pass:
+        """One reply to every prompt; every batch draws from a seed of its own, the same for both models."""
+        tokens = tuple(prompt.input_ids for prompt in self.prompts)
+        batches = tuple(map(tuple, by_length(tokens, batch_tokens)))
+        longest, stop = self.asking.max_tokens, stops_of(self.asking.tokenizer)
+
+        def ask(model: Any, batch: Sequence[int]) -> list[Ids]:
+            drawn = Sampling(self.temperature, seed * 1_000_003 + batch[0])  # any number that no other batch has
+            return replies(model, [tokens[i] for i in batch], longest, stop, drawn)
+
+        return Pass(
+            what="replies",
+            head="causal-lm",
+            digest=digest_of("replies", tokens, self.temperature, longest, stop, seed, batches),
+            batches=batches,
+            costs=tuple(width(tokens, batch) + len(batch) * longest for batch in batches),
+            ask=ask,
+        )
+
+
+def read_contest(path: str | Path, asking: Asking, temperature: float) -> Contest:
+    """Prompts from rows of `prompt` (or `question`); the other columns are for a reward that asks for them.
+
+    Raises:
+        SourceError, InputError: the file cannot be read, or holds one prompt.
+    """
+    raw = raw_rows(path)
+    refuse_one(len(raw), path)
+    column = prompt_column(raw[0][1])
+    others = sorted(name for name, value in raw[0][1].items() if name != column and isinstance(value, str | int))
+    read = rows(path, column, *others)
+    fitted, _ = asking.fit([asking.prompt(row[column]) for row in read], asking.max_tokens)
+    prompts = tuple(
+        Prompt(ids, row[column], {name: row[name] for name in others}) for ids, row in zip(fitted, read, strict=True)
+    )
+    return Contest(prompts, temperature, asking)
+
+
+def win_rate(
+    source: Source,
+    contest: Contest,
+    judge: Reward,
+    base: Sequence[Sequence[int]],
+    tuned: Sequence[Sequence[int]],
+    batch_tokens: int = 1024,
+    seed: int = 0,
+) -> WinRate:
+    """Have the replies of two models to the same prompts judged.
+
+    Args:
+        source: what the prompts are.
+        contest: the prompts.
+        judge: what rewards replies.
+        base, tuned: the replies, in the prompts' order.
+        batch_tokens: tokens in a batch, with padding.
+        seed: of the replies and the bootstraps.
+    """
+    ours, theirs = ([tuple(reply) for reply in each] for each in (base, tuned))
+    first, second = (_rewards(contest, judge, each, batch_tokens) for each in (ours, theirs))
+    ones = np.ones(len(first))
+    rate, interval = weighted_mean((second > first) + 0.5 * (second == first), ones, seed)
+    difference, difference_interval = weighted_mean(second - first, ones, seed)
+    return WinRate(
+        prompts=source,
+        judge=judge.source,
+        examples=len(first),
+        max_tokens=contest.asking.max_tokens,
+        temperature=contest.temperature,
+        chat=contest.asking.chat,
+        seed=seed,
+        rate=rate,
+        interval=interval,
+        ties=int((second == first).sum()),
+        base_reward=float(first.mean()),
+        tuned_reward=float(second.mean()),
+        difference=difference,
+        difference_interval=difference_interval,
+        base_length=sum(map(len, ours)) / len(ours),
+        tuned_length=sum(map(len, theirs)) / len(theirs),
+        constant=len(set(theirs)) == 1,
+        base_rewards=tuple(first.tolist()),
+        tuned_rewards=tuple(second.tolist()),
+    )
+
+
+def _rewards(contest: Contest, judge: Reward, said: Sequence[Ids], batch_tokens: int) -> Floats:
+    found = np.zeros(len(said))
+    whole = [(*prompt.input_ids, *reply) for prompt, reply in zip(contest.prompts, said, strict=True)]
+    for batch in by_length(whole, batch_tokens):
+        found[batch] = judge([contest.prompts[i] for i in batch], [said[i] for i in batch])
+    return found

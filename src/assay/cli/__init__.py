@@ -1,0 +1,44 @@
+"""The command line: one module a command; each takes arguments in, makes one library call, and puts text out."""
+
+from assay.cli import (
+    advise,
+    audit,
+    cache,
+    correlate,
+    curves,
+    dial,
+    estimate,
+    ls,
+    repair,
+    report,
+    score,
+    study,
+    train,
+    truncate,
+)  # each joins the program
+from assay.cli.program import app
+
+
+def main() -> None:
+    """Run the program."""
+    app()
+
+
+__all__ = [
+    "advise",
+    "app",
+    "audit",
+    "cache",
+    "correlate",
+    "curves",
+    "dial",
+    "estimate",
+    "ls",
+    "main",
+    "repair",
+    "report",
+    "score",
+    "study",
+    "train",
+    "truncate",
+]

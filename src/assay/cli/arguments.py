@@ -1,0 +1,39 @@
+"""What several commands ask for: models, numbers, a device, the record as JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from assay.errors import SettingError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the record instead of the table.")]
+Models = Annotated[
+    list[str], typer.Argument(metavar="[BASE] TUNED...", help="Folders or hub ids; an adapter names its own base.")
+]
+Device = Annotated[str, typer.Option(help="cpu, or cuda.")]
+
+
+def base_and_tuned(models: list[str]) -> tuple[str | None, list[str]]:
+    """The base, if one was named, and what is audited against it: adapters name their own."""
+    from assay.weights.pairing import names_its_base
+
+    if len(models) == 1 or names_its_base(models[0]):
+        return None, models
+    return models[0], models[1:]
+
+
+def only(tuned: list[str]) -> str:
+    """The one tuned model of a command that takes one."""
+    if len(tuned) > 1:
+        raise SettingError(f"{len(tuned)} tuned models", wanted="one: run the command for each")
+    return tuned[0]
+
+
+def numbers(text: str, name: str) -> list[float]:
+    """Numbers separated by commas."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise SettingError(f"{name} is {text!r}", wanted="numbers separated by commas") from None

@@ -1,0 +1,137 @@
+"""`assay audit`: intruder dimensions and spectra of every matrix, from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from assay import gates
+from assay.cli.arguments import AsJson, Models, base_and_tuned, numbers
+from assay.cli.output import progress_bar, say
+from assay.cli.program import CROSSED, DONE, INCONCLUSIVE, command
+from assay.errors import SettingError
+
+if TYPE_CHECKING:
+    from assay.records import Audit
+
+
+@command(
+    "assay audit adapter",
+    "assay audit base tuned -o audit/",
+    "assay audit base adapter --fail-on 'energy_share > 0.2'",
+)
+def audit(
+    models: Models,
+    k: Annotated[int, typer.Option("--k", help="Leading directions of each matrix that are judged.")] = 10,
+    eps: Annotated[
+        str,
+        typer.Option(help="Overlaps under this make an intruder; several (0.5,0.3) give counts for each."),
+    ] = "0.5",
+    side: Annotated[Literal["left", "right", "both"], typer.Option(help="Outputs, inputs, or both.")] = "left",
+    solver: Annotated[Literal["auto", "exact", "certified"], typer.Option(help="How verdicts are proved.")] = "auto",
+    precision: Annotated[
+        Literal["float32", "float64"], typer.Option(help="float32 first, float64 where needed; or float64 throughout.")
+    ] = "float32",
+    adapter: Annotated[str | None, typer.Option(help="Which one, if a folder holds several adapters.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Audit the weighted sum of the adapters, e.g. 0.5,0.5, not each by itself.")
+    ] = None,
+    matrices: Annotated[
+        list[str] | None, typer.Option(help="Only matrices whose name or role fits this shell pattern; repeatable.")
+    ] = None,
+    include: Annotated[list[str] | None, typer.Option(help="Also embeddings, heads; repeatable.")] = None,
+    chance: Annotated[int, typer.Option(help="Random updates to draw for each matrix's chance level; 20 or more.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the random updates.")] = 0,
+    device: Annotated[str, typer.Option(help="Where the arithmetic is done.")] = "cpu",
+    cache: Annotated[bool, typer.Option(help="Keep and use what is known of the base's spectra.")] = True,
+    fail_on: Annotated[
+        list[str] | None, typer.Option("--fail-on", help="A gate, e.g. 'energy_share > 0.2'; repeatable.")
+    ] = None,
+    against: Annotated[Path | None, typer.Option(help="An earlier record, for 'count > old.count'.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for audit.json and report.html.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What fine-tuning did to every weight matrix: intruder dimensions, with a bound on each verdict.
+
+    Exit 0: done. 1: a gate was crossed. 2: bad input. 3: a gate is inconclusive.
+    """
+    from assay import audits, records
+
+    base, tuned = base_and_tuned(models)
+    old = records.Audit.read(against) if against else None
+    thresholds = numbers(eps, "eps")
+    for condition in fail_on or []:  # refuse what is not understood before hours of work, not after
+        gates.evaluate(condition, records.Audit.ANY_FIELDS, records.Audit.ANY_FIELDS if old else None)
+    found: list[Audit] = []
+    for entry in _sum(tuned, weights) if weights else tuned:
+        with progress_bar() as progress:
+            record = audits.audit(
+                base,
+                entry,
+                k=k,
+                eps=thresholds if len(thresholds) > 1 else thresholds[0],
+                side=side,
+                solver=solver,
+                precision=precision,
+                adapter=adapter,
+                matrices=matrices,
+                include=tuple(include or ()),
+                chance=chance,
+                seed=seed,
+                device=device,
+                cache=cache,
+                resume=output and output / f".audit-{len(found)}.partial",
+                progress=progress,
+            )
+        found.append(record)
+    if output is not None:
+        _write(found, output)
+    _show(found, as_json)
+    _exit_by([record.check(condition, old) for record in found for condition in fail_on or []])
+
+
+def _sum(tuned: list[str], weights: str) -> list[list[tuple[str, float]]]:
+    """All adapters as one weighted sum."""
+    shares = numbers(weights, "weights")
+    if len(shares) != len(tuned):
+        raise SettingError(f"{len(shares)} weights for {len(tuned)} adapters", wanted="one weight for each")
+    return [list(zip(tuned, shares, strict=True))]
+
+
+def _write(found: list[Audit], output: Path) -> None:
+    """Each record in the folder (in one of its own if there are several), and one page of them all."""
+    from assay.reports.page import report as page
+
+    for position, record in enumerate(found):
+        home = output if len(found) == 1 else output / f"{position + 1}-{record.tuned[0].name.replace('/', '-')}"
+        record.save(home / "audit.json")
+        say(f"wrote {home / 'audit.json'}")
+    say(f"wrote {page(found).save(output / 'report.html')}")
+
+
+def _show(found: list[Audit], as_json: bool) -> None:
+    from assay.reports.text.audit import print_audit
+
+    if as_json:
+        texts = [record.to_json() for record in found]
+        typer.echo(texts[0] if len(texts) == 1 else f"[{','.join(texts)}]", nl=False)
+        return
+    for record in found:
+        print_audit(record)
+
+
+def _exit_by(outcomes: list[gates.Gate]) -> None:
+    """Say what became of each gate, and exit by the gravest."""
+    for gate in outcomes:
+        remedy = ""
+        if gate.outcome == "inconclusive":
+            remedy = "; the undecided directions and skipped matrices in the record say why"
+        say(f"gate {gate.outcome}: {gate.condition} ({gate.reason}{remedy})")
+    reached = {gate.outcome for gate in outcomes}
+    code = CROSSED if "crossed" in reached else INCONCLUSIVE if "inconclusive" in reached else DONE
+    if code:
+        raise typer.Exit(code)

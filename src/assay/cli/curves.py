@@ -1,0 +1,26 @@
+"""`assay curves`: learning against forgetting over durations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from assay.cli.arguments import AsJson
+from assay.cli.output import finish
+from assay.cli.program import command
+
+
+@command("assay curves study -o curves.json")
+def curves(
+    studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", help="Folders that assay study wrote.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstraps.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Learning against forgetting over a study's durations, a line a method, and methods at matched task score."""
+    from assay.reports.text.curves import print_curves
+    from assay.studies import curves
+
+    finish(curves.curves(studies, seed), output, as_json, print_curves)

@@ -1,0 +1,24 @@
+"""`assay estimate`: will it fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from assay.cli.arguments import AsJson
+from assay.cli.output import finish
+from assay.cli.program import command
+
+
+@command("assay estimate lora.toml")
+def estimate(
+    spec: Annotated[Path, typer.Argument(help="A TOML file; paths in it are relative to it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Will it fit: what a run would hold in memory and on disk, without running it."""
+    from assay import estimates
+    from assay.reports.text.estimate import print_estimate
+
+    finish(estimates.estimate(spec), None, as_json, print_estimate)

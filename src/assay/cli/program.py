@@ -1,0 +1,54 @@
+"""The program and how commands join it: one line for an error of ours, exit codes, examples in `--help`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from assay.cli.output import say
+from assay.errors import AssayError
+from assay.version import __version__
+
+DONE, CROSSED, BAD_INPUT, INCONCLUSIVE = 0, 1, 2, 3
+
+app = typer.Typer(
+    help="What did fine-tuning do to this model, and would another way of tuning it have been better?",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command of its name, with examples in `--help`; an error of ours is one line and exit 2."""
+
+    def join(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> None:
+            try:
+                function(*args, **kwargs)
+            except (AssayError, OSError) as error:  # the system's own words name a full disk or a closed folder
+                say(f"error: {error}")
+                raise typer.Exit(BAD_INPUT) from None
+
+        heading = "Examples:" if len(examples) > 1 else "Example:"
+        return app.command(epilog="\n\n".join([heading, *examples]))(run)
+
+    return join
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"assay {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _assay(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass

@@ -1,0 +1,172 @@
+"""The least-squares problems of a residual certificate, in small coordinates, and the bounds that they give.
+
+For one z, `||y - (M - t) z||` is the root of a convex quadratic in t, so over an interval it is largest at an end.
+Everything is a sum in float64 with its rounding bounded; which z is taken is free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from assay.linalg.certificate import Chains
+
+OUT = 2  # columns of what M leads out of the space of a chain: one for a Krylov space, one more for rounding
+RIDGE = 1e-13
+NOISE = 1e-9  # relative rounding of a float64 sum of squares, with much room
+
+
+@dataclass(frozen=True)
+class SmallProblems:
+    """The least-squares problems of all chains in small coordinates, float64.
+
+    Along U: `hy` (c, p), `hK`, `hS` (c, p, q). Across it: Gram matrices `A0 = K'K, A1 = S'K, A2 = S'S` (c, q, q),
+    `b0 = K'y, b1 = S'y` (c, q), `yy` (c,). `terms` is the length of a sum, for its rounding. `basis` (c, q, q), `ritz`
+    (c, q) and `ends` (c, q, OUT) are the Ritz form of the space, see `_ritz_form`.
+    """
+
+    basis: Tensor
+    ritz: Tensor
+    ends: Tensor
+    hy: Tensor
+    hK: Tensor  # noqa: N815 (h times the matrix K)
+    hS: Tensor  # noqa: N815 (h times the matrix S)
+    A0: Tensor
+    A1: Tensor
+    A2: Tensor
+    b0: Tensor
+    b1: Tensor
+    yy: Tensor
+    terms: int
+    squares: Tensor
+    defect_gram: Tensor
+    known_error: float
+    product_error: float
+
+    @classmethod
+    def of(cls, chains: Chains, product_error: float) -> SmallProblems:
+        """Those of all chains, whose products are off by at most `product_error`."""
+        y, K, S = (block.permute(2, 1, 0) for block in (chains.across_y, chains.across_K, chains.across_S))
+        hy, hK, hS = (block.permute(2, 1, 0) for block in (chains.along_y, chains.along_K, chains.along_S))
+        b0, b1 = (K.mT @ y)[..., 0], (S.mT @ y)[..., 0]
+        basis, ritz, ends = _ritz_form(chains.A0, chains.A1, chains.A2)
+        return cls(
+            basis, ritz, ends, hy[..., 0], hK, hS, chains.A0, chains.A1, chains.A2, b0, b1, (y**2).sum((1, 2)),
+            y.shape[1], chains.squares, chains.defect_gram, chains.known_error, product_error,
+        )  # fmt: skip
+
+    def over(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Between each two neighbouring points the bound of each vector (c, points - 1), and the largest of each."""
+        half = (points[1:] - points[:-1]) / 2
+        curves = self._solve(points, torch.maximum(torch.cat([half[:1], half]), torch.cat([half, half[-1:]])))
+        # Each half of an interval is covered by the z of its own end.
+        ends = (
+            curves.at(slice(None, -1), torch.zeros_like(half)),
+            curves.at(slice(None, -1), half),
+            curves.at(slice(1, None), -half),
+            curves.at(slice(1, None), torch.zeros_like(half)),
+        )
+        between = torch.stack(ends).amax(0)
+        return between, between.amax(1)
+
+    def least(self, points: Tensor) -> Tensor:
+        """The largest over the points of the best bound at each (c,): about what the finest grid would come to."""
+        return self._solve(points, torch.zeros_like(points)).value.clamp(min=0).sqrt().amax(1)
+
+    def _solve(self, points: Tensor, half: Tensor) -> Curves:
+        """The curves of the z that are best, at each point, half a step around it.
+
+        In the Ritz basis the normal matrix is diagonal but for what M leads out of the space, which has few columns:
+        Woodbury's formula solves it. The coefficients may be anything, so that nothing rests on how well.
+        """
+        x = points[None, :, None]
+        diagonal = (self.ritz[:, None] - x) ** 2 + half[None, :, None] ** 2
+        diagonal = diagonal + RIDGE * diagonal.amax(-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+        side = torch.einsum("cqr,cgq->cgr", self.basis, self.b1[:, None] - x * self.b0[:, None])
+        first = side / diagonal
+        ends = self.ends[:, None] / diagonal[..., None]  # (c, points, q, OUT)
+        inner = torch.einsum("cqa,cgqb->cgab", self.ends, ends)
+        inner.diagonal(dim1=-2, dim2=-1).add_(1)
+        wanted = torch.einsum("cqa,cgq->cga", self.ends, first)
+        found = first - (ends @ torch.linalg.solve(inner, wanted[..., None]))[..., 0]
+        coefficients = torch.einsum("crq,cgq->cgr", self.basis, found)
+        return self._evaluate(points, half, torch.nan_to_num(coefficients, nan=0.0, posinf=0.0, neginf=0.0))
+
+    def _evaluate(self, points: Tensor, half: Tensor, c: Tensor) -> Curves:
+        """The curves for these coefficients, with what is best along U and all rounding added."""
+        x = points[None, :, None]
+        h = self.hy[:, None] - torch.einsum("cpq,cgq->cgp", self.hS, c) + x * torch.einsum("cpq,cgq->cgp", self.hK, c)
+        d = self.squares - x
+        defects = self.defect_gram.diagonal()
+        a = d * h / (d**2 + half[None, :, None] ** 2 + defects)
+        along = (h - d * a).square().sum(-1)
+        quadratic = _form(self.A2, c) - 2 * x[..., 0] * _form(self.A1, c) + x[..., 0] ** 2 * _form(self.A0, c)
+        linear = torch.einsum("cq,cgq->cg", self.b1, c) - x[..., 0] * torch.einsum("cq,cgq->cg", self.b0, c)
+        across = (self.yy[:, None] - 2 * linear + quadratic).clamp(min=0)
+        length_a, length_c = torch.linalg.vector_norm(a, dim=-1), torch.linalg.vector_norm(c, dim=-1)
+        lost = torch.einsum("cgp,pr,cgr->cg", a, self.defect_gram, a).clamp(min=0).sqrt()
+        # Sums of `terms` products in float64, each off by at most terms * eps of the sum of absolute values.
+        sizes = [A.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()[:, None] for A in (self.A2, self.A0)]
+        largest = self.squares.abs().amax() if len(self.squares) else 0.0
+        absolute = 1 + (c.abs() * (sizes[0] + x.abs() * sizes[1])).sum(-1) + length_a * largest
+        noise = self.terms * torch.finfo(torch.float64).eps
+        z_along = a + torch.einsum("cpq,cgq->cgp", self.hK, c)
+        product = ((h - d * a) * z_along).sum(-1) + torch.einsum("cq,cgq->cg", self.b0, c)
+        product = product - _form(self.A1, c) + x[..., 0] * _form(self.A0, c)
+        return Curves(
+            value=along + across + noise * absolute**2,
+            slope=product,
+            curvature=_form(self.A0, c).clamp(min=0) + z_along.square().sum(-1),
+            error=lost
+            + self.known_error * length_a
+            + self.product_error * length_c
+            + noise * absolute * (h.shape[-1] + 1),
+            noise=noise * absolute,
+        )
+
+
+@dataclass(frozen=True)
+class Curves:
+    """`||y - (M - t) z||` as a function of t, for one z at each point x; every part is (c, points).
+
+    With r the residual at x it is `sqrt(||r||^2 + 2 (t - x) <r, z> + (t - x)^2 ||z||^2)`, plus what is not known of r.
+    """
+
+    value: Tensor
+    slope: Tensor
+    curvature: Tensor
+    error: Tensor
+    noise: Tensor
+
+    def at(self, which: slice, shift: Tensor) -> Tensor:
+        """The bound at `x + shift` for some of the points."""
+        slope, curvature = self.slope[:, which], self.curvature[:, which]
+        blurred = 2 * shift.abs() * self.noise[:, which] * curvature.sqrt()
+        square = self.value[:, which] + 2 * shift * slope + shift**2 * curvature * (1 + NOISE) + blurred
+        return square.clamp(min=0).sqrt() + self.error[:, which]
+
+
+def _ritz_form(A0: Tensor, A1: Tensor, A2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(basis, values, ends) with `basis' A0 basis = I`, `basis' A1 basis = diag(values)`, and as nearly as OUT columns
+    can `basis' A2 basis = diag(values)^2 + ends ends'`.
+    """
+    q = A0.shape[-1]
+    one = torch.eye(q, dtype=A0.dtype, device=A0.device)
+    factor, _ = torch.linalg.cholesky_ex(A0 + RIDGE * one)
+    inverse = torch.linalg.solve_triangular(factor, one.expand_as(factor), upper=False)
+    middle = torch.nan_to_num(inverse @ ((A1 + A1.mT) / 2) @ inverse.mT)
+    values, vectors = torch.linalg.eigh(middle)
+    basis = torch.nan_to_num(inverse.mT @ vectors)
+    out = basis.mT @ A2 @ basis - torch.diag_embed(values**2)
+    sizes, directions = torch.linalg.eigh(torch.nan_to_num((out + out.mT) / 2))
+    ends = directions[..., -OUT:] * sizes[..., None, -OUT:].clamp(min=0).sqrt()
+    return basis, values, ends
+
+
+def _form(A: Tensor, c: Tensor) -> Tensor:
+    """`c' A c` for coefficients (c, points, q)."""
+    return torch.einsum("cgq,cqr,cgr->cg", c, A, c)

@@ -1,0 +1,79 @@
+"""The record of an advice: how far every matrix is from its threshold, and what follows for alpha, rank and scale."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from assay.records.record import Part, Record, Source
+
+
+class MatrixAdvice(Part):
+    """One matrix of the base.
+
+    Attributes:
+        name, role, layer, shape: as in an audit.
+        module: how PEFT's patterns name it.
+        threshold: sigma_1 of an update at which its leading direction is first counted; None where there is no
+            estimate. `threshold_bounds` are its two crossings.
+        sigma: sigma_1 of the update, its scale included; None before training.
+        multiplier: threshold / sigma: under 1, the update is past it.
+        alpha: as it was, or is planned; cap: what it should not exceed; None where there is nothing to cap.
+    """
+
+    name: str
+    role: str
+    layer: int | None
+    shape: tuple[int, int]
+    module: str
+    threshold: float | None
+    threshold_bounds: tuple[float, float] | None
+    sigma: float | None
+    multiplier: float | None
+    alpha: float | None
+    cap: float | None
+
+
+class Counsel(Part):
+    """One piece of advice.
+
+    Attributes:
+        topic: what it is about.
+        says: the advice; evidence: what was found in this model; source: where the rule is from.
+    """
+
+    topic: Literal["alpha", "rank", "scale"]
+    says: str
+    evidence: str
+    source: str
+
+
+class Advice(Record):
+    """What to choose for a LoRA of a base, from the base alone or from an adapter that was trained on it.
+
+    Attributes:
+        base: the base; tuned: the adapter, None before training.
+        rank, alpha, rslora: as they were, or are planned; rank and alpha are the medians over the adapter's modules.
+        k, eps: of the count.
+        estimator: of the threshold.
+        alpha_pattern: the caps under alpha, as PEFT's `LoraConfig` takes them.
+        counsels: the advice.
+        matrices: every matrix, in the base's order.
+        seconds: wall time.
+    """
+
+    KIND: ClassVar[str] = "advice"
+
+    kind: Literal["advice"] = "advice"
+    schema_version: Literal[1] = 1
+    base: Source
+    tuned: Source | None
+    rank: int
+    alpha: float
+    rslora: bool
+    k: int
+    eps: float
+    estimator: str
+    alpha_pattern: dict[str, float]
+    counsels: tuple[Counsel, ...]
+    matrices: tuple[MatrixAdvice, ...]
+    seconds: float

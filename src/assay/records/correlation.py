@@ -1,0 +1,101 @@
+"""The record of a sweep: what every run lost, beside what an audit found in it, and how the two go together."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from assay.records.record import Interval, Part, Record, Source
+
+Measure = Literal["count", "energy_share", "relative_norm", "effective_rank"]
+MEASURES: tuple[Measure, ...] = ("count", "energy_share", "relative_norm", "effective_rank")
+
+
+class SweptRun(Part):
+    """One run of a sweep.
+
+    Attributes:
+        key: hash of its conditions and its arm: the name of its folder.
+        method, arm, steps, seed: what it was.
+        accuracy: task score, with its interval; None where no task was scored.
+        forgetting: loss on text above the base's, nats a token, with its interval.
+        count: intruders; `undecided` more are possible.
+        energy_share: energy share of the intruders.
+        relative_norm: `||dW||_F / ||W0||_F` over all matrices together.
+        effective_rank: median of the matrices' effective ranks of dW.
+    """
+
+    key: str
+    method: str
+    arm: dict[str, Any]
+    steps: int
+    seed: int
+    accuracy: float | None
+    accuracy_interval: Interval | None
+    forgetting: float
+    interval: Interval
+    count: int
+    undecided: int
+    energy_share: float | None
+    relative_norm: float | None
+    effective_rank: float | None
+
+
+class Coefficient(Part):
+    """Spearman's rank correlation of forgetting with one measure.
+
+    Attributes:
+        among: "all" the runs, or those of one method.
+        measure: with what.
+        runs: how many runs.
+        rho: the correlation; None where `why` says why there is none.
+        interval: 95 % percentile bootstrap interval, runs resampled; None with fewer than 5 runs, or where more than
+            one resample in twenty has a measure without spread.
+        given_norm: the partial correlation at equal relative norm, with its interval; None for the norm itself.
+        why: why there is no value.
+    """
+
+    among: str
+    measure: Measure
+    runs: int
+    rho: float | None
+    interval: Interval | None
+    given_norm: float | None
+    given_norm_interval: Interval | None
+    why: str = ""
+
+
+class Correlation(Record):
+    """How forgetting and what is found in the weights go together over the runs of a sweep.
+
+    A correlation: the runs differ in learning rate and duration, which move everything at once.
+
+    Attributes:
+        base: the model that all runs began from.
+        text: what forgetting is measured on; task: what was learned.
+        k, eps, side: the audits' question.
+        runs: every run, by method, learning rate, duration and seed.
+        coefficients: those of all runs, then of every method with three runs or more.
+        resamples, seed: of the bootstrap.
+        left_out: runs that have no audit or no score of a text.
+    """
+
+    KIND: ClassVar[str] = "correlation"
+
+    kind: Literal["correlation"] = "correlation"
+    schema_version: Literal[1] = 1
+    base: Source
+    text: Source
+    task: Source | None
+    k: int
+    eps: tuple[float, ...]
+    side: str
+    runs: tuple[SweptRun, ...]
+    coefficients: tuple[Coefficient, ...]
+    resamples: int
+    seed: int
+    left_out: int
+
+    @property
+    def overall(self) -> tuple[Coefficient, ...]:
+        """The coefficients over all runs."""
+        return tuple(one for one in self.coefficients if one.among == "all")

@@ -1,0 +1,101 @@
+"""The record of learning-forgetting curves: what was learned and what was lost, over durations, one line a method."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from assay.records.record import Interval, Part, Record, Source
+
+
+class CurvePoint(Part):
+    """One duration of one line.
+
+    Attributes:
+        steps: the duration; snapshot: whether it lies on the way of a longer run.
+        seeds: the runs that it is the mean of.
+        score: task score, with its 95 % bootstrap interval over examples.
+        forgetting: loss on text above the base's, nats a token, with its 95 % bootstrap interval over documents.
+    """
+
+    steps: int
+    snapshot: bool
+    seeds: tuple[int, ...]
+    score: float
+    score_interval: Interval
+    forgetting: float
+    interval: Interval
+
+
+class CurveLine(Part):
+    """One method at its settings.
+
+    Attributes:
+        name: as other lines do not have it.
+        method, arm: the method and its settings.
+        decay: how the learning rate goes after its warm-up.
+        one_run: whether the points are snapshots of one run of the longest duration, whose schedule they share; else
+            each is the end of a run with a schedule of its own.
+        points: by duration.
+    """
+
+    name: str
+    method: str
+    arm: dict[str, Any]
+    decay: str
+    one_run: bool
+    points: tuple[CurvePoint, ...]
+
+
+class Matched(Part):
+    """Two lines at equal task score, each interpolated between its two nearest durations.
+
+    Attributes:
+        one, other: the lines.
+        overlap: the scores that both reach; None where there is none, and nothing is compared.
+        score: where they are compared: the middle of the overlap.
+        one_forgetting, other_forgetting: of each there.
+        difference: one minus other.
+        interval: its 95 % bootstrap interval, examples and documents resampled; None where fewer than 19 of 20
+            resamples have both lines reach the score.
+        reached: the share of resamples in which they do.
+    """
+
+    one: str
+    other: str
+    overlap: Interval | None
+    score: float | None = None
+    one_forgetting: float | None = None
+    other_forgetting: float | None = None
+    difference: float | None = None
+    interval: Interval | None = None
+    reached: float | None = None
+
+
+class Curves(Record):
+    """Learning against forgetting over durations, one line a method, and methods compared at matched task score.
+
+    Intervals are over the examples and documents, with seeds averaged: they say nothing of other seeds.
+
+    Attributes:
+        base: the model that all began from.
+        task, text: what was learned, and what was lost.
+        base_score: the base's task score; None where it has no head for the task.
+        lines: by method and settings.
+        matched: every two lines.
+        resamples, seed: of the comparisons' bootstrap.
+        left_out: trained models that lack a score of the task or of the text.
+    """
+
+    KIND: ClassVar[str] = "curves"
+
+    kind: Literal["curves"] = "curves"
+    schema_version: Literal[1] = 1
+    base: Source
+    task: Source
+    text: Source
+    base_score: float | None
+    lines: tuple[CurveLine, ...]
+    matched: tuple[Matched, ...]
+    resamples: int
+    seed: int
+    left_out: int

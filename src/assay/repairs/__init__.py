@@ -1,0 +1,1 @@
+"""Intruder dimensions scaled down beside controls of the same norm: in files, and on a loaded model."""

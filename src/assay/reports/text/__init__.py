@@ -1,0 +1,1 @@
+"""Records on the terminal: one module a kind of record."""

@@ -1,0 +1,327 @@
+"""Continual learning: a sequence of tasks; each is merged, then every task is tested with a head retrained for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assay import digests
+from assay.audits import audit
+from assay.behaviour.batches import Ids
+from assay.conditions import Condition, pair_key
+from assay.data import order, text_ids
+from assay.errors import AssayError, InputError, SettingError, SourceError
+from assay.models import Place, find, load, load_base, load_tokenizer, stored_objective
+from assay.records import Continual, Provenance, Setting, Source
+from assay.records import Sequence as Done
+from assay.records.continual import Cell, Stage
+from assay.studies.heads import as_bits, features, fit_head
+from assay.studies.sequence_plan import Head, SequencePlan, SequenceTask, read_sequence_plan, sequences_of
+from assay.tables import rows
+from assay.training.run import arm_of, conditions_of, train
+from assay.training.spec import Spec
+
+Progress = Callable[[int, int, str], None]  # stages done, of how many, the one that comes next
+_PACKAGES = ("torch", "transformers", "peft", "numpy", "scipy")
+_RECORD = "continual.json"
+_HEAD_SEED = 0  # the rows that heads learn from are drawn once, for every arm and seed
+
+
+def continual(
+    plan: str | Path,
+    out: str | Path | None = None,
+    *,
+    dry_run: bool = False,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Continual:
+    """Take every arm and seed of a plan through its tasks, one after the other.
+
+    After each task the update is merged into the body and a new one begins; then, for every task, a new head is fitted
+    to the frozen body and tested, and the body is audited against the original base. A stage that is done is skipped;
+    a sequence that fails stops no other.
+
+    Args:
+        plan: a TOML file with `kind = "continual"`; paths in it are relative to it.
+        out: the study's folder; `studies/NAME` beside the plan NAME.toml unless given.
+        dry_run: check the plan, say which stages are done, and do nothing.
+        device: cpu, or cuda.
+        progress: called before every stage, and after the last.
+
+    Returns:
+        The R matrix of every sequence with its audits; also written to `continual.json` in the study's folder.
+
+    Raises:
+        SourceError: the plan, the base or the data cannot be read.
+        SettingError: the plan is wrong, or the base is no encoder.
+        InputError: the data cannot be used.
+
+    Example:
+        >>> found = assay.continual("plans/continual-minilm.toml")  # doctest: +SKIP
+        >>> found.matrix(found.sequences[:1])[-1]  # doctest: +SKIP
+        [0.88, 0.91, 0.84]
+
+    Source: arXiv 2410.21228v3, section 5, whose heads have a hidden layer; these are linear, fitted to convergence.
+    """
+    path = Path(plan)
+    read = read_sequence_plan(path)
+    home = Path(out) if out is not None else path.parent / "studies" / path.stem
+    base = find(read.base, path.parent)
+    if base.is_adapter or stored_objective(base) is not None:
+        whole = "a causal language model" if stored_objective(base) == "causal-lm" else "a classifier"
+        raise SettingError(
+            f"the base is {'an adapter' if base.is_adapter else whole}",
+            wanted="an encoder without a head: one is fitted to it for every task",
+            where=base.source.name,
+        )
+    tasks = [_files(task, path.parent) for task in read.tasks]
+    works = [
+        _Sequence(home, base, [_placed(spec, base, task) for spec, task in zip(specs, tasks, strict=True)], tasks, rate)
+        for specs, rate in sequences_of(read)
+    ]
+    empty = _empty(path, read, base, tasks)
+    if not dry_run:
+        bench = _Bench.of(tasks, load_tokenizer(base), read.head, device)
+        start = _start(home / _RECORD, empty, base, bench)
+        total = len(works) * len(tasks)
+        for position, work in enumerate(works):
+            work.run(bench, start, partial(_tell, progress, total, position * len(tasks)))
+        _tell(progress, total, total, 0, "")
+    else:
+        start = _kept(home / _RECORD, empty)
+    record = start.model_copy(update={"sequences": tuple(work.done() for work in works)})
+    if not dry_run:
+        record.save(home / _RECORD)
+    return record
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A task of the plan with paths that can be opened from here."""
+
+    settings: SequenceTask
+    data: Path
+    test: Path
+
+
+def _files(task: SequenceTask, start: Path) -> _Task:
+    found = _Task(task, start / task.data.path, start / task.test)
+    for file in (found.data, found.test):
+        if not file.is_file():
+            raise SourceError("there is no such file", wanted="data as JSON Lines", where=str(file))
+    return found
+
+
+def _placed(spec: Spec, base: Place, task: _Task) -> Spec:
+    data = spec.data.model_copy(update={"path": str(task.data)})
+    return spec.model_copy(update={"base": str(base.folder), "data": data})
+
+
+@dataclass(frozen=True)
+class _Exam:
+    """A task in tokens: what its head learns from, and what it is tested on."""
+
+    name: str
+    classes: int
+    seen: tuple[Ids, ...]
+    seen_truth: tuple[int, ...]
+    asked: tuple[Ids, ...]
+    asked_truth: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Every task of the sequence, ready to be tested on any body."""
+
+    exams: tuple[_Exam, ...]
+    head: Head
+    device: str
+
+    @classmethod
+    def of(cls, tasks: Sequence[_Task], tokenizer: Any, head: Head, device: str) -> _Bench:
+        """Read and tokenise every task once."""
+        return cls(tuple(_exam(task, tokenizer, head) for task in tasks), head, device)
+
+    def test(self, body: Any) -> tuple[Cell, ...]:
+        """Fit a head for every task on a frozen body, and test it."""
+        found = []
+        for exam in self.exams:
+            head = fit_head(features(body, exam.seen), exam.seen_truth, exam.classes, self.head.penalty)
+            right = head.choose(features(body, exam.asked)) == np.array(exam.asked_truth)
+            found.append(Cell(task=exam.name, examples=len(right), right=int(right.sum()), correct=as_bits(right)))
+        return tuple(found)
+
+
+def _exam(task: _Task, tokenizer: Any, head: Head) -> _Exam:
+    columns, longest = (task.settings.data.text, task.settings.data.label), task.settings.data.max_length
+    seen, asked = (rows(file, *columns) for file in (task.data, task.test))
+    labels = sorted({row[columns[1]] for row in seen})
+    if unknown := sorted({row[columns[1]] for row in asked} - set(labels)):
+        raise InputError(
+            f"the training data has no label {unknown[0]!r}",
+            wanted=f"labels among {', '.join(map(repr, labels))}",
+            where=task.test.name,
+        )
+    drawn = [seen[i] for i in order(len(seen), min(head.rows, len(seen)), _HEAD_SEED)]
+    texts, truths = [], []
+    for part in (drawn, asked):
+        texts.append(tuple(text_ids(tokenizer, row[columns[0]], longest) for row in part))
+        truths.append(tuple(labels.index(row[columns[1]]) for row in part))
+    return _Exam(task.settings.name, len(labels), texts[0], truths[0], texts[1], truths[1])
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """One arm and one seed: its stages' specifications, and the folder where it stands.
+
+    The folder holds the record of what is done, and the body as the last stage that is done left it.
+    """
+
+    home: Path
+    base: Place
+    specs: list[Spec]
+    tasks: list[_Task]
+    rate: str
+
+    @property
+    def folder(self) -> Path:
+        """Its own, named by the hash of everything that decides it."""
+        named: dict[str, Condition] = {**arm_of(self.specs[0])}
+        for position, (spec, task) in enumerate(zip(self.specs, self.tasks, strict=True)):
+            conditions = conditions_of(spec, self.base, task.data)
+            named |= {f"{position}.{name}": value for name, value in conditions.items()}
+        return self.home / pair_key(named)
+
+    def done(self) -> Done:
+        """What is done of it."""
+        if (self.folder / _RECORD).exists():
+            return Continual.read(self.folder / _RECORD).sequences[0]
+        spec = self.specs[0]
+        return Done(method=spec.method.name, arm=arm_of(spec), rate=self.rate, seed=spec.seed)
+
+    def run(self, bench: _Bench, start: Continual, tell: Callable[[int, str], None]) -> None:
+        """Do the stages that are not done; an error of ours ends the sequence and is kept."""
+        record = start.model_copy(update={"sequences": (self._standing(start),)})
+        try:
+            for position in range(len(record.sequences[0].stages), len(self.tasks)):
+                sequence = record.sequences[0]
+                tell(position, f"{sequence.name}, seed {sequence.seed}: {self.tasks[position].settings.name}")
+                stage = self._stage(position, bench)
+                sequence = sequence.model_copy(update={"stages": (*sequence.stages, stage), "error": ""})
+                record = record.model_copy(update={"sequences": (sequence,)})
+                record.save(self.folder / _RECORD)
+                for old in (self._run(position), self._body(position)):
+                    shutil.rmtree(old, ignore_errors=True)
+        except AssayError as error:
+            sequence = record.sequences[0].model_copy(update={"error": f"{type(error).__name__}: {error.found}"})
+            record.model_copy(update={"sequences": (sequence,)}).save(self.folder / _RECORD)
+
+    def _standing(self, start: Continual) -> Done:
+        """What can be gone on from: done with these tests and heads, and with the body that is needed next."""
+        if (self.folder / _RECORD).exists():
+            kept = Continual.read(self.folder / _RECORD)
+            count = len(kept.sequences[0].stages)
+            if _same(kept, start) and (count in (0, len(self.tasks)) or self._body(count).is_dir()):
+                return kept.sequences[0]
+            shutil.rmtree(self.folder)
+        return self.done()
+
+    def _run(self, position: int) -> Path:
+        return self.folder / f"run-{position + 1}"
+
+    def _body(self, count: int) -> Path:
+        """The body after so many stages; after none, nothing of ours."""
+        return self.folder / f"body-{count}"
+
+    def _stage(self, position: int, bench: _Bench) -> Stage:
+        """Learn one task, merge it, test every task, audit against the original base."""
+        began, spec = time.perf_counter(), self.specs[position]
+        if position:
+            spec = spec.model_copy(update={"base": str(self._body(position))})
+        run = train(spec, self._run(position), bench.device)
+        model = load(find(self._run(position)), "sequence-classification", run.labels, bench.device)
+        if hasattr(model, "merge_and_unload"):
+            model = model.merge_and_unload()
+        body, kept = model.base_model.eval(), self._body(position + 1)
+        _write_body(body, self._run(position), kept)
+        tests = bench.test(body)
+        inside = audit(str(self.base.folder), kept, device=bench.device)
+        return Stage(
+            task=self.tasks[position].settings.name,
+            tests=tests,
+            losses=run.losses,
+            count=inside.count,
+            undecided=inside.undecided,
+            directions=sum(len(matrix.directions) for matrix in inside.matrices),
+            energy_share=inside.energy_share,
+            relative_norm=inside.relative_norm,
+            seconds=time.perf_counter() - began,
+        )
+
+
+def _write_body(body: Any, run: Path, folder: Path) -> None:
+    """A body without its head, with the tokenizer of its run; whole or not at all."""
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    body.save_pretrained(unfinished)
+    for file in run.glob("tokenizer*"):
+        shutil.copy(file, unfinished)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(unfinished, folder)
+
+
+def _empty(path: Path, plan: SequencePlan, base: Place, tasks: Sequence[_Task]) -> Continual:
+    """The record with nothing done: what was asked."""
+    settings = {"plan": Setting(value=digests.of_files([path]), origin="given")}
+    return Continual(
+        provenance=Provenance.of(_PACKAGES, settings),
+        base=base.source,
+        tasks=tuple(task.settings.name for task in tasks),
+        data=tuple(_source(task.data) for task in tasks),
+        tests=tuple(_source(task.test) for task in tasks),
+        start=(),
+        training=plan.training.model_dump(),
+        head=plan.head.model_dump(),
+        sequences=(),
+    )
+
+
+def _source(file: Path) -> Source:
+    return Source(name=file.name, digest=digests.of_files([file]))
+
+
+def _same(one: Continual, other: Continual) -> bool:
+    """Whether two records ask the same: of one base, the same tasks and heads."""
+    names = ("base", "tasks", "data", "tests", "head")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
+
+
+def _kept(path: Path, empty: Continual) -> Continual:
+    """The record with every task tested on the base, if that was kept; else as it is."""
+    if path.exists() and _same(kept := Continual.read(path), empty):
+        return empty.model_copy(update={"start": kept.start})
+    return empty
+
+
+def _start(path: Path, empty: Continual, base: Place, bench: _Bench) -> Continual:
+    """The record with every task tested on the base as it is."""
+    kept = _kept(path, empty)
+    if kept.start:
+        return kept
+    model = load_base(base, "sequence-classification", ("one", "other"), bench.device)  # its head is not asked
+    tested = empty.model_copy(update={"start": bench.test(model.base_model.eval())})
+    tested.save(path)
+    return tested
+
+
+def _tell(progress: Progress | None, total: int, before: int, done: int, name: str) -> None:
+    if progress is not None:
+        progress(before + done, total, name)

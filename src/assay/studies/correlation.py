@@ -1,0 +1,167 @@
+"""Correlation over a sweep: what every run forgot, against what an audit found in its weights."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from assay.errors import InputError, MismatchError
+from assay.records import Audit, Correlation, Forgetting, Interval, Provenance, Setting, TaskScore
+from assay.records.correlation import MEASURES, Coefficient, Measure, SweptRun
+from assay.studies.folders import Filed, filed
+
+Floats = npt.NDArray[np.float64]
+RESAMPLES = 9_999
+FEWEST = 3  # two runs correlate perfectly, whatever they are
+_FEWEST_FOR_AN_INTERVAL = 5
+_UNDEFINED = 0.05  # share of resamples without spread above which an interval would be one of the lucky resamples
+_PACKAGES = ("numpy", "scipy")
+
+
+def correlate(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Correlation:
+    """Spearman's correlation of forgetting with intruder count, energy share, relative norm and effective rank.
+
+    Over the runs of one or several studies that were audited and scored on a text. With a bootstrap interval, runs
+    resampled, and for all but the norm the partial correlation at equal relative norm:
+    `(r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2))`, z the norm.
+
+    Args:
+        studies: the folder of a study, or several of one base, text and question.
+        seed: of the bootstrap.
+
+    Raises:
+        SourceError: a folder without runs.
+        InputError: fewer than 3 runs that are audited and scored on a text.
+        MismatchError: the runs differ in base, text, or the audit's question.
+
+    Example:
+        >>> assay.correlate("studies/sweep").overall[0].rho  # doctest: +SKIP
+        0.83
+
+    Source: arXiv 2410.21228v3, section 5, which finds .97 for the count over such a sweep of RoBERTa.
+    """
+    given = [studies] if isinstance(studies, str | Path) else list(studies)
+    every = filed(given)
+    measured = [
+        (one, one.audit, one.scores.forgetting, one.scores.task)
+        for one in every
+        if one.audit is not None and one.scores is not None and one.scores.forgetting is not None
+    ]
+    if len(measured) < FEWEST:
+        raise InputError(
+            f"{len(measured)} of {len(every)} runs are audited and scored on a text",
+            wanted=f"at least {FEWEST}: fewer say nothing",
+            where=", ".join(str(folder) for folder in given),
+        )
+    for name, values in (
+        ("base", {str(one.run.base) for one, *_ in measured}),
+        ("text", {str(lost.text) for *_, lost, _ in measured}),
+        ("audit's question", {f"{audit.k} {audit.eps} {audit.side}" for _, audit, *_ in measured}),
+    ):
+        if len(values) > 1:
+            raise MismatchError(f"the runs have {len(values)} of: {name}", wanted="one, so that they can be compared")
+    runs = tuple(_swept(*entry) for entry in measured)
+    first, inside, lost, task = measured[0]
+    return Correlation(
+        provenance=Provenance.of(_PACKAGES, {"studies": Setting(value=len(given), origin="given")}, seed),
+        base=first.run.base,
+        text=lost.text,
+        task=task.task if task is not None else None,
+        k=inside.k,
+        eps=inside.eps,
+        side=inside.side,
+        runs=runs,
+        coefficients=tuple(coefficients(runs, seed)),
+        resamples=RESAMPLES,
+        seed=seed,
+        left_out=len(every) - len(measured),
+    )
+
+
+def _swept(one: Filed, audit: Audit, lost: Forgetting, task: TaskScore | None) -> SweptRun:
+    ranks = [matrix.effective_rank for matrix in audit.matrices if matrix.effective_rank is not None]
+    return SweptRun(
+        key=one.folder.name,
+        method=one.run.method,
+        arm=dict(one.run.arm),
+        steps=one.steps,
+        seed=one.seed,
+        accuracy=task.tuned_accuracy if task is not None else None,
+        accuracy_interval=task.tuned_interval if task is not None else None,
+        forgetting=lost.mean,
+        interval=lost.interval,
+        count=audit.count,
+        undecided=audit.undecided,
+        energy_share=audit.energy_share,
+        relative_norm=audit.relative_norm,
+        effective_rank=statistics.median(ranks) if ranks else None,
+    )
+
+
+def coefficients(runs: Sequence[SweptRun], seed: int) -> Iterator[Coefficient]:
+    """The correlations over all runs, then of every method with enough of them; see `correlate`."""
+    methods = list(dict.fromkeys(run.method for run in runs))
+    groups = {"all": list(runs)}
+    if len(methods) > 1:
+        groups |= {name: [run for run in runs if run.method == name] for name in methods}
+    for among, group in groups.items():
+        if len(group) >= FEWEST:
+            yield from (_coefficient(among, group, measure, seed) for measure in MEASURES)
+
+
+def _coefficient(among: str, group: Sequence[SweptRun], measure: Measure, seed: int) -> Coefficient:
+    """One correlation, with the partial one at equal norm."""
+    complete = [run for run in group if getattr(run, measure) is not None and run.relative_norm is not None]
+    columns = [[run.forgetting for run in complete], [getattr(run, measure) for run in complete]]
+    values = np.array([*columns, [run.relative_norm for run in complete]], dtype=float)
+    why = ""
+    if len(complete) < FEWEST:
+        why = f"{len(complete)} runs have it"
+    elif np.ptp(values[1]) == 0:
+        why = f"it is {values[1, 0]:g} in every run"
+    elif np.ptp(values[0]) == 0:
+        why = "forgetting is the same in every run"
+    rho, given = None, None
+    intervals: list[Interval | None] = [None, None]
+    if not why:
+        rho, given = (float(found[0]) for found in _both(values[:, None]))
+        draws = np.random.default_rng(seed).integers(0, len(complete), (RESAMPLES, len(complete)))
+        if len(complete) >= _FEWEST_FOR_AN_INTERVAL:
+            intervals = [_interval(found) for found in _both(values[:, draws])]
+    partial = given is not None and np.isfinite(given) and measure != "relative_norm"
+    return Coefficient(
+        among=among,
+        measure=measure,
+        runs=len(complete),
+        rho=rho,
+        interval=intervals[0],
+        given_norm=given if partial else None,
+        given_norm_interval=intervals[1] if partial else None,
+        why=why,
+    )
+
+
+def _both(values: Floats) -> tuple[Floats, Floats]:
+    """Spearman's correlation of the first with the second, plain and at equal third; (3, draws, runs) to (draws,)."""
+    from scipy import stats
+
+    ranks = stats.rankdata(values, axis=-1)
+    ranks = ranks - ranks.mean(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):  # no spread: not a number, which the caller counts
+        ranks = ranks / np.sqrt((ranks**2).sum(axis=-1, keepdims=True))
+        xy, xz, yz = ((ranks[i] * ranks[j]).sum(axis=-1) for i, j in ((0, 1), (0, 2), (1, 2)))
+        rest = (1 - xz**2) * (1 - yz**2)
+        return xy, (xy - xz * yz) / np.sqrt(np.where(rest > 1e-12, rest, np.nan))
+
+
+def _interval(found: Floats) -> Interval | None:
+    """The middle 95 % of the resamples; None if too many of them have no value."""
+    known = found[np.isfinite(found)]
+    if len(known) < (1 - _UNDEFINED) * len(found):
+        return None
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,79 @@
+"""What lies in studies' folders: every run with its audit and its scores, as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from assay.errors import SourceError
+from assay.records import Audit, Run, Scores
+
+
+@dataclass(frozen=True)
+class Filed:
+    """One run's folder.
+
+    Attributes:
+        folder: named by the hash of its conditions and its arm.
+    """
+
+    folder: Path
+
+    @cached_property
+    def run(self) -> Run:
+        """What was trained."""
+        return Run.read(self.folder / "model" / "run.json")
+
+    @cached_property
+    def scores(self) -> Scores | None:
+        """What it learned and lost; None where it was not scored."""
+        path = self.folder / "scores.json"
+        return Scores.read(path) if path.exists() else None
+
+    @cached_property
+    def audit(self) -> Audit | None:
+        """What is in its weights; None where it was not audited."""
+        path = self.folder / "audit.json"
+        return Audit.read(path) if path.exists() else None
+
+    def durations(self) -> Iterator[tuple[int, Scores | None]]:
+        """The scores of what was stored on the way and in the end, by steps; None where it was not scored."""
+        for steps in self.run.saved_at:
+            path = self.folder / f"scores-{steps}.json"
+            yield steps, Scores.read(path) if path.exists() else None
+        yield self.steps, self.scores
+
+    @property
+    def steps(self) -> int:
+        """How long it was trained."""
+        return int(str(self.run.conditions["training.steps"]))
+
+    @property
+    def seed(self) -> int:
+        """Of what."""
+        return int(str(self.run.conditions["seed"]))
+
+
+def filed(studies: Sequence[str | Path]) -> list[Filed]:
+    """Every trained run in the folders of studies, by method, learning rate, duration and seed.
+
+    Raises:
+        SourceError: a folder that is not there, or holds no run.
+    """
+    found = []
+    for study in studies:
+        # A trial of a learning rate keeps its record without weights: it is no run of the study.
+        here = [path for path in sorted(Path(study).glob("*/model/run.json")) if any(path.parent.glob("*.safetensors"))]
+        if not here:
+            raise SourceError(
+                "there is no trained run", wanted="the folder of a study: RUN/model/run.json", where=str(study)
+            )
+        found += [Filed(path.parent.parent) for path in here]
+    return sorted(found, key=_order)
+
+
+def _order(one: Filed) -> tuple[str, str, float, int, int]:
+    arm = {name: value for name, value in one.run.arm.items() if name != "method.lr"}
+    return one.run.method, str(arm), float(str(one.run.arm["method.lr"])), one.steps, one.seed

@@ -1,0 +1,116 @@
+"""What is left of a plan: bytes on disk and the time of its training steps, with where each is known from."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from assay.errors import InputError
+from assay.estimates import classes_of, disk_of, estimate
+from assay.records import Run
+from assay.records.study import Forecast
+from assay.studies.home import Home
+from assay.studies.plan import Planned
+from assay.studies.tuning import FIRST, Tuner
+from assay.training.spec import Spec
+
+
+@dataclass
+class _Kind:
+    """The runs of one arm on one task, which differ in seed, rate and steps alone.
+
+    Attributes:
+        spec: of one of them.
+        runs: steps of every run that is to come; trials: the same of trials.
+        taken: median seconds of a step, of every run and trial that is done.
+    """
+
+    spec: Spec
+    runs: list[int] = field(default_factory=list)
+    trials: list[int] = field(default_factory=list)
+    taken: list[float] = field(default_factory=list)
+
+    def operations(self) -> int | None:
+        """Floating-point operations of a step; None where the model cannot be built without weights."""
+        try:
+            return estimate(self.spec).step_flops
+        except InputError:
+            return None
+
+
+def forecast(
+    home: Home, planned: Sequence[Planned], settled: Sequence[Planned | None], tuner: Tuner
+) -> tuple[Forecast, int]:
+    """Foresee what is left of a plan, and the bytes that it would store.
+
+    Bytes are those of the weights to be stored, and of the largest checkpoint beside them. A step takes what it took in
+    the runs of the same arm and task that are done in this folder; where there are none, what its floating-point
+    operations take at the speed of the runs that are; where nothing is done, its time is not known.
+
+    Args:
+        home: where the study works.
+        planned: its runs; settled: the same at their rates, None where the rate is not known yet.
+        tuner: how the rates were chosen so far.
+    """
+    kinds = _kinds(home, planned, settled, tuner)
+    stored, largest, unsized = 0, 0, 0
+    classes: dict[str, tuple[str, ...]] = {}  # of every task once: to know them, all of its data is read
+    for kind in kinds:
+        if kind.runs:
+            data = kind.spec.data.model_dump_json()
+            try:
+                if data not in classes:
+                    classes[data] = classes_of(kind.spec)
+                one, checkpoint = disk_of(kind.spec, classes[data])
+            except InputError:
+                unsized += len(kind.runs)
+                continue
+            stored, largest = stored + one * len(kind.runs), max(largest, checkpoint)
+    timed = [kind for kind in kinds if kind.taken]
+    untimed = [kind for kind in kinds if not kind.taken and (kind.runs or kind.trials)]
+    speed = _speed(timed) if untimed else None
+    guessed = [(kind, kind.operations() if speed else None) for kind in untimed]
+    foreseen = Forecast(
+        runs=sum(len(kind.runs) for kind in kinds),
+        trials=sum(len(kind.trials) for kind in kinds),
+        unsized=unsized,
+        seconds_by_runs=sum(sum(kind.runs + kind.trials) * statistics.median(kind.taken) for kind in timed),
+        seconds_by_operations=sum(sum(kind.runs + kind.trials) * ops / speed for kind, ops in guessed if speed and ops),
+        untimed=sum(len(kind.runs + kind.trials) for kind, operations in guessed if operations is None),
+    )
+    return foreseen, stored + largest
+
+
+def _kinds(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | None], tuner: Tuner) -> list[_Kind]:
+    """What is done and what is to come, by arm and task."""
+    kinds: dict[str, _Kind] = {}
+    for entry, ready in zip(planned, settled, strict=True):
+        work = home.work(ready or entry)
+        if "train" not in work.stages:
+            continue
+        method = entry.spec.method.model_dump_json(exclude={"lr", "weight_decay", "dropout", "alpha"})
+        kind = kinds.setdefault(f"{entry.task.name} {method}", _Kind(work.spec))
+        if ready is not None and work.is_done("train"):
+            kind.taken += _taken([work.model])
+        else:
+            kind.runs.append(entry.spec.training.steps)
+        tuned = tuner.of(entry)
+        if tuned is not None and entry.spec.seed == tuned.seed:  # once for all seeds
+            done = _taken(home.folder / trial.key / "model" for trial in tuned.trials)
+            kind.taken += done
+            kind.trials += [tuned.steps] * (max(1, len(FIRST) - len(done)) if tuned.lr is None else 0)
+    return list(kinds.values())
+
+
+def _taken(folders: Iterable[Path]) -> list[float]:
+    """Median seconds of a step, of every run that is done."""
+    records = [folder / "run.json" for folder in folders]
+    return [Run.read(record).cost.step_seconds for record in records if record.exists()]
+
+
+def _speed(timed: Sequence[_Kind]) -> float | None:
+    """Floating-point operations a second in the runs that are done; None where there are none."""
+    speeds = [operations / statistics.median(kind.taken) for kind in timed if (operations := kind.operations())]
+    return statistics.median(speeds) if speeds else None

@@ -1,0 +1,93 @@
+"""A study's folder: every planned run as work in a folder of its own, named by its hash; one study at a time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay.conditions import pair_key
+from assay.errors import SettingError, SourceError
+from assay.models import Place
+from assay.rewards import located
+from assay.studies.plan import STAGES, Plan, Planned
+from assay.studies.worker import Asked, Work
+from assay.training.run import arm_of, conditions_of, with_reward
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a study works.
+
+    Attributes:
+        plan: what is to be done; start: the folder to which its paths are relative.
+        place: the base.
+        folder: where its runs go.
+        device: cpu, or cuda.
+    """
+
+    plan: Plan
+    start: Path
+    place: Place
+    folder: Path
+    device: str
+
+    def work(self, entry: Planned) -> Work:
+        """A run with paths that can be opened from here, in a folder named by its hash.
+
+        Raises:
+            SourceError: a file that is not there.
+            SettingError: the base is an adapter.
+        """
+        spec = entry.spec
+        names = (spec.data.path, spec.validation, entry.task.task, entry.task.text, entry.task.prompts)
+        data_file, validation, task, text, prompts = (self.start / name if name else None for name in names)
+        for file in (data_file, validation, task, text, prompts):
+            if file is not None and not file.is_file():
+                raise SourceError("there is no such file", wanted="data as JSON Lines", where=str(file))
+        source = self.place.source
+        if data_file is None or self.place.is_adapter:
+            raise SettingError("the base is an adapter", wanted="a whole model", where=source.name)
+        base = f"{source.name}@{source.revision}" if source.revision is not None else str(self.place.folder)
+        data = spec.data.model_copy(update={"path": str(data_file)})
+        held_out = str(validation) if validation else None
+        spec = spec.model_copy(update={"base": base, "data": data, "validation": held_out})
+        spec = with_reward(spec, self.start)
+        conditions = conditions_of(spec, self.place, data_file, validation)
+        named = {**conditions, **arm_of(spec), "task": entry.task.name}
+        stages = tuple(stage for stage in STAGES if stage in self.plan.stages)
+        judge = entry.task.judge and located(entry.task.judge, self.start)
+        asked = Asked(task, text, prompts, judge, entry.task.max_tokens)
+        return Work(self.folder / pair_key(named), spec, base, asked, stages, self.device)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep the folder for this study until it ends, however it ends.
+
+        Raises:
+            SettingError: another study has it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if sys.platform == "win32":  # no lock that ends with the process
+            yield
+            return
+        import fcntl
+
+        opened = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(opened)
+            raise SettingError(
+                "another study is writing to this folder",
+                wanted="one at a time",
+                remedy="wait for it, or name another folder with -o",
+                where=str(self.folder),
+            ) from None
+        try:
+            yield
+        finally:
+            os.close(opened)

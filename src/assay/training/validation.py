@@ -1,0 +1,76 @@
+"""The loss on rows that were not learned from, by the model that the loop leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from assay import digests
+from assay.data import IGNORED, Example, collate, padding_id
+from assay.errors import InputError
+from assay.records import Source
+from assay.records.run import Validation
+from assay.training.spec import Spec
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows that are not learned from, read as the data are.
+
+    Attributes:
+        path: their file.
+        examples: the rows, with the classes numbered as the data's are.
+        pad: the token to pad with; batch_size: examples in a batch.
+    """
+
+    path: Path
+    examples: tuple[Example, ...]
+    pad: int
+    batch_size: int
+
+    @classmethod
+    def load(cls, spec: Spec, path: Path, tokenizer: Any, labels: tuple[str, ...]) -> HeldOut:
+        """Read the rows of a file.
+
+        Raises:
+            InputError: they cannot be used, or have a label that the data do not have.
+        """
+        loaded = spec.data.load(path, tokenizer)
+        if unseen := set(loaded.labels) - set(labels):
+            raise InputError(
+                f"labels that the data do not have: {', '.join(map(repr, sorted(unseen)))}",
+                wanted=f"labels among {', '.join(map(repr, labels))}",
+                where=path.name,
+            )
+
+        def renumbered(example: Example) -> Example:
+            if not isinstance(example.labels, int):
+                return example
+            return replace(example, labels=labels.index(loaded.labels[example.labels]))
+
+        rows = tuple(renumbered(example) for example in loaded.examples)
+        return cls(path, rows, padding_id(tokenizer), spec.training.batch_size)
+
+    def loss(self, model: Any) -> Validation:
+        """The mean loss over all targets, nats.
+
+        The first token of a text is no target: nothing predicts it, but a learned prefix would.
+        """
+        rows = sorted(self.examples, key=lambda example: len(example.input_ids))
+        device, total, targets = next(model.parameters()).device, 0.0, 0
+        model.eval()
+        for start in range(0, len(rows), self.batch_size):
+            batch = collate(rows[start : start + self.batch_size], self.pad)
+            labels = batch["labels"]
+            if labels.ndim == 2:
+                labels[:, 0] = IGNORED
+            counted = int((labels != IGNORED).sum())
+            if counted:  # the model's own loss is the mean over a batch's targets
+                with torch.inference_mode():
+                    total += counted * float(model(**{name: value.to(device) for name, value in batch.items()}).loss)
+                targets += counted
+        source = Source(name=self.path.name, digest=digests.of_files([self.path]))
+        return Validation(data=source, examples=len(rows), targets=targets, loss=total / targets)

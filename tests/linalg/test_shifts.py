@@ -1,0 +1,112 @@
+"""What factorisations of a shifted Gram matrix prove, against float64 dense decompositions."""
+
+from __future__ import annotations
+
+import planted
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assay.linalg import Dense, LowRank, Sum, base_triplets, largest_overlaps, leading_triplets
+from assay.linalg.shifts import ShiftedGram, rational_bounds
+from assay.linalg.sketch import Sketch, rounding
+from assay.linalg.witness import find_witness, places
+
+SHAPES = ((300, 300), (420, 280), (280, 420))
+
+
+def mixed(u: torch.Tensor, share: float, seed: int) -> torch.Tensor:
+    """A unit vector (m, 1) with about this overlap with u, and the rest anywhere."""
+    other = torch.randn(len(u), 1, generator=planted.generator(seed), dtype=torch.float64)
+    y = share * u[:, None] + (1 - share**2) ** 0.5 * other / other.norm()
+    return y / y.norm()
+
+
+def witnessed(W0: torch.Tensor, y: torch.Tensor) -> float:
+    """The lower bound of the witness that is found, 0 for none."""
+    shifted = ShiftedGram(Dense(W0), Sketch.of(Dense(W0)), torch.float64)
+    (place,) = places(shifted, y, [0.5])
+    return 0.0 if place is None else find_witness(shifted, y, 0.5, place).lower
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", ["power .25", "power .5", "flat to 1e-6"])
+def test_a_match_deep_in_the_bulk_is_proved(name: str, shape: tuple[int, int]) -> None:
+    W0 = planted.matrix(name, *shape)
+    U = torch.linalg.svd(W0.double(), full_matrices=False)[0]
+    for place in (90, 170, 250):
+        y = mixed(U[:, place], 0.8, seed=place)
+        truth = planted.true_overlap(y[:, 0], W0)
+        assert truth - 0.05 < witnessed(W0, y) <= truth + 1e-9
+
+
+@given(seed=st.integers(0, 10_000), power=st.floats(0.1, 0.9), share=st.floats(0.3, 0.95), place=st.integers(0, 259))
+@settings(max_examples=15, deadline=None)
+def test_a_witness_never_claims_too_much(seed: int, power: float, share: float, place: int) -> None:
+    U, V = planted.orthonormal(260, 260, seed), planted.orthonormal(300, 260, seed + 1)
+    W0 = ((U * torch.arange(1, 261).double() ** -power) @ V.T).float()
+    y = mixed(U[:, place], share, seed)
+    assert witnessed(W0, y) <= planted.true_overlap(y[:, 0], W0) + 1e-9
+
+
+def test_two_equal_values_have_no_witness() -> None:
+    """Any vector of their plane is a singular vector, so none of them may be named."""
+    sigma = torch.arange(1, 281).double() ** -0.3
+    sigma[151] = sigma[150]
+    W0 = torch.diag(sigma).float()
+    y = torch.zeros(280, 1, dtype=torch.float64)
+    y[150], y[151], y[40] = 0.6, 0.6, 0.28**0.5
+    assert witnessed(W0, y) == 0.0
+
+
+def test_null_directions_have_no_witness() -> None:
+    W0 = planted.matrix("rank n/3", 300, 300)
+    y = torch.linalg.svd(W0.double())[0][:, 200:201]
+    assert witnessed(W0, y) == 0.0
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", ["power 1", "rank n/3", "flat to 1e-6"])
+def test_intruders_with_mass_next_to_zero_are_proved(name: str, shape: tuple[int, int]) -> None:
+    W0 = planted.matrix(name, *shape)
+    Y = planted.orthonormal(shape[0], 4, seed=5)
+    base = base_triplets(W0, solver="certified", dtype=torch.float64)
+    shifted = ShiftedGram(Dense(W0), Sketch.of(Dense(W0)), torch.float64)
+    bounds, factorisations = rational_bounds(Y, base, Dense(W0), shifted, torch.full((4,), 0.5).double())
+    truth = [planted.true_overlap(Y[:, j], W0) for j in range(4)]
+    assert factorisations <= 3
+    assert all(t <= bound < 0.5 for t, bound in zip(truth, bounds.tolist(), strict=True))
+
+
+def test_largest_overlaps_takes_shifts_for_what_products_leave_open() -> None:
+    W0 = planted.matrix("power .25", 300, 300)
+    U = torch.linalg.svd(W0.double())[0]
+    spaces = [mixed(U[:, 200], 0.8, seed=1)[:, 0], planted.orthonormal(300, 1, seed=2)[:, 0]]
+    base = base_triplets(W0, solver="certified")
+    without = largest_overlaps(spaces, base, matrix=W0, throw=False)
+    assert without[0].lower < 0.5 <= without[0].upper
+    found = largest_overlaps(spaces, base, matrix=W0, shifts=True)
+    assert found[0].lower >= 0.5 > found[1].upper
+    assert found[0].decided_by == "shifts"
+    assert found[0].cost.factorisations > 0
+    assert found[0].cost.decompositions == 0
+
+
+def test_a_sketch_sees_the_rounding_of_products() -> None:
+    W0 = planted.matrix("power .5", 300, 420)
+    X = torch.randn(420, 12, generator=planted.generator(3))
+    computed = W0 @ X
+    true = float((computed.double() - W0.double() @ X.double()).norm())
+    nothing = torch.zeros(300, 0), torch.zeros(420, 0)
+    assert true <= rounding(Sketch.of(Dense(W0)), (X, computed), nothing) <= 20 * true
+
+
+def test_triplets_of_another_matrix_prove_nothing_false() -> None:
+    W0, other = planted.matrix("power .5", 320, 320), planted.matrix("power .5", 320, 320, seed=7)
+    B, A = planted.factors(320, 320, 4, seed=9)
+    tuned = Sum(Dense(other), LowRank(B, A))
+    found = leading_triplets(tuned, 5, solver="certified", near=base_triplets(W0, solver="certified"), throw=False)
+    truth = torch.linalg.svdvals(tuned.dense().double())
+    assert float((found.sigma - truth[: len(found.sigma)]).abs().max()) <= found.error + 1e-9
+    assert float(truth[len(found.sigma)]) <= found.rest + found.error + 1e-9

@@ -1,0 +1,163 @@
+"""What is written: whole or not at all, everything that was not edited bit for bit."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from kinds import make
+from transformers import AutoModelForCausalLM
+
+import assay
+import tiny
+from assay.errors import InputError, QuantisedError, SettingError, SourceError
+from assay.weights import rewriting
+from models_in_miniature import llama, tokenizer
+
+BaseOf = Callable[[str], Path]
+
+
+@pytest.fixture
+def planted(base_of: BaseOf, tmp_path: Path) -> tuple[Path, Path]:
+    """A base and a full checkpoint with one planted intruder, in shards and in half precision, with a tokenizer."""
+    base = base_of("llama")
+    model = AutoModelForCausalLM.from_pretrained(base)
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if name.endswith("layers.1.mlp.up_proj.weight"):
+                value += torch.randn(len(value), 1) @ torch.randn(1, value.shape[1]) / 8
+            elif name.endswith("norm.weight"):
+                value += 0.1
+    model.to(torch.bfloat16).save_pretrained(tmp_path / "tuned", max_shard_size="15KB")
+    tokenizer().save_pretrained(tmp_path / "tuned")
+    (tmp_path / "tuned" / "chat_templates").mkdir()
+    (tmp_path / "tuned" / "chat_templates" / "plain.jinja").write_text("{{ messages }}")
+    (tmp_path / "tuned" / "optimizer.pt").write_bytes(b"state")
+    return base, tmp_path / "tuned"
+
+
+def test_a_sharded_checkpoint_stays_one(planted: tuple[Path, Path], tmp_path: Path) -> None:
+    base, tuned = planted
+    found = assay.repair(base, tuned, tmp_path / "out", keep=0.0, cache=False)
+    (matrix,) = found.matrices
+    assert matrix.name == "model.layers.1.mlp.up_proj.weight"
+    assert (matrix.before, matrix.after, matrix.returned, matrix.rank_after) == (1, 0, 0, None)
+    assert len(list(tuned.glob("*.safetensors"))) > 1
+    before, after = tiny.tensors(tuned), tiny.tensors(tmp_path / "out")
+    assert {name for name, value in before.items() if not torch.equal(value, after[name])} == {matrix.name}
+    W = before[matrix.name].double()
+    U, sigma, Vt = torch.linalg.svd(W)
+    wanted = W - sigma[0] * U[:, :1] @ Vt[:1]
+    assert after[matrix.name].dtype == torch.bfloat16
+    assert torch.allclose(after[matrix.name].double(), wanted, atol=2e-3, rtol=2**-7)
+    assert matrix.error is not None
+    assert 1e-4 < matrix.error < 0.2  # half precision, beside an update that is nearly all taken away
+    for path in tuned.rglob("*"):
+        copy = tmp_path / "out" / path.relative_to(tuned)
+        if path.name == "optimizer.pt":
+            assert not copy.exists()
+        elif path.is_file() and path.suffix != ".safetensors":
+            assert copy.read_bytes() == path.read_bytes(), path
+    assert assay.load(tmp_path / "out" / "repair.json") == found
+    AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+
+
+def test_an_adapter_still_finds_its_base(tmp_path: Path, base_of: BaseOf) -> None:
+    base = llama(tmp_path / "models" / "base")
+    make("plain", base_of("llama"), tmp_path / "runs" / "adapter")
+    path = tmp_path / "runs" / "adapter" / "adapter_config.json"
+    settings = json.loads(path.read_text()) | {"base_model_name_or_path": "../../models/base"}
+    path.write_text(json.dumps(settings))
+    shutil.rmtree(base)
+    shutil.copytree(base_of("llama"), base)
+    out = tmp_path / "elsewhere" / "deep" / "out"
+    found = assay.repair(None, tmp_path / "runs" / "adapter", out, keep=0.5)
+    assert assay.audit(None, out).base.digest == found.base.digest
+    changed = json.loads((out / "adapter_config.json").read_text())
+    assert {key for key in settings if settings[key] != changed[key]} == {
+        "base_model_name_or_path",
+        "rank_pattern",
+        "alpha_pattern",
+    }
+
+
+def test_without_intruders_nothing_is_written_unless_asked(base_of: BaseOf, tmp_path: Path) -> None:
+    base = base_of("llama")
+    make("plain", base, tmp_path / "adapter", size=0.01)
+    found = assay.repair(base, tmp_path / "adapter", tmp_path / "out")
+    assert (found.count, found.out, found.arms, found.matrices) == (0, None, (), ())
+    assert "None of the 4 matrices has an intruder: nothing was written." in found.notes
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+    assay.repair(base, tmp_path / "adapter", tmp_path / "out", even_unchanged=True)
+    weights = "adapter_model.safetensors"
+    assert (tmp_path / "out" / weights).read_bytes() == (tmp_path / "adapter" / weights).read_bytes()
+
+
+def test_an_output_that_exists_is_left_alone(base_of: BaseOf, tmp_path: Path) -> None:
+    make("plain", base_of("llama"), tmp_path / "adapter")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(SourceError, match="exists already"):
+        assay.repair(base_of("llama"), tmp_path / "adapter", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    planted: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, tuned = planted
+    copied: list[str] = []
+    copy = shutil.copyfile
+
+    def fills_up(source: Path, target: Path) -> Path:
+        copied.append(Path(source).name)
+        if len(copied) == 3:
+            Path(target).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return Path(copy(source, target))
+
+    monkeypatch.setattr(rewriting.shutil, "copyfile", fills_up)
+    with pytest.raises(OSError, match="No space left"):
+        assay.repair(base, tuned, tmp_path / "out", keep=0.0)
+    assert len(copied) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["tuned"]
+
+
+def test_a_quantised_base_is_refused(base_of: BaseOf, tmp_path: Path) -> None:
+    shutil.copytree(base_of("llama"), tmp_path / "base")
+    path = tmp_path / "base" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"quantization_config": {"quant_method": "gptq"}}))
+    make("plain", base_of("llama"), tmp_path / "adapter")
+    with pytest.raises(QuantisedError, match=r"gptq.*Remedy"):
+        assay.repair(tmp_path / "base", tmp_path / "adapter", tmp_path / "out")
+
+
+def test_a_method_without_matrices_has_nothing_to_repair(tmp_path: Path) -> None:
+    from peft import PromptTuningConfig, get_peft_model
+
+    base = llama(tmp_path / "base")
+    model = AutoModelForCausalLM.from_pretrained(base)
+    get_peft_model(model, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)).save_pretrained(
+        tmp_path / "prefix"
+    )
+    with pytest.raises(InputError, match="nothing to repair"):
+        assay.repair(base, tmp_path / "prefix", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"keep": -0.1}, {"keep": float("nan")}, {"rank": 0}, {"k": 0}, {"eps": 0.0}, {"at": (2.0,)}]
+)
+def test_settings_without_meaning(settings: dict[str, float], base_of: BaseOf, tmp_path: Path) -> None:
+    make("plain", base_of("llama"), tmp_path / "adapter")
+    with pytest.raises(SettingError):
+        assay.repair(base_of("llama"), tmp_path / "adapter", tmp_path / "out", **settings)  # type: ignore[arg-type]
+
+
+def test_a_rank_for_a_checkpoint_is_refused(planted: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="rank"):
+        assay.repair(*planted, tmp_path / "out", rank=2)

@@ -1,0 +1,155 @@
+"""The page of what comes out of studies: every number of the record is on it, and what is missing is said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from reading import read
+
+from assay.records import Continual, Correlation, Curves, Provenance, Sequence, Source, Truncation, TruncationPoint
+from assay.records.continual import Cell, Stage
+from assay.records.correlation import Coefficient, SweptRun
+from assay.records.curves import CurveLine, CurvePoint, Matched
+from assay.reports import report
+from assay.reports.formats import number, share, signed
+from assay.studies.heads import as_bits
+
+MADE = Provenance.of((), {})
+BASE, TEXT, TASK = Source(name="tiny-base"), Source(name="prose.jsonl"), Source(name="rows.jsonl")
+
+
+def continual() -> Continual:
+    """Two tasks, two arms; the second arm has one stage of two, and a third was never begun."""
+
+    def cell(task: str, right: str) -> Cell:
+        bits = as_bits(np.array([one == "1" for one in right]))
+        return Cell(task=task, examples=len(right), right=right.count("1"), correct=bits)
+
+    def stage(task: str, first: str, second: str, count: int) -> Stage:
+        inside = {"count": count, "undecided": 0, "directions": 60, "energy_share": 0.25, "relative_norm": 0.031}
+        return Stage(task=task, tests=(cell("a", first), cell("b", second)), losses=(1.0,), seconds=1.0, **inside)
+
+    one = (stage("a", "1111", "1000", 3), stage("b", "1100", "1110", 7))
+    arms = [("full", 0, one), ("lora", 0, one[:1]), ("lora", 1, ())]
+    sequences = tuple(
+        Sequence(method=method, arm={"method.lr": 1e-3}, rate="fixed", seed=seed, stages=stages)
+        for method, seed, stages in arms
+    )
+    return Continual(
+        provenance=MADE,
+        base=BASE,
+        tasks=("a", "b"),
+        data=(TASK, TASK),
+        tests=(TASK, TASK),
+        start=(cell("a", "1000"), cell("b", "0001")),
+        training={},
+        head={},
+        sequences=sequences,
+    )
+
+
+def correlation() -> Correlation:
+    runs = tuple(
+        SweptRun(
+            key=str(i),
+            method=("lora", "full")[i % 2],
+            arm={"method.lr": 1e-3},
+            steps=8,
+            seed=0,
+            accuracy=0.5,
+            accuracy_interval=(0.4, 0.6),
+            forgetting=0.1 * i,
+            interval=(0.09 * i, 0.13 * i),
+            count=0,
+            undecided=0,
+            energy_share=None,
+            relative_norm=0.01 * i,
+            effective_rank=5.0 - i,
+        )
+        for i in range(4)
+    )
+
+    def one(measure: str, rho: float | None, why: str = "") -> Coefficient:
+        ends = None if rho is None else (rho - 0.1, rho + 0.05)
+        nothing = {"given_norm": None, "given_norm_interval": None}
+        return Coefficient(among="all", measure=measure, runs=4, rho=rho, interval=ends, why=why, **nothing)
+
+    found = (one("count", None, "it is 0 in every run"), one("relative_norm", 0.875))
+    question = {"k": 10, "eps": (0.5,), "side": "left", "resamples": 99, "seed": 0, "left_out": 1}
+    return Correlation(provenance=MADE, base=BASE, text=TEXT, task=TASK, runs=runs, coefficients=found, **question)
+
+
+def curves() -> Curves:
+    def line(name: str, scores: tuple[float, ...]) -> CurveLine:
+        points = tuple(
+            CurvePoint(
+                steps=2 * i + 2,
+                snapshot=False,
+                seeds=(0,),
+                score=score,
+                score_interval=(score - 0.05, score + 0.05),
+                forgetting=0.123 * i,
+                interval=(0.1 * i, 0.2 * i),
+            )
+            for i, score in enumerate(scores)
+        )
+        return CurveLine(name=name, method="lora", arm={}, decay="linear", one_run=False, points=points)
+
+    apart = Matched(one="low", other="high", overlap=None)
+    met = {"one_forgetting": 0.2, "other_forgetting": 0.1, "difference": 0.1, "interval": (-0.1, 0.3), "reached": 1.0}
+    matched = Matched(one="low", other="middle", overlap=(0.6, 0.7), score=0.65, **met)
+    lines = (line("low", (0.5, 0.6)), line("middle", (0.6, 0.7)), line("high", (0.8, 0.9)))
+    rest = {"matched": (apart, matched), "resamples": 99, "seed": 0, "left_out": 0, "base_score": 0.4}
+    return Curves(provenance=MADE, base=BASE, task=TASK, text=TEXT, lines=lines, **rest)
+
+
+def truncation() -> Truncation:
+    points = tuple(
+        TruncationPoint(
+            rank=rank,
+            kept=rank / 4,
+            accuracy=None,
+            accuracy_interval=None,
+            forgetting=0.1 * rank,
+            interval=(0.05 * rank, 0.2 * rank),
+        )
+        for rank in (0, 1, 4)
+    )
+    asked = {"text": TEXT, "task": None, "matrices": 6, "rank": 4, "base_accuracy": None, "base_loss": 3.0}
+    return Truncation(provenance=MADE, base=BASE, tuned=Source(name="tuned"), points=points, seconds=1.0, **asked)
+
+
+def test_a_page_of_studies_says_what_the_records_say() -> None:
+    page = report([continual(), correlation(), curves(), truncation()])
+    document = read(page.html)
+    text = document.text
+    rows = [[cell.text for cell in row] for row in document.table("Backward transfer, points (95%)")]
+    assert [row[:3] for row in rows] == [["full", "0", "2 of 2"], ["lora", "0", "1 of 2"], ["lora", "1", "0 of 2"]]
+    assert rows[0][3] == share((0.5 + 0.75) / 2)
+    assert "−50.0" in rows[0][4]
+    assert rows[1][4] == "not run"
+    assert set(rows[2][3:]) == {"not run"}
+    assert rows[0][5] == "7 of 60"
+    rows = [[cell.text for cell in row] for row in document.table("Spearman")]
+    assert rows[0][3] == "none: it is 0 in every run"
+    assert rows[1][3] == signed(0.875)
+    assert "the score ranges do not overlap" in text
+    assert "no difference shown" in text
+    assert [row[1].text for row in document.table("Of the update’s energy")] == ["0%", "25.0%", "100%"]
+    assert "<script" not in page.html
+    names = [picture.name for picture in page.pictures]
+    assert len(names) == len(set(names)) == 2 + 1 + 2 + 1
+
+
+def test_the_heat_map_leaves_blank_what_is_not_run() -> None:
+    pictures = report(continual()).pictures
+    cells = [len(picture.chart.to_dict(validate=False)["data"]["values"]) for picture in pictures]
+    assert cells == [6, 4]
+    assert "b after a 25.0%" in pictures[0].alt
+
+
+@pytest.mark.parametrize("record", [continual(), correlation(), curves(), truncation()], ids=lambda one: one.kind)
+def test_each_is_a_page_by_itself_and_reads_back(record: Continual | Correlation | Curves | Truncation) -> None:
+    assert type(record).model_validate_json(record.to_json()) == record
+    assert number(0.031) in report(continual()).html
+    assert record.base.name in report(record).html or record.kind == "truncation"

@@ -1,0 +1,89 @@
+"""Caps of alpha do what they say when PEFT applies them, and every piece of advice has a source and evidence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+import assay
+import tiny
+from assay.advice import advise
+from assay.errors import InputError, SettingError
+
+BaseOf = Callable[[str], Path]
+
+
+def adapter(folder: Path, rslora: bool = False) -> Path:
+    """An adapter with one large and several small updates."""
+    torch.manual_seed(1)
+    settings = LoraConfig(r=3, lora_alpha=6, target_modules=["q_proj", "up_proj", "down_proj"], use_rslora=rslora)
+    adapted = get_peft_model(tiny.build("llama"), settings)
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            size = 0.8 if "layers.1.mlp" in name else 0.05
+            parameter.data = size * torch.randn_like(parameter) / max(parameter.shape) ** 0.5
+    adapted.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+def test_under_its_caps_no_matrix_is_past_its_threshold(rslora: bool, base_of: BaseOf, tmp_path: Path) -> None:
+    place = adapter(tmp_path / "adapter", rslora)
+    found = advise(base_of("llama"), place)
+    audited = {matrix.name: matrix.critical_multiplier for matrix in assay.audit(base_of("llama"), place).matrices}
+    assert {one.name: one.multiplier for one in found.matrices} == pytest.approx(audited, rel=1e-5)
+    assert found.alpha_pattern.keys() == {f"layers.1.mlp.{name}_proj" for name in ("up", "down")}
+    assert (found.rank, found.alpha, found.rslora) == (3, pytest.approx(6), rslora)
+    path = place / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"alpha_pattern": found.alpha_pattern}))
+    for matrix in assay.audit(base_of("llama"), place).matrices:
+        assert matrix.critical_multiplier is not None
+        wanted = 1.0 if matrix.name.removeprefix("model.").removesuffix(".weight") in found.alpha_pattern else None
+        if wanted is not None:
+            assert matrix.critical_multiplier == pytest.approx(wanted, rel=0.006)  # caps have three digits
+        else:
+            assert matrix.critical_multiplier == pytest.approx(audited[matrix.name])
+    assert advise(base_of("llama"), place).matrices[0].alpha == pytest.approx(6)
+
+
+def test_before_training_the_fragile_ones_of_a_shape_are_capped(base_of: BaseOf, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    tiny.build("llama").save_pretrained(base)
+    name = "model.layers.1.mlp.up_proj.weight"
+    tiny.rewrite(base, {name: 0.25 * tiny.tensors(base)[name]})  # four times as easily passed
+    found = advise(base, rank=4, alpha=10.0)
+    fragile = next(one for one in found.matrices if one.name == name)
+    twin = next(one for one in found.matrices if one.name == "model.layers.0.mlp.up_proj.weight")
+    assert fragile.threshold is not None
+    assert twin.threshold is not None
+    assert fragile.threshold == pytest.approx(0.25 * twin.threshold, rel=0.2)
+    assert fragile.cap == found.alpha_pattern["layers.1.mlp.up_proj"]
+    assert fragile.cap < 0.5 * 10.0
+    assert twin.cap is None
+    assert (found.tuned, fragile.sigma, fragile.multiplier) == (None, None, None)
+
+
+def test_every_counsel_has_evidence_and_a_source(base_of: BaseOf, tmp_path: Path) -> None:
+    for found in (
+        advise(base_of("llama"), rank=8, rslora=True),
+        advise(base_of("llama"), rank=64, alpha=8.0),
+        advise(base_of("llama"), adapter(tmp_path / "adapter")),
+    ):
+        assert [one.topic for one in found.counsels] == ["alpha", "rank", "scale"]
+        assert all(one.says and one.evidence and "arXiv" in one.source for one in found.counsels)
+    assert "rsLoRA and alpha = 2r" in advise(base_of("llama"), rank=8, rslora=True).counsels[2].says
+    assert "Use rsLoRA" in advise(base_of("llama"), rank=64, alpha=8.0).counsels[2].says
+
+
+def test_what_cannot_be_advised(base_of: BaseOf, tmp_path: Path) -> None:
+    with pytest.raises(SettingError):
+        advise(None)
+    with pytest.raises(SettingError):
+        advise(base_of("llama"), rank=0)
+    with pytest.raises(InputError, match="LoRA"):
+        advise(base_of("llama"), base_of("llama"))

@@ -1,0 +1,230 @@
+"""Continual learning: the sequence's bookkeeping, the heads against scikit-learn's, and what the plan refuses."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from tests.models_in_miniature import WORDS, bert, letters, lines, llama
+from transformers import AutoModel
+from typer.testing import CliRunner
+
+import assay
+from assay.cli import app
+from assay.errors import InputError, SettingError
+from assay.records import Continual, Sequence
+from assay.records.continual import Cell, Stage, average_accuracy, backward_transfer
+from assay.studies import continual as module
+from assay.studies.continual import continual
+from assay.studies.heads import as_bits, features, fit_head
+
+PLAN = """
+kind = "continual"
+base = "base"
+seeds = {seeds}
+training = {{ steps = {steps}, batch_size = 4 }}
+head = {{ rows = 24, penalty = 1.0 }}
+{tasks}
+{arms}
+"""
+TASK = """[[tasks]]
+name = "{name}"
+data = {{ kind = "classification", path = "{file}.jsonl", max_length = 16 }}
+test = "{file}.test.jsonl"
+"""
+FULL = '[[arms]]\nmethod = "full"\nrate = { policy = "fixed", lr = 1e-2 }\n'
+LORA = '[[arms]]\nmethod = "lora"\nrank = [4]\nrate = { policy = "alpha*lr", product = 8e-2 }\n'
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    bert(tmp_path / "base")
+    for name, letter in (("first", "a"), ("second", "m"), ("third", "t")):
+        for part, seed, count in (("", 1, 40), (".test", 2, 20)):
+            texts = [letters(3, 8, seed * 1000 + i) for i in range(count)]
+            rows = [{"text": text, "label": "yes" if letter in text.split() else "no"} for text in texts]
+            rows[0]["label"], rows[1]["label"] = "yes", "no"
+            lines(tmp_path / f"{name}{part}.jsonl", rows)
+    return tmp_path
+
+
+def plan(place: Path, arms: str = FULL, names: tuple[str, ...] = ("first", "second"), **settings: Any) -> Path:
+    tasks = "".join(TASK.format(name=name, file=name) for name in names)
+    path = place / "plan.toml"
+    chosen = {"seeds": [0], "steps": 4, **settings}
+    path.write_text(PLAN.format(tasks=chosen.pop("tasks", tasks), arms=arms, **chosen), encoding="utf8")
+    return path
+
+
+def test_the_head_is_scikit_learns_logistic_regression() -> None:
+    generator = np.random.default_rng(0)
+    x, classes = generator.normal(size=(60, 5)) * [1, 2, 3, 4, 0], generator.integers(0, 3, 60)
+    spread = np.where(x.std(axis=0) > 0, x.std(axis=0), 1)
+    oracle = LogisticRegression(C=1 / 3.0, tol=1e-8, max_iter=5_000).fit((x - x.mean(axis=0)) / spread, classes)
+    head = fit_head(x, classes.tolist(), 3, penalty=3.0)
+    assert np.allclose(head.weights, oracle.coef_.T, atol=1e-4)
+    other = generator.normal(size=(200, 5))
+    assert (head.choose(other) == oracle.predict((other - x.mean(axis=0)) / spread)).all()
+
+
+def test_features_are_the_bodys_own_whatever_the_padding(place: Path) -> None:
+    body = AutoModel.from_pretrained(place / "base").eval()
+    texts = [(4, 5, 6), (7, 8, 9, 10, 11), (3,)]
+    found = features(body, texts)
+    for ids, row in zip(texts, found, strict=True):
+        with torch.no_grad():
+            alone = body(torch.tensor([ids])).last_hidden_state[0, 0]
+        assert np.allclose(row, alone.numpy(), atol=1e-5)
+
+
+def test_a_sequence_fills_the_matrix_against_the_original_base(place: Path) -> None:
+    path = plan(place, FULL + LORA, ("first", "second", "third"))
+    record = continual(path)
+    assert not record.failed
+    assert [one.name for one in record.sequences] == ["full", "lora r4"]
+    for sequence in record.sequences:
+        assert [stage.task for stage in sequence.stages] == ["first", "second", "third"]
+        assert all(tuple(test.task for test in stage.tests) == record.tasks for stage in sequence.stages)
+        # The last body beside the original base, whatever lies between.
+        folder = next(
+            file.parent
+            for file in (place / "studies/plan").glob("*/continual.json")
+            if Continual.read(file).sequences[0] == sequence
+        )
+        audited = assay.audit(place / "base", folder / "body-3", cache=False)
+        assert sequence.stages[-1].count == audited.count
+        assert sequence.stages[-1].relative_norm == audited.relative_norm
+        assert sorted(file.name for file in folder.iterdir()) == ["body-3", "continual.json"]
+    full = record.sequences[0].stages
+    assert full[0].relative_norm < full[2].relative_norm
+    assert Continual.read(place / "studies/plan/continual.json") == record
+    assert str(place) not in (place / "studies/plan/continual.json").read_text()
+    assert continual(path) == record
+
+
+def test_a_merged_body_is_the_tuned_models_own(place: Path) -> None:
+    """The rank that the body's change has is the adapter's, and a second stage adds another."""
+    continual(plan(place, '[[arms]]\nmethod = "lora"\nrank = 1\nrate = { policy = "fixed", lr = 5e-2 }\n'))
+    body = next((place / "studies/plan").glob("*/body-2"))
+    base, tuned = (AutoModel.from_pretrained(folder) for folder in (place / "base", body))
+    name = "encoder.layer.0.attention.self.query.weight"
+    change = tuned.get_parameter(name).detach() - base.get_parameter(name).detach()
+    values = torch.linalg.svdvals(change.double())
+    assert values[1] > 1e-3 * values[0]
+    assert values[2] < 1e-5 * values[0]
+
+
+def test_what_is_stopped_goes_on_and_ends_the_same(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = plan(place, LORA, ("first", "second", "third"))
+    whole = continual(path, place / "whole")
+    true_audit, calls = module.audit, []
+
+    def stops(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return true_audit(*args, **kwargs)
+
+    monkeypatch.setattr(module, "audit", stops)
+    with pytest.raises(KeyboardInterrupt):
+        continual(path, place / "stopped")
+    assert len(continual(path, place / "stopped", dry_run=True).sequences[0].stages) == 1
+    resumed = continual(path, place / "stopped")
+    assert len(calls) == 1 + 1 + 2
+
+    def untimed(record: Continual) -> list[Any]:
+        return [stage.model_dump(exclude={"seconds"}) for one in record.sequences for stage in one.stages]
+
+    assert untimed(resumed) == untimed(whole)
+
+
+def test_an_error_ends_its_sequence_alone(place: Path) -> None:
+    wrong = '[[arms]]\nmethod = "loha"\noptions = { rr = 3 }\nrate = { policy = "fixed", lr = 1e-2 }\n'
+    record = continual(plan(place, wrong + FULL))
+    assert "SettingError" in record.sequences[0].error
+    assert record.failed == record.sequences[:1]
+    assert record.finished(record.sequences[1])
+    assert record.matrix(record.sequences[:1]) == [[None, None], [None, None]]
+
+
+def cells(*rows: str) -> tuple[Cell, ...]:
+    """Cells from what is right, one digit an example."""
+    return tuple(
+        Cell(task=str(i), examples=len(row), right=row.count("1"), correct=as_bits(np.array([c == "1" for c in row])))
+        for i, row in enumerate(rows)
+    )
+
+
+def stage(task: str, *rows: str) -> Stage:
+    nothing = {"count": 0, "undecided": 0, "directions": 0, "energy_share": None, "relative_norm": None}
+    return Stage(task=task, tests=cells(*rows), losses=(), seconds=0.0, **nothing)
+
+
+def test_average_and_backward_transfer_by_hand() -> None:
+    stages = (
+        stage("0", "1110", "0000", "0000"),
+        stage("1", "0110", "1100", "0000"),
+        stage("2", "0100", "1111", "1010"),
+    )
+    sequence = Sequence(method="full", arm={}, rate="fixed", seed=0, stages=stages)
+    assert average_accuracy(sequence) == pytest.approx((0.25 + 1 + 0.5) / 3)
+    mean, (low, high) = backward_transfer(sequence)
+    assert mean == pytest.approx(((0.25 - 0.75) + (1 - 0.5)) / 2)
+    # Two paired differences of four examples each, with standard deviation 1/2.
+    half = 1.959964 * (2 * 0.25 / 4) ** 0.5 / 2
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=1e-6)
+    assert backward_transfer(sequence.model_copy(update={"stages": stages[:1]})) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tasks": ""}, "'tasks' is missing"),
+        ({"tasks": "tasks = []"}, "the plan has no tasks"),
+        ({"names": ("first", "first")}, "two tasks have the name 'first'"),
+        ({"arms": ""}, "'arms' is missing"),
+        ({"seeds": []}, "the plan has no seeds"),
+        ({"arms": '[[arms]]\nmethod = "prefix-layer"\nrate = { policy = "fixed", lr = 1e-2 }\n'}, "changes no weight"),
+        ({"steps": 0}, "'training.steps' is 0"),
+        ({"arms": '[[arms]]\nmethod = "full"\nrate = { policy = "tune", lr = 1e-3 }\n'}, "cannot be tuned"),
+    ],
+)
+def test_wrong_sequences_are_said(place: Path, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        continual(plan(place, **change), dry_run=True)
+    assert said in str(caught.value)
+
+
+def test_bases_without_room_for_a_head_are_refused(place: Path) -> None:
+    shutil.rmtree(place / "base")
+    llama(place / "base")
+    with pytest.raises(SettingError, match="causal language model"):
+        continual(plan(place))
+    shutil.rmtree(place / "base")
+    bert(place / "base", headed=True)
+    with pytest.raises(SettingError, match="is a classifier"):
+        continual(plan(place))
+    assert not (place / "studies").exists()
+
+
+def test_a_test_of_unknown_labels_is_refused(place: Path) -> None:
+    lines(place / "second.test.jsonl", [{"text": WORDS[5], "label": "perhaps"}])
+    with pytest.raises(InputError, match="no label 'perhaps'"):
+        continual(plan(place))
+
+
+def test_the_command_knows_a_sequence_by_its_kind(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = plan(place, FULL + LORA)
+    continual(path)
+    result = CliRunner().invoke(app, ["study", str(path)])
+    assert result.exit_code == 0
+    words = capsys.readouterr().out + result.output
+    for expected in ("full", "lora r4", "backward transfer", "nothing", "4 of 4 stages done"):
+        assert expected in words
+    result = CliRunner().invoke(app, ["study", str(plan(place, FULL, seeds=[0, 7])), "--dry-run"])
+    assert "not run" in capsys.readouterr().out + result.output

@@ -1,0 +1,142 @@
+"""Correlations over a sweep: against scipy's and against regression of ranks, and what is too little."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import assay
+from assay.errors import InputError, MismatchError, SourceError
+from assay.records.correlation import SweptRun
+from assay.studies.correlation import coefficients, correlate
+from assay.studies.run import study
+from models_in_miniature import letters, lines, llama
+
+PLAN = """
+base = "base"
+steps = [2, 4, 6]
+training = { batch_size = 4 }
+[[tasks]]
+name = "headlines"
+data = { kind = "prompt-answer", path = "rows.jsonl", max_length = 12 }
+text = "prose.jsonl"
+[[arms]]
+method = "lora"
+rank = 2
+rate = { policy = "fixed", lr = 3e-2 }
+"""
+
+
+def swept(count: int, seed: int = 0, intruders: int | None = None, method: str = "lora") -> list[SweptRun]:
+    """Runs in which everything follows the norm, and some of it follows forgetting beyond that."""
+    generator = np.random.default_rng(seed)
+    norm = generator.uniform(size=count)
+    lost = norm + 0.3 * generator.normal(size=count)
+    counts = np.round(20 * (norm + lost + 0.2 * generator.normal(size=count))) if intruders is None else None
+    return [
+        SweptRun(
+            key=str(i),
+            method=method,
+            arm={"method.lr": 1e-3},
+            steps=8,
+            seed=0,
+            accuracy=None,
+            accuracy_interval=None,
+            forgetting=float(lost[i]),
+            interval=(0.0, 1.0),
+            count=int(counts[i]) + 40 if counts is not None else int(intruders or 0),
+            undecided=0,
+            energy_share=float(generator.uniform()),
+            relative_norm=float(norm[i]),
+            effective_rank=None if i == 0 else float(-(norm[i] ** 3)),
+        )
+        for i in range(count)
+    ]
+
+
+def test_rho_is_scipys_and_the_partial_one_that_of_residual_ranks() -> None:
+    runs = swept(16)
+    count, share, norm, rank = coefficients(runs, seed=0)
+    lost, z = ([getattr(run, name) for run in runs] for name in ("forgetting", "relative_norm"))
+    assert norm.rho == pytest.approx(stats.spearmanr(lost, z).statistic)
+    assert norm.given_norm is None
+    for found, name in ((count, "count"), (share, "energy_share")):
+        y = [getattr(run, name) for run in runs]
+        assert found.rho == pytest.approx(stats.spearmanr(lost, y).statistic)
+        line = np.column_stack([np.ones(16), stats.rankdata(z)])
+        rest = [stats.rankdata(v) - line @ np.linalg.lstsq(line, stats.rankdata(v), rcond=None)[0] for v in (lost, y)]
+        assert found.given_norm == pytest.approx(np.corrcoef(*rest)[0, 1])
+    # One run has no effective rank; the others' is the norm upside down, which leaves nothing beside it.
+    assert (rank.runs, rank.rho) == (15, pytest.approx(-stats.spearmanr(lost[1:], z[1:]).statistic))
+    assert rank.given_norm is None
+
+
+def test_the_interval_is_the_percentile_bootstrap_over_runs() -> None:
+    runs = swept(16)
+    found = coefficients(runs, seed=1).__next__()
+    pair = ([run.forgetting for run in runs], [run.count for run in runs])
+    oracle = stats.bootstrap(
+        pair,
+        lambda x, y: stats.spearmanr(x, y).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=3_000,
+        method="percentile",
+        rng=np.random.default_rng(2),
+    ).confidence_interval
+    assert found.interval == pytest.approx((oracle.low, oracle.high), abs=0.05)
+
+
+def test_what_says_nothing_is_said_to_say_nothing() -> None:
+    count, share, norm, _ = coefficients(swept(4, intruders=0), seed=0)
+    assert (count.rho, count.why) == (None, "it is 0 in every run")
+    assert share.rho is not None
+    assert norm.interval is None
+    # One run with intruders: a third of the resamples lack it, so that no interval is honest.
+    runs = swept(12, intruders=0)
+    runs[3] = runs[3].model_copy(update={"count": 5})
+    one = next(iter(coefficients(runs, seed=0)))
+    assert one.rho is not None
+    assert one.interval is None
+
+
+def test_methods_are_also_taken_by_themselves() -> None:
+    found = list(coefficients([*swept(6), *swept(5, 1, method="full"), *swept(2, 2, method="dora")], seed=0))
+    assert [(one.among, one.runs) for one in found if one.measure == "count"] == [("all", 13), ("lora", 6), ("full", 5)]
+
+
+def test_a_study_is_read_from_its_folder(tmp_path: Path) -> None:
+    llama(tmp_path / "base")
+    lines(tmp_path / "rows.jsonl", [{"prompt": letters(2, 9, i), "answer": ("yes", "no")[i % 2]} for i in range(12)])
+    lines(tmp_path / "prose.jsonl", [{"text": letters(12, 20, i)} for i in range(4)])
+    (tmp_path / "plan.toml").write_text(PLAN, encoding="utf8")
+    study(tmp_path / "plan.toml", tmp_path / "study")
+    record = correlate(tmp_path / "study")
+    assert [run.steps for run in record.runs] == [2, 4, 6]
+    for run in record.runs:
+        folder = tmp_path / "study" / run.key
+        scores, audit = assay.load(folder / "scores.json"), assay.load(folder / "audit.json")
+        assert (run.forgetting, run.interval) == (scores.forgetting.mean, scores.forgetting.interval)
+        assert (run.count, run.energy_share, run.relative_norm) == (
+            audit.count,
+            audit.energy_share,
+            audit.relative_norm,
+        )
+    assert str(tmp_path) not in record.to_json()
+    assert record.left_out == 0
+    shutil.copytree(tmp_path / "study", tmp_path / "again")
+    folder = tmp_path / "again" / record.runs[0].key
+    other = assay.audit(tmp_path / "base", folder / "model", k=3, cache=False)
+    other.save(folder / "audit.json")
+    with pytest.raises(MismatchError, match="audit's question"):
+        correlate([tmp_path / "study", tmp_path / "again"])
+    (folder / "audit.json").unlink()
+    assert correlate([tmp_path / "study", tmp_path / "again"]).left_out == 1
+    with pytest.raises(InputError, match=r"2 of 3 runs .* at least 3"):
+        correlate(tmp_path / "again")
+    with pytest.raises(SourceError, match="no trained run"):
+        correlate(tmp_path / "base")

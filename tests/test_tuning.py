@@ -1,0 +1,177 @@
+"""Learning rates: the search on its grid, the rows that are held out for it, and what a study records of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.data import Classification
+from assay.errors import InputError, SettingError
+from assay.records import Failure, Run, Study
+from assay.studies.home import Home
+from assay.studies.plan import read_plan
+from assay.studies.run import study
+from assay.studies.tuning import hold_out, next_places, rate_at, winner
+from assay.training.run import train
+from assay.training.spec import parse_spec
+from models_in_miniature import bert, letters, lines
+from test_studies import PLAN
+
+TUNED = 'method = "{method}"\nrate = {{ policy = "tune", lr = {lr} }}\n'
+
+
+def plan(smoke: Path, *arms: tuple[str, float], reach: int = 4, seeds: tuple[int, ...] = (0, 1)) -> Path:
+    text = PLAN.format(
+        steps=[6],
+        seeds=list(seeds),
+        stages=["train", "score"],
+        arm="\n[[arms]]\n".join(TUNED.format(method=method, lr=lr) for method, lr in arms),
+    )
+    path = smoke / "tuned.toml"
+    tuning = f"tuning = {{ share = 0.5, held_out = 6, reach = {reach} }}\n"
+    path.write_text(text.replace("[[tasks]]", f"{tuning}[[tasks]]"), encoding="utf8")
+    return path
+
+
+@given(st.integers(-6, 6), st.integers(1, 5))
+def test_the_search_ends_at_the_least_loss_that_it_may_reach(best: int, reach: int) -> None:
+    losses: dict[int, float] = {}
+    while places := next_places(losses, reach):
+        losses |= {place: (place - best) ** 2 for place in places}
+    assert winner(losses) == max(-reach, min(reach, best))
+    assert len(losses) <= max(3, 3 + abs(best))
+    inner = abs(best) < reach
+    assert not inner or {best - 1, best, best + 1} <= losses.keys()
+
+
+def test_a_loss_that_is_no_number_loses_and_the_lower_rate_wins_a_draw() -> None:
+    assert winner({-1: 0.5, 0: 0.5, 1: float("nan")}) == -1
+    assert next_places({-1: float("nan"), 0: float("nan"), 1: float("nan")}, 2) == [-2]
+
+
+@given(st.floats(1e-6, 1.0), st.integers(-4, 3))
+def test_two_steps_of_the_grid_are_a_decade(start: float, place: int) -> None:
+    assert rate_at(start, place + 2) / rate_at(start, place) == pytest.approx(10, rel=1e-2)
+
+
+def test_held_out_rows_are_no_longer_learned_and_every_class_stays(tmp_path: Path) -> None:
+    rows = [{"text": letters(3, 9, seed), "label": "k" if seed else "rare"} for seed in range(40)]
+    file = lines(tmp_path / "rows.jsonl", rows)
+    data = Classification(kind="classification", path="rows.jsonl", max_length=8)
+    parts = (tmp_path / "learned.jsonl", tmp_path / "held.jsonl")
+    hold_out(file, data, 19, parts)
+    learned, held = ([json.loads(line) for line in part.read_text().splitlines()] for part in parts)
+    assert len(held) == 19
+    assert sorted(map(str, learned + held)) == sorted(map(str, rows))
+    assert {row["label"] for row in learned} == {"k", "rare"}
+    with pytest.raises(InputError, match="40 rows, of which 20 are to be held out"):
+        hold_out(file, data, 20, parts)
+
+
+def test_every_seed_runs_at_the_rate_with_the_least_validation_loss(smoke: Path) -> None:
+    path = plan(smoke, ("full", 1e-3))
+    before = study(path, dry_run=True)
+    assert before.tuned[0].lr is None
+    assert [run.arm["method.lr"] for run in before.runs] == [None, None]
+    assert not (smoke / "studies").exists()
+    record = study(path)
+    assert not record.failed
+    (tuned,) = record.tuned
+    losses = {trial.lr: trial.loss for trial in tuned.trials}
+    assert tuned.lr == min(losses, key=lambda lr: losses[lr] or 0.0)
+    assert {run.arm["method.lr"] for run in record.runs} == {tuned.lr}
+    assert (tuned.steps, tuned.seed, tuned.held_out) == (3, 0, 6)
+    home = smoke / "studies/tuned"
+    for trial in tuned.trials:
+        run = Run.read(home / trial.key / "model/run.json")
+        assert [path.name for path in (home / trial.key / "model").iterdir()] == ["run.json"]
+        assert run.validation is not None
+        assert (run.validation.loss, run.validation.examples, run.examples.count) == (trial.loss, 6, 18)
+        assert len(run.losses) == 3
+    for entry in record.runs:
+        assert Run.read(home / entry.key / "model/run.json").examples.count == 24
+    times = {file: file.stat().st_mtime_ns for file in home.rglob("run.json")}
+    assert study(path) == record == Study.read(home / "study.json")
+    assert {file: file.stat().st_mtime_ns for file in home.rglob("run.json")} == times
+    after = study(path, dry_run=True)
+    assert after.tuned == record.tuned
+    assert after.stored_bytes == 0
+
+
+def test_a_winner_at_the_end_of_the_grid_is_told(smoke: Path) -> None:
+    record = study(plan(smoke, ("full", 1e-7), reach=2, seeds=(0,)))
+    (tuned,) = record.tuned
+    assert len(tuned.trials) == 4
+    assert tuned.at_edge
+    assert tuned.lr == 1e-6
+
+
+def test_an_arm_that_cannot_be_trained_fails_and_stops_no_other(smoke: Path) -> None:
+    record = study(plan(smoke, ("bitfit", 1e-3), ("prefix-layer", 1e-2), seeds=(0,)))
+    failed, done = record.runs
+    assert failed.stages == {"train": "failed", "score": "not run"}
+    assert set(done.stages.values()) == {"done"}
+    assert record.failed == (failed,)
+    assert record.tuned[0].lr is None
+    trial = record.tuned[0].trials[0]
+    assert "no bias" in Failure.read(smoke / "studies/tuned" / trial.key / "failure-train.json").found
+
+
+def test_two_studies_do_not_write_to_one_folder(smoke: Path) -> None:
+    path = plan(smoke, ("full", 1e-3))
+    home = Home(read_plan(path), smoke, None, smoke / "studies/tuned", "cpu")  # type: ignore[arg-type]
+    with home.locked(), pytest.raises(SettingError, match="another study is writing"):
+        study(path)
+    with home.locked():
+        pass
+
+
+def spec(folder: Path, **changes: Any) -> Any:
+    data = {"kind": "classification", "path": str(folder / "rows.jsonl"), "max_length": 12}
+    tables = {"base": str(folder / "base"), "data": data, "training": {"steps": 2, "batch_size": 3}}
+    return parse_spec({**tables, "method": {"name": "full", "lr": 1e-3}, **changes})
+
+
+def test_the_validation_loss_is_that_of_the_saved_model(tmp_path: Path) -> None:
+    import torch
+
+    from assay.models import find, load, load_tokenizer
+
+    bert(tmp_path / "base")
+    lines(tmp_path / "rows.jsonl", [{"text": letters(2, 9, s), "label": "kmz"[s % 3]} for s in range(20)])
+    held = [{"text": letters(2, 9, s), "label": "zm"[s % 2]} for s in range(50, 57)]
+    file = lines(tmp_path / "held.jsonl", held)
+    record = train(spec(tmp_path, validation=str(file)), tmp_path / "run")
+    place, by_hand = find(tmp_path / "run"), 0.0
+    model, tokenizer = load(place, "sequence-classification", record.labels), load_tokenizer(place)
+    for row in held:
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([tokenizer(row["text"]).input_ids])).logits[0]
+        by_hand -= float(torch.log_softmax(logits, 0)[record.labels.index(row["label"])]) / len(held)
+    assert record.validation is not None
+    assert record.validation.loss == pytest.approx(by_hand, rel=1e-5)
+    assert str(tmp_path) not in (tmp_path / "run/run.json").read_text()
+    lines(tmp_path / "held.jsonl", [*held, {"text": "a", "label": "x"}])
+    with pytest.raises(InputError, match="labels that the data do not have: 'x'"):
+        train(spec(tmp_path, validation=str(file)), tmp_path / "other")
+
+
+def test_a_dry_run_says_what_its_time_is_known_from(smoke: Path) -> None:
+    nothing = study(plan(smoke, ("full", 1e-3), ("prefix-layer", 1e-2)), dry_run=True).forecast
+    assert nothing is not None
+    assert (nothing.runs, nothing.trials, nothing.untimed) == (4, 6, 10)
+    assert nothing.seconds_by_runs == nothing.seconds_by_operations == 0
+    study(plan(smoke, ("full", 1e-3), seeds=(0,)))
+    record = study(plan(smoke, ("full", 1e-3), ("prefix-layer", 1e-2)), dry_run=True)
+    left = record.forecast
+    assert left is not None
+    assert (left.runs, left.trials, left.untimed) == (3, 3, 0)
+    models = list((smoke / "studies/tuned").glob("*/model/run.json"))
+    step = sorted(Run.read(path).cost.step_seconds for path in models)
+    assert 6 * step[0] <= left.seconds_by_runs <= 6 * step[-1]  # one run of full at its other seed
+    assert 0 < left.seconds_by_operations < 100 * left.seconds_by_runs
