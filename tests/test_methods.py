@@ -263,6 +263,24 @@ def test_losses_with_a_prefix_are_those_of_the_texts_own_tokens(tmp_path: Path, 
         assert document.tuned == pytest.approx(by_hand, rel=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:peft.*")
+@pytest.mark.parametrize("name", PREFIXES)
+def test_what_is_generated_after_a_prefix_is_what_its_logits_say(tmp_path: Path, name: str) -> None:
+    """A canary: where PEFT and transformers differ on the name of the cache, the base answers instead, in silence."""
+    model = prepared(tmp_path, method(name, tokens=3), "llama")
+    move(model)
+    start = torch.tensor([[5, 6, 7, 8, 9]])
+    generated = model.eval().generate(
+        input_ids=start, attention_mask=torch.ones_like(start), max_new_tokens=6, do_sample=False
+    )
+    said = start
+    for _ in range(6):
+        with torch.no_grad():
+            last = model(input_ids=said, attention_mask=torch.ones_like(said)).logits[:, -1:]
+        said = torch.cat([said, last.argmax(-1)], dim=1)
+    assert generated.tolist() == said[:, : generated.shape[1]].tolist()
+
+
 def test_embeddings_before_a_decoder_that_classifies_are_refused(tmp_path: Path) -> None:
     other_family(tmp_path / "base", "llama")
     lines(tmp_path / "rows.jsonl", [{"text": letters(2, 9, s), "label": "kz"[s % 2]} for s in range(8)])
