@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from assay.behaviour.scoring import score
 from assay.digests import of_files
 from assay.errors import CheckpointError, MismatchError, PickleError, SettingError, SourceError
+from assay.estimates import estimate
 from assay.models import find, load
 from assay.records import Run
 from assay.training.run import train
@@ -203,6 +204,16 @@ def test_wrong_bases_and_data_are_said(place: Path) -> None:
     bert(place / "base")
     with pytest.raises(CheckpointError, match="weights are missing"):
         train(spec)
+
+
+def test_texts_that_are_longer_than_the_base_takes_are_refused(tmp_path: Path) -> None:
+    bert(tmp_path / "base")  # of 32 positions
+    lines(tmp_path / "rows.jsonl", [{"text": letters(40, 50, seed), "label": "kz"[seed % 2]} for seed in range(8)])
+    text = CLASSES.format(method=LORA, seed=0, steps=1, lr=1e-2)
+    (tmp_path / "lora.toml").write_text(text.replace("max_length = 12", "max_length = 33"), encoding="utf8")
+    for refused in (train, estimate):
+        with pytest.raises(SettingError, match=r"set data\.max_length to 32 or less"):
+            refused(tmp_path / "lora.toml")
 
 
 CLASSES = CAUSAL.replace("prompt-answer", "classification")

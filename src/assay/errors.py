@@ -20,6 +20,9 @@ Each message says what was found, what was wanted and what to do; `where` names 
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class AssayError(Exception):
     """Root of all errors raised on purpose by assay.
@@ -50,6 +53,12 @@ class AssayError(Exception):
 def _rebuild(kind: type[AssayError], found: str, wanted: str, remedy: str, where: str) -> AssayError:
     """Unpickle an error with its parts (keyword arguments do not survive `Exception.__reduce__`)."""
     return kind(found, wanted=wanted, remedy=remedy, where=where)
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.4) -> str:
+    """A question after the nearest known word, to end a message with; empty if there is none."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f", did you mean {near[0]!r}?" if near else ""
 
 
 class InputError(AssayError, ValueError):

@@ -12,6 +12,7 @@ from assay.data import Loaded, Pair, collate, collate_pairs, objective_of, order
 from assay.errors import SettingError, SourceError
 from assay.models import Place, find, head_for, load_tokenizer
 from assay.records import Estimate, Provenance
+from assay.training.run import check_positions
 from assay.training.spec import Spec, read_spec
 
 _PACKAGES = ("torch", "transformers", "peft")
@@ -46,6 +47,7 @@ def estimate(spec: str | Path | Spec) -> Estimate:
         raise SettingError("the base is an adapter", wanted="a whole model", where=place.source.name)
     if not data_file.is_file():
         raise SourceError("there is no such file", wanted="data as JSON Lines", where=str(data_file))
+    check_positions(settings, place)
     tokenizer = load_tokenizer(place)
     loaded = settings.data.load(data_file, tokenizer)
     width = _widest(settings, loaded)
@@ -74,6 +76,7 @@ def estimate(spec: str | Path | Spec) -> Estimate:
         activation_bytes=sum(kept),
         passing_bytes=2 * max(kept),
         step_flops=_operations(model, batch),
+        notes=tuple(settings.method.remarks(model)),
     )
 
 

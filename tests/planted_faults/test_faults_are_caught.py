@@ -161,9 +161,9 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/test_policies.py::test_the_gradient_of_reinforce_is_by_hand",
     ),
     "every matrix where attention was asked for": (
-        "methods/low_rank.py",
-        'if self.targets == "all" else attention_matrices(model)',
-        'if self.targets == "all" else body_matrices(model)',
+        "methods/adapting.py",
+        "return attention_matrices(model)",
+        "return body_matrices(model)",
         "tests/test_rewards.py::test_only_what_the_method_declares_learns",
     ),
     "a rate that forgets its alpha": (

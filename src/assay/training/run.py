@@ -67,7 +67,7 @@ def train(
     folder, given = Path(out), _Given.found(settings, start)
     if folder.exists() and any(folder.iterdir()):
         return _done_before(folder, given.conditions, arm_of(settings), settings.training.save_at)
-    _check_positions(settings, given.base)
+    check_positions(settings, given.base)
     _import_trainer(objective_of(settings.data))
     processes = Processes.joined(device)
     processes.share(settings.training.batch_size)
@@ -154,7 +154,7 @@ def _record(
         weights_digest=digests.of_files(weights),
         cost=cost,
         saved_at=tuple(spec.training.save_at),
-        notes=_notes(fitted, policy),
+        notes=(*spec.method.remarks(fitted.model), *_notes(fitted, policy)),
     )
 
 
@@ -240,8 +240,12 @@ def _done_before(
     return record
 
 
-def _check_positions(spec: Spec, base: Place) -> None:
-    """Refuse texts that leave no room for a method's own positions, and prompts that leave none for a reply."""
+def check_positions(spec: Spec, base: Place) -> None:
+    """Refuse texts that are too long for the base: alone, beside a method's own positions, or before a reply.
+
+    Raises:
+        SettingError: with the greatest length that would do.
+    """
     limit, wanted = positions_of(base), spec.data.max_length + spec.method.positions
     if limit is not None and spec.policy is not None and wanted + spec.policy.reply_tokens > limit:
         raise SettingError(
@@ -249,10 +253,11 @@ def _check_positions(spec: Spec, base: Place) -> None:
             wanted=f"at most {limit} positions together, which is all that the base has",
             remedy="set data.max_length or policy.reply_tokens to less",
         )
-    if limit is not None and spec.method.positions and wanted > limit:
+    if limit is not None and wanted > limit:
+        taken = f"{spec.method.positions} positions of {spec.method.name} and " if spec.method.positions else ""
         raise SettingError(
-            f"{spec.method.positions} positions of {spec.method.name} and texts of {spec.data.max_length} tokens",
-            wanted=f"at most {limit} positions together, which is all that the base has",
+            f"{taken}texts of {spec.data.max_length} tokens",
+            wanted=f"at most {limit} positions, which is all that the base has",
             remedy=f"set data.max_length to {limit - spec.method.positions} or less, in every arm",
         )
 
