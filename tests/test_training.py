@@ -144,8 +144,12 @@ def test_a_run_can_be_read_and_its_weights_loaded(place: Path) -> None:
 def test_a_finished_run_is_not_run_again_and_another_is_not_overwritten(place: Path) -> None:
     record = train(write(place, "lora", LORA))
     assert train(place / "lora.toml") == record
-    with pytest.raises(SettingError, match=r"another run, which differs in method\.lr, training\.steps"):
+    with pytest.raises(SettingError, match=r"method\.lr \(0.01, not 0.02\), training\.steps \(4, not 5\)"):
         train(write(place, "lora", LORA, steps=5, lr=2e-2))
+    with pytest.raises(SettingError) as caught:  # an arm of its own under the same conditions has another key
+        train(write(place, "lora", LORA, lr=2e-2))
+    assert len(set(re.findall(r"key (?:is )?([0-9a-f]{16})", str(caught.value)))) == 2
+    write(place, "lora", LORA)
     (place / "runs/lora/run.json").unlink()
     with pytest.raises(SettingError, match="holds no run"):
         train(place / "lora.toml")
@@ -180,6 +184,23 @@ def test_an_error_while_saving_leaves_nothing(place: Path, monkeypatch: pytest.M
     )
     with pytest.raises(OSError, match="No space left"):
         train(write(place, "full", FULL))
+    assert list((place / "runs").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on files is the system's")
+@pytest.mark.parametrize("steps", [3, 20])  # the end of the run, or a checkpoint on the way
+def test_a_disk_that_is_full_for_real_is_one_error(place: Path, steps: int) -> None:
+    """safetensors writes by itself, and says that it cannot in an error of its own."""
+    text = CAUSAL.replace("batch_size = 4", "batch_size = 4\ncheckpoint_every = 10")
+    (place / "full.toml").write_text(text.format(method=FULL, seed=0, steps=steps, lr=1e-2), encoding="utf8")
+    limit = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384))\nfrom assay.cli import main; main()"
+    command = [sys.executable, "-c", limit, "train", str(place / "full.toml"), "-o", str(place / "runs/full")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
     assert list((place / "runs").iterdir()) == []
 
 

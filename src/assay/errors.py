@@ -13,6 +13,7 @@
     │   ├── ValuesError             NaN or infinite weights
     │   ├── SettingError            an option, a specification key or a gate that is not understood
     │   └── RecordError             a record file that is not one of ours, or of another version
+    ├── WriteError                  (also OSError) a file that cannot be written: a full disk, most often
     └── NotConvergedError           (also ArithmeticError) an iteration stopped before its bound was met
 
 Each message says what was found, what was wanted and what to do; `where` names the file and the tensor.
@@ -99,6 +100,10 @@ class SettingError(InputError):
 
 class RecordError(InputError):
     """A record file that is not one of ours, or of another version."""
+
+
+class WriteError(AssayError, OSError):
+    """A file that cannot be written; what was there before is as it was."""
 
 
 class NotConvergedError(AssayError, ArithmeticError):

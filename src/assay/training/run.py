@@ -65,7 +65,7 @@ def train(
         out = start / "runs" / Path(spec).stem
     settings = with_reward(spec if isinstance(spec, Spec) else read_spec(spec), start)
     folder, given = Path(out), _Given.found(settings, start)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         return _done_before(folder, given.conditions, arm_of(settings), settings.training.save_at)
     check_positions(settings, given.base)
     _import_trainer(objective_of(settings.data))
@@ -219,14 +219,17 @@ def _done_before(
     Raises:
         SettingError: it holds something else; what differs is named. Or it has not all snapshots that are asked for.
     """
+    if not folder.is_dir():
+        raise SettingError("is a file", wanted="a folder for the run", where=str(folder))
     if not (folder / _RECORD).exists():
         raise SettingError("the folder exists and holds no run", remedy="name another, or remove it", where=str(folder))
     record = Run.read(folder / _RECORD)
-    names = differing({**record.conditions, **record.arm}, {**conditions, **arm})
-    if names:
+    found, wanted = {**record.conditions, **record.arm}, {**conditions, **arm}
+    if names := differing(found, wanted):
+        differences = ", ".join(f"{name} ({found.get(name)}, not {wanted.get(name)})" for name in names)
         raise SettingError(
-            f"the folder holds another run, which differs in {', '.join(names)}",
-            wanted=f"conditions {pair_key(conditions)}, found {record.pair_key}",
+            f"the folder holds another run, which differs in {differences}: its key is {pair_key(found)}",
+            wanted=f"the run of key {pair_key(wanted)}",
             remedy="name another folder, or remove this one",
             where=str(folder),
         )
