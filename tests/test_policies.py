@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from assay.audits import audit
+from assay.behaviour.intervals import proportion
 from assay.behaviour.scoring import score
+from assay.behaviour.tasks.task import Asking
+from assay.behaviour.winning import read_contest, win_rate
 from assay.data import Prompt
 from assay.errors import InputError, MismatchError, SettingError
-from assay.records import Run
+from assay.records import Run, Source
 from assay.rewards import exact_number, reward_of
 from assay.studies.run import study
 from assay.training.loop import Job
@@ -48,6 +53,19 @@ lr = 1e-2
 """
 LORA = 'name = "lora"\nrank = 2\ntargets = "attention"'
 FULL = 'name = "full"'
+REWARD = """
+base = "base"
+[data]
+kind = "pairs"
+path = "pairs.jsonl"
+max_length = 12
+[training]
+steps = 3
+batch_size = 2
+[method]
+name = "full"
+lr = 1e-2
+"""
 LIKES = "test_policies:likes_yes"
 BOTH = pytest.mark.parametrize("algorithm", ["rloo", "reinforce"])
 ARMS = pytest.mark.parametrize("method", [LORA, FULL], ids=["lora", "full"])
@@ -63,6 +81,14 @@ def likes_nothing(prompts: list[str], completions: list[str], **_: Any) -> list[
 
 def likes_too_few(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
     return [1.0]
+
+
+def says_nothing(prompts: list[str], completions: list[str], **_: Any) -> None:
+    pass
+
+
+def says_words(prompts: list[str], completions: list[str], **_: Any) -> list[str]:
+    return ["good"] * len(prompts)
 
 
 def write(
@@ -306,6 +332,8 @@ def test_a_policy_that_collapses_is_reported(place: Path) -> None:
     [
         ("test_policies:likes_nothing", "the reward of 12 of 12 replies is nan"),
         ("test_policies:likes_too_few", "gave 1 values for 12 replies"),
+        ("test_policies:says_nothing", "gave a NoneType that holds no numbers"),
+        ("test_policies:says_words", "gave a list that holds no numbers"),
     ],
 )
 @BOTH
@@ -318,7 +346,7 @@ def test_a_reward_without_a_number_for_each_reply_is_refused(
 
 
 def test_rewards_that_are_not_there_or_speak_otherwise_are_refused(place: Path) -> None:
-    with pytest.raises(SettingError, match="no function 'test_policies:absent'"):
+    with pytest.raises(SettingError, match=r"no function 'test_policies:absent'.* has no attribute 'absent'"):
         train(write(place, "run", LORA, reward="test_policies:absent"))
     with pytest.raises(MismatchError, match="gives no score"):
         train(write(place, "run", LORA, reward="base"))
@@ -331,7 +359,42 @@ def test_rewards_that_are_not_there_or_speak_otherwise_are_refused(place: Path) 
         train(write(place, "run", LORA, reward="other"))
 
 
+def test_a_function_is_found_in_the_working_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a user has it who calls the installed command, whose own folder is first on Python's path."""
+    (place / "own_reward.py").write_text("def one(completions, **_):\n    return [1] * len(completions)\n")
+    (place / "own_broken.py").write_text("import no_such_library\n")
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(place))])
+    monkeypatch.chdir(place)
+    assert reward_of("own_reward:one", tokenizer())([Prompt((3,), "a", {})], [(4,)]) == [1.0]
+    with pytest.raises(SettingError, match=r"'own_broken:one' \(No module named 'no_such_library'\)"):
+        reward_of("own_broken:one", tokenizer())
+
+
+def test_a_reward_model_with_too_few_positions_is_refused(place: Path) -> None:
+    llama(place / "short", positions=16)
+    lines(place / "pairs.jsonl", [{"chosen": "a yes", "rejected": "a no"}, {"chosen": "b yes", "rejected": "b no"}])
+    (place / "reward.toml").write_text(REWARD.replace('"base"', '"short"'), encoding="utf8")
+    train(place / "reward.toml", place / "reward")
+    with pytest.raises(MismatchError, match="takes 16 tokens, and a prompt with its reply may have 17"):
+        train(write(place, "run", LORA, reward="reward"))
+    with pytest.raises(MismatchError, match="takes 16 tokens, and a prompt with its reply may have 18"):
+        score(
+            place / "base",
+            place / "base",
+            prompts=place / "prompts.jsonl",
+            judge=str(place / "reward"),
+            max_tokens=12,
+        )
+
+
 def test_prompts_that_do_not_fit_are_refused(place: Path) -> None:
+    lines(place / "blank.jsonl", [{"prompt": " "}, {"prompt": "a"}])
+    blank = write(place, "blank", LORA)
+    blank.write_text(blank.read_text(encoding="utf8").replace("prompts.jsonl", "blank.jsonl"), encoding="utf8")
+    with pytest.raises(InputError, match="1 of 2 texts have no token, first row 1"):
+        train(blank)
+    with pytest.raises(InputError, match="1 of 2 texts have no token, first row 1"):
+        score(place / "base", place / "base", prompts=place / "blank.jsonl", judge=LIKES, max_tokens=6)
     spec = write(place, "run", LORA)
     text = spec.read_text(encoding="utf8")
     spec.write_text(text.replace("max_length = 12", "max_length = 5"), encoding="utf8")
@@ -368,11 +431,7 @@ def test_exact_numbers_are_told_from_others() -> None:
 def test_a_reward_model_reads_prompt_and_reply_without_its_end(place: Path) -> None:
     pairs = [{"chosen": f"{letters(2, 6, seed)} yes", "rejected": f"{letters(2, 6, seed)} no"} for seed in range(9)]
     lines(place / "pairs.jsonl", pairs)
-    (place / "reward.toml").write_text(
-        'base = "base"\n[data]\nkind = "pairs"\npath = "pairs.jsonl"\nmax_length = 12\n'
-        '[training]\nsteps = 3\nbatch_size = 4\n[method]\nname = "full"\nlr = 1e-2\n',
-        encoding="utf8",
-    )
+    (place / "reward.toml").write_text(REWARD, encoding="utf8")
     train(place / "reward.toml", place / "reward")
     reward = reward_of(str(place / "reward"), tokenizer())
     ids = tuple(tokenizer()("a b").input_ids)
@@ -380,6 +439,34 @@ def test_a_reward_model_reads_prompt_and_reply_without_its_end(place: Path) -> N
     ended, open_ended, longer = reward([prompt] * 3, [(yes, 0), (yes,), (yes, yes)])
     assert ended == pytest.approx(open_ended, abs=1e-6)
     assert longer != pytest.approx(open_ended, abs=1e-6)
+
+
+def test_wins_are_paired_and_equal_rewards_count_half(place: Path) -> None:
+    asking = Asking(tokenizer(), max_tokens=2, window=64)
+    lines(place / "few.jsonl", [{"prompt": "a b c"}, {"prompt": "b"}, {"prompt": "c"}, {"prompt": "d"}])
+    contest = read_contest(place / "few.jsonl", replace(asking, window=4), 1.0)
+    yes, other = tokenizer().convert_tokens_to_ids(["yes", "z"])
+    base = [(other,), (yes,), (other,), (other, yes)]
+    tuned = [(yes,), (other,), (other,), (yes, yes)]
+    judge = reward_of(LIKES, tokenizer())
+    found = win_rate(Source(name="few.jsonl"), contest, judge, base, tuned)
+    assert found.base_rewards == (0, 1, 0, 1)
+    assert found.tuned_rewards == (1, 0, 0, 2)
+    assert (found.rate, found.ties, found.difference) == ((1 + 0 + 0.5 + 1) / 4, 1, 0.25)
+    assert found.truncated == 1
+    assert not found.constant
+    assert win_rate(Source(name="few.jsonl"), contest, judge, base, [(yes,)] * 4).constant
+
+
+def test_a_win_at_every_prompt_is_not_a_certain_one(place: Path) -> None:
+    contest = read_contest(place / "prompts.jsonl", Asking(tokenizer(), max_tokens=2, window=64), 1.0)
+    yes, other = tokenizer().convert_tokens_to_ids(["yes", "z"])
+    every, none = [(yes,)] * 20, [(other,)] * 20
+    judge = reward_of(LIKES, tokenizer())
+    wilson = proportion(20, 20)
+    assert win_rate(Source(name="p"), contest, judge, none, every).interval == pytest.approx(wilson)
+    low, high = win_rate(Source(name="p"), contest, judge, every, every).interval
+    assert (low, high) == pytest.approx((wilson[0] / 2, 1 - wilson[0] / 2))
 
 
 def test_the_base_against_itself_is_a_tie(place: Path) -> None:

@@ -154,6 +154,12 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "value.requires_grad_(True)",
         "tests/test_policies.py::test_gradients_reach_only_what_the_method_declares",
     ),
+    "equal rewards that count as lost": (
+        "behaviour/winning.py",
+        "(second > first) + 0.5 * (second == first)",
+        "(second > first) * 1.0",
+        "tests/test_policies.py::test_wins_are_paired_and_equal_rewards_count_half",
+    ),
     "a baseline that is paid for": (
         "training/policy.py",
         "(target - expected.detach()) * spoken",

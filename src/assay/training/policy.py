@@ -28,7 +28,8 @@ def policy_trainer(
     """The trainer of the algorithm that is asked for."""
     settings = _settings(spec)
     rows = Ordered([{"prompt": examples[i].text, "example": examples[i]} for i in range(len(examples))])
-    reward = reward_of(settings.reward, tokenizer, device=str(model.device))
+    longest = spec.data.max_length + settings.reply_tokens
+    reward = reward_of(settings.reward, tokenizer, str(model.device), longest)
     make = _rloo if settings.algorithm == "rloo" else _reinforce
     trainer = make(model, arguments, rows, tokenizer, reward, spec, base)
     pad, repeated = padding_id(tokenizer), settings.replies if settings.algorithm == "rloo" else 1
