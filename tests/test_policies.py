@@ -27,7 +27,7 @@ from assay.training.loop import Job
 from assay.training.policy import collapsed_at, reinforce_loss
 from assay.training.replies import Drawing, draw, reply_log_probabilities
 from assay.training.run import train
-from models_in_miniature import letters, lines, llama, tokenizer
+from models_in_miniature import letters, lines, llama, other_family, tokenizer
 from test_training import StoppedError, kill_after, stop_at
 
 SPEC = """
@@ -181,7 +181,27 @@ def test_an_altered_reference_is_told(place: Path, monkeypatch: pytest.MonkeyPat
     assert policy.reference_unchanged is False
 
 
-@pytest.mark.parametrize(("algorithm", "method"), [("rloo", LORA), ("rloo", FULL), ("reinforce", LORA)])
+@BOTH
+@ARMS
+def test_a_policy_that_has_not_learned_is_its_reference_though_the_base_has_dropout(
+    place: Path, algorithm: str, method: str
+) -> None:
+    other_family(place / "base", "gpt2")
+    assert train(write(place, "run", method, algorithm, steps=1)).measured["kl"] == pytest.approx([0], abs=1e-6)
+
+
+@BOTH
+def test_without_beta_nothing_is_said_of_a_divergence(place: Path, algorithm: str) -> None:
+    spec = write(place, "run", FULL, algorithm, steps=2)
+    spec.write_text(spec.read_text(encoding="utf8").replace("replies = 4", "replies = 4\nbeta = 0.0"), encoding="utf8")
+    record = train(spec)
+    assert "kl" not in record.measured
+    assert record.policy is not None
+    assert (record.policy.reference, record.policy.reference_unchanged) == ("none", None)
+
+
+@BOTH
+@ARMS
 def test_a_stopped_policy_goes_on_to_the_weights_of_one_that_was_not(place: Path, algorithm: str, method: str) -> None:
     spec = write(place, "run", method, algorithm, steps=5)
     whole = train(spec, place / "whole")
@@ -276,6 +296,47 @@ def test_a_killed_policy_goes_on(place: Path) -> None:
     assert train(spec, place / "killed").weights_digest == train(spec, place / "whole").weights_digest
 
 
+def test_rloo_is_paid_the_objective_over_the_other_replies(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`(1 - beta) r - beta log(pi / pi_ref)` of every whole reply, less its mean over the others to the same prompt."""
+    from trl import RLOOTrainer
+
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    compute, words, how = RLOOTrainer._compute_loss, tokenizer(), Drawing(5, 1.0, 0, (0,))
+
+    def keep(trainer: Any, model: Any, inputs: Any) -> Any:
+        asked, replies = (
+            [tuple(ids[mask.bool()].tolist()) for ids, mask in zip(*sides, strict=True)]
+            for sides in ((inputs[f"{name}_ids"], inputs[f"{name}_mask"]) for name in ("prompt", "completion"))
+        )
+        rewards = torch.tensor(likes_yes([], words.batch_decode(replies, skip_special_tokens=True)))
+        with torch.no_grad():
+            before = reply_log_probabilities(trainer.ref_model, asked, replies, how)
+        target = 0.95 * rewards - 0.05 * (inputs["old_logps"] - before)
+        same = torch.tensor([[one == other for other in asked] for one in asked]).float()  # TRL shuffles the replies
+        assert same.sum() == 3 * 4 * 4
+        seen.append((inputs["advantages"].clone(), target - (same @ target - target) / 3))
+        return compute(trainer, model, inputs)
+
+    monkeypatch.setattr(RLOOTrainer, "_compute_loss", keep)
+    train(write(place, "run", FULL, steps=4))
+    assert len(seen) == 4
+    assert all(torch.allclose(found, wanted, atol=1e-5) for found, wanted in seen)
+
+
+def test_reinforce_is_paid_the_objective(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`(1 - beta) r - beta log(pi / pi_ref)` of every whole reply; the run records the same rewards and divergences."""
+    paid: list[float] = []
+
+    def keep(target: torch.Tensor, expected: torch.Tensor, spoken: torch.Tensor) -> torch.Tensor:
+        paid.append(float(target.mean()))
+        return reinforce_loss(target, expected, spoken)
+
+    monkeypatch.setattr("assay.training.policy.reinforce_loss", keep)
+    found = train(write(place, "run", LORA, "reinforce")).measured
+    each = zip(found["reward"], found["kl"], found["length"], strict=True)
+    assert paid == pytest.approx([0.95 * reward - 0.05 * kl * length for reward, kl, length in each], abs=1e-5)
+
+
 def test_log_probabilities_are_those_that_replies_are_drawn_from(place: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(place / "base", dtype=torch.float32).eval()
     how = Drawing(4, 0.7, 0, (0,))
@@ -325,6 +386,12 @@ def test_a_policy_that_collapses_is_reported(place: Path) -> None:
     assert record.policy is not None
     assert record.policy.collapsed == 1
     assert any("collapsed" in note for note in record.notes)
+    single = write(place, "single", FULL, steps=4)
+    single.write_text(text.replace("batch_size = 3", "batch_size = 1"), encoding="utf8")
+    record = train(single)
+    assert record.policy is not None
+    assert record.policy.collapsed is None
+    assert any("From step 1 on, all replies of a step were the same" in note for note in record.notes)
 
 
 @pytest.mark.parametrize(
@@ -410,6 +477,7 @@ def test_prompts_that_do_not_fit_are_refused(place: Path) -> None:
     [
         (LORA, 'name = "pissa"\nrank = 2', "'method.name' is 'pissa': a policy needs full, or LoRA"),
         (LORA, 'name = "prefix-layer"', "'method.name' is 'prefix-layer'"),
+        ("rank = 2", "rank = 2\ndropout = 0.1", "'method.dropout' is 0.1"),
         ("replies = 4", "replies = 1", "'policy.replies' is 1"),
         ("[policy]", "[polics]", "'policy' is missing|no setting 'polics'"),
         ('kind = "prompts"', 'kind = "text"', "'objective' is 'policy'.*'policy' is for data of the kind 'prompts'"),

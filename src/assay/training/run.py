@@ -24,7 +24,7 @@ from assay.records import Provenance, Run, Source
 from assay.records.run import Cost, Examples, Objective, PolicyRun, Trained, Validation
 from assay.rewards import located, reward_source
 from assay.training.loop import Fitted, Job, Progress, cost_of
-from assay.training.policy import policy_run
+from assay.training.policy import constant_from, policy_run
 from assay.training.processes import Processes
 from assay.training.spec import Spec, read_spec
 from assay.training.storing import Store, snapshot
@@ -156,7 +156,7 @@ def _record(
         weights_digest=digests.of_files(weights),
         cost=cost,
         saved_at=tuple(spec.training.save_at),
-        notes=_notes(fitted, policy),
+        notes=_notes(fitted, spec, policy),
     )
 
 
@@ -346,7 +346,7 @@ def _trained(model: Any, weights: Sequence[Path]) -> Trained:
     )
 
 
-def _notes(fitted: Fitted, policy: PolicyRun | None) -> tuple[str, ...]:
+def _notes(fitted: Fitted, spec: Spec, policy: PolicyRun | None) -> tuple[str, ...]:
     """What a reader must know of what did not learn, and of a run in pieces."""
     stacked = by_pattern((name, value) for name, value in fitted.model.named_parameters() if value.ndim > 2)
     notes = [f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}."] if stacked else []
@@ -356,4 +356,11 @@ def _notes(fitted: Fitted, policy: PolicyRun | None) -> tuple[str, ...]:
         notes.append(
             f"The policy collapsed: from step {policy.collapsed} on, all prompts of a step had the same reply."
         )
+    if spec.policy is not None and spec.training.batch_size == 1:
+        constant = constant_from(fitted.noted.measured["distinct"], spec.policy.replies)
+        if constant is not None:
+            notes.append(
+                f"From step {constant} on, all replies of a step were the same: with one prompt a step, a policy that "
+                "collapsed looks like one that is sure."
+            )
     return tuple(notes)
