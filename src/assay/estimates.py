@@ -14,6 +14,7 @@ from assay.models import Place, find, head_for, load_tokenizer
 from assay.records import Estimate, Provenance
 from assay.training.run import check_positions
 from assay.training.spec import Spec, read_spec
+from assay.training.trainers import width_of
 
 _PACKAGES = ("torch", "transformers", "peft")
 _FLOAT = 4  # bytes of a float32 number, in which everything is trained and stored
@@ -108,19 +109,12 @@ def disk_of(spec: Spec, classes: tuple[str, ...]) -> tuple[int, int]:
 def _widest(spec: Spec, loaded: Loaded) -> int:
     """Tokens of the widest batch that the run would see."""
     positions = order(len(loaded.examples), spec.training.steps * spec.training.batch_size, spec.seed)
-    return max(_width(loaded.examples[position]) for position in positions)
-
-
-def _width(example: Any) -> int:
-    """Tokens of an example's longest text."""
-    if isinstance(example, Pair):
-        return max(len(example.chosen), len(example.rejected))
-    return len(example.input_ids)
+    return max(width_of(loaded.examples[position]) for position in positions)
 
 
 def _batch(spec: Spec, loaded: Loaded, width: int) -> dict[str, Tensor]:
     """A batch of that width, on the meta device, without a mask: what the mask would keep is small."""
-    widest = [next(example for example in loaded.examples if _width(example) == width)] * spec.training.batch_size
+    widest = [next(example for example in loaded.examples if width_of(example) == width)] * spec.training.batch_size
     if isinstance(widest[0], Pair):
         return {"input_ids": collate_pairs(widest, 0)["input_ids"].to("meta")}
     whole = collate(widest, 0)

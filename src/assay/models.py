@@ -125,7 +125,7 @@ def positions_of(place: Place) -> int | None:
         taken = int(_adapter_settings(place).get("num_virtual_tokens") or 0)
         return None if limit is None else limit - taken
     config = json.loads((place.folder / "config.json").read_text(encoding="utf8"))
-    limit = config.get("max_position_embeddings")
+    limit = config.get("max_position_embeddings", config.get("n_positions"))  # GPT-2's kin have their own names
     if limit is None:
         return None
     # RoBERTa and its kin number their positions from the one after the padding's.

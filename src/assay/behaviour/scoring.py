@@ -281,7 +281,7 @@ def _judged(
             lambda _, tuned: reward_score(source, preferences, preferences.margins(tuned), seed),
         )
     if files.prompts is not None and files.judge is not None and isinstance(contest := questions.prompts, Contest):
-        put, judge = source_of(files.prompts), reward_of(files.judge, tokenizer, device)
+        put, judge = source_of(files.prompts), reward_of(files.judge, tokenizer, device, contest.longest)
         parts["wins"] = _Part(
             contest.asked(batch_tokens, seed),
             lambda base, tuned: win_rate(put, contest, judge, base, tuned, batch_tokens, seed),

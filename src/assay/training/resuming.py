@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from assay.data import batch_hash
 from assay.weights.writing import writing
 
 _LEARNED, _OPTIMIZER, _CPU, _CUDA = "learned.", "optimizer.", "random.cpu", "random.cuda"
@@ -139,6 +139,15 @@ def read_standing(path: Path, key: str) -> Standing | None:
     except (SafetensorError, OSError):
         return None
     return Standing(about["step"], Noted(**about["noted"]), about["rates"], tensors)
+
+
+def batch_hash(batch: dict[str, torch.Tensor]) -> str:
+    """Hash of a batch as the model receives it."""
+    whole = hashlib.sha256()
+    for name in sorted(batch):
+        whole.update(f"{name} {tuple(batch[name].shape)} {batch[name].dtype}".encode())
+        whole.update(batch[name].contiguous().numpy().tobytes())
+    return whole.hexdigest()[:16]
 
 
 def _learning(model: Any) -> dict[str, torch.Tensor]:

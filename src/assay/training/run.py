@@ -18,16 +18,17 @@ from assay import digests
 from assay.accounting import PeakMemory, by_pattern
 from assay.conditions import Condition, differing, pair_key, pool_key
 from assay.data import Loaded, objective_of
-from assay.errors import SettingError, SourceError
+from assay.errors import InputError, SettingError, SourceError
 from assay.models import Place, find, load_tokenizer, positions_of
 from assay.records import Provenance, Run, Source
 from assay.records.run import Cost, Examples, Objective, PolicyRun, Trained, Validation
 from assay.rewards import located, reward_source
 from assay.training.loop import Fitted, Job, Progress, cost_of
-from assay.training.policy import policy_run
+from assay.training.policy import constant_from, policy_run
 from assay.training.processes import Processes
 from assay.training.spec import Spec, read_spec
 from assay.training.storing import Store, snapshot
+from assay.training.trainers import width_of
 from assay.training.validation import HeldOut
 
 _RECORD, _SCRATCH = "run.json", "standing"
@@ -80,6 +81,7 @@ def train(
     memory = PeakMemory(device)
     tokenizer = load_tokenizer(given.base)
     loaded = settings.data.load(given.data, tokenizer)
+    _check_texts(loaded, given.base)
     asked = given.held_out and HeldOut.load(settings, given.held_out, tokenizer, loaded.labels)
     with _whole(folder) if processes.first else nullcontext(_partial(folder)) as partial:
         key = pair_key({**given.conditions, **arm_of(settings), "torch": torch.__version__})
@@ -154,7 +156,7 @@ def _record(
         weights_digest=digests.of_files(weights),
         cost=cost,
         saved_at=tuple(spec.training.save_at),
-        notes=(*spec.method.remarks(fitted.model), *_notes(fitted, policy)),
+        notes=(*spec.method.remarks(fitted.model), *_notes(fitted, spec, policy)),
     )
 
 
@@ -265,6 +267,17 @@ def check_positions(spec: Spec, base: Place) -> None:
         )
 
 
+def _check_texts(loaded: Loaded, base: Place) -> None:
+    """Refuse texts that the base has no positions for: some models fail at them, others go on without a word."""
+    limit, longest = positions_of(base), max(map(width_of, loaded.examples))
+    if limit is not None and longest > limit:
+        raise InputError(
+            f"the longest text has {longest} tokens",
+            wanted=f"at most {limit}, which is all the positions that the base has",
+            remedy=f"set data.max_length to {limit} or less, in every arm",
+        )
+
+
 def with_reward(spec: Spec, start: Path) -> Spec:
     """The specification with a reward model's folder as it can be opened from here."""
     if spec.policy is None:
@@ -341,7 +354,7 @@ def _trained(model: Any, weights: Sequence[Path]) -> Trained:
     )
 
 
-def _notes(fitted: Fitted, policy: PolicyRun | None) -> tuple[str, ...]:
+def _notes(fitted: Fitted, spec: Spec, policy: PolicyRun | None) -> tuple[str, ...]:
     """What a reader must know of what did not learn, and of a run in pieces."""
     stacked = by_pattern((name, value) for name, value in fitted.model.named_parameters() if value.ndim > 2)
     notes = [f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}."] if stacked else []
@@ -351,4 +364,11 @@ def _notes(fitted: Fitted, policy: PolicyRun | None) -> tuple[str, ...]:
         notes.append(
             f"The policy collapsed: from step {policy.collapsed} on, all prompts of a step had the same reply."
         )
+    if spec.policy is not None and spec.training.batch_size == 1:
+        constant = constant_from(fitted.noted.measured["distinct"], spec.policy.replies)
+        if constant is not None:
+            notes.append(
+                f"From step {constant} on, all replies of a step were the same: with one prompt a step, a policy that "
+                "collapsed looks like one that is sure."
+            )
     return tuple(notes)

@@ -162,6 +162,8 @@ def _disagreements(spec: Spec) -> Iterator[str]:
         yield f"'policy' is for data of the kind 'prompts', not {spec.data.kind!r}"
     if learned == "policy" and not (isinstance(spec.method, Full) or spec.method.keeps_base):
         yield f"'method.name' is {spec.method.name!r}: a policy needs full, or LoRA beside a base that stays whole"
+    if learned == "policy" and (dropped := getattr(spec.method, "dropout", 0)):
+        yield f"'method.dropout' is {dropped}: a policy learns from the replies of the model as it is"
     if learned in ("reward", "policy") and spec.validation is not None:
         yield f"'validation' is for the model's own loss, which the objective {learned!r} does not have"
 
