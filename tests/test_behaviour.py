@@ -20,7 +20,7 @@ from assay.errors import InputError, MismatchError, SettingError
 from assay.models import find, load
 from assay.records import Scores
 from assay.training.run import train
-from models_in_miniature import WORDS, bert, letters, lines, llama, tokenizer
+from models_in_miniature import WORDS, bert, letters, lines, llama, tokenizer, with_other_tokens
 
 TOKENIZER = tokenizer()
 
@@ -215,9 +215,8 @@ def test_a_classification_head_is_scored(tmp_path: Path, method: str) -> None:
 
 
 def test_other_tokens_are_refused(tmp_path: Path, text: Path) -> None:
-    base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned")
-    path = tuned / "tokenizer.json"
-    path.write_text(path.read_text(encoding="utf8").replace('"a":', '"#":').replace('"b":', '"a":'), encoding="utf8")
+    base = llama(tmp_path / "base")
+    tuned = with_other_tokens(base)
     with pytest.raises(MismatchError, match="different tokens"):
         score(base, tuned, text=text)
 
