@@ -290,3 +290,20 @@ def test_mcnemar_by_counting_coins(one: int, other: int) -> None:
 
 def test_the_miniature_vocabulary_is_what_the_tests_assume() -> None:
     assert WORDS[TOKENIZER.pad_token_id] == WORDS[TOKENIZER.eos_token_id] == "<end>"
+
+
+def test_few_documents_and_those_left_out_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned", seed=1)
+    few = [{"text": letters(3, 9, seed)} for seed in range(5)]
+    notes = score(base, tuned, text=lines(tmp_path / "few.jsonl", [*few, {"text": "a"}])).notes
+    assert "1 document(s) of fewer than two tokens are left out." in notes
+    assert any("over 5 documents is too narrow" in note for note in notes)
+    enough = score(base, tuned, text=lines(tmp_path / "enough.jsonl", few * 4)).notes
+    assert not any("narrow" in note or "left out" in note for note in enough)
+    # The claim itself, on normal data: at 5 far from its level, at 20 near it.
+    monkeypatch.setattr("assay.behaviour.intervals.RESAMPLES", 999)
+    generator, held = np.random.default_rng(0), {}
+    for count in (5, 20):
+        intervals = [weighted_mean(generator.normal(0, 1, count), np.ones(count), seed)[1] for seed in range(300)]
+        held[count] = sum(low <= 0 <= high for low, high in intervals) / 300
+    assert held[5] < 0.87 < held[20]

@@ -25,7 +25,7 @@ from assay.errors import MismatchError, SettingError
 from assay.models import Place, base_of, find, labels_of, load, load_tokenizer, positions_of, stored_objective
 from assay.records import Provenance, Scores, Setting
 from assay.rewards import reward_of
-from assay.tables import source_of
+from assay.tables import raw_rows, source_of
 from assay.weights.bitfit import BITFIT_CONFIG
 from assay.weights.checkpoints import ADAPTER_CONFIG
 
@@ -141,9 +141,6 @@ def score(
         raise SettingError("a judge without prompts", wanted="prompts, to which both models reply")
     if text is None and task is None and prompts is None and not harness:
         raise SettingError("nothing to score", wanted="text, a task, prompts, or tasks of the harness")
-    for name, least in (("window", 4), ("batch_tokens", 1), ("max_tokens", 1), ("limit", 1)):
-        if given[name] is not None and given[name] < least:  # between two marks, two tokens: the least of a document
-            raise SettingError(f"{name} is {given[name]}", wanted=f"{least} or more")
     began = time.perf_counter()
     tuned_place = find(tuned)
     base_place = find(base) if base is not None else base_of(tuned_place)
@@ -176,12 +173,20 @@ def score(
         seconds=time.perf_counter() - began,
     )
     under_base = parts.keys() - {"task", "reward"} and stored_objective(tuned_place) == "sequence-classification"
-    notes = remarks(record, _vocabulary(base_place), bool(under_base))
+    left_out = 0 if text is None else len(raw_rows(text)) - len(questions.documents)
+    notes = remarks(record, _vocabulary(base_place), bool(under_base), left_out)
     return record.model_copy(update={"notes": (*notes, *(note for _, left_out in harnessed for note in left_out))})
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Setting]:
-    """What was asked for, and whether it is the default of `score`'s own signature."""
+    """What was asked for, and whether it is the default of `score`'s own signature.
+
+    Raises:
+        SettingError: a number that is too small to mean anything.
+    """
+    for name, least in (("window", 4), ("batch_tokens", 1), ("max_tokens", 1), ("limit", 1)):
+        if given[name] is not None and given[name] < least:  # between two marks, two tokens: the least of a document
+            raise SettingError(f"{name} is {given[name]}", wanted=f"{least} or more")
     defaults = inspect.signature(score).parameters
     return {
         name: Setting(value=value, origin="default" if value in (defaults[name].default, []) else "given")
