@@ -86,6 +86,11 @@ def test_counts_are_those_of_the_run(tmp_path: Path, name: str, family: str) -> 
     assert 0 <= record.trained.stored_bytes - expected.stored_bytes < 20_000  # safetensors' header
     assert expected.optimizer_bytes == 2 * expected.gradient_bytes == 8 * record.trained.parameters
     assert expected.checkpoint_bytes == 12 * record.trained.parameters
+    # What the run's own optimizer held: AdamW counts its steps beside each tensor's moments.
+    assert record.cost.optimizer_bytes is not None
+    assert record.cost.checkpoint_bytes is not None
+    assert 0 < record.cost.optimizer_bytes - expected.optimizer_bytes < 4 * 200
+    assert 0 < record.cost.checkpoint_bytes - expected.checkpoint_bytes < 4 * 200
     assert expected.activation_bytes > 0
     assert expected.step_flops is not None
 

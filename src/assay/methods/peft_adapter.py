@@ -26,8 +26,8 @@ class PeftAdapter(Method):
 
     changes: ClassVar[Literal["matrices", "vectors", "nothing"]] = "matrices"
 
-    # Those of PEFT's types that go on a model's own matrices, start at the base, are loaded as they were stored, and can be
-    # estimated without weights (SHiRA excepted); BOFT compiles code when it is first used.
+    # Those of PEFT's types that go on a model's own matrices, start at the base, are loaded as they were stored, and,
+    # but for SHiRA, can be estimated without weights. Not BOFT, which compiles code when it is first used.
     name: Literal[
         "c3a",
         "deft",
