@@ -31,6 +31,10 @@ FITTING: dict[str, dict[str, Any]] = {
     "road": {"options": {"group_size": 4}},
     "shira": {"options": {"r": 2}},
     "randlora": {"options": {"r": 2}},
+    "c3a": {"options": {"block_size": 8}},
+    "fourierft": {"options": {"n_frequency": 8}},
+    "miss": {"options": {"r": 2}},
+    "psoft": {"options": {"r": 2}},
 }
 NOT_THERE = {("bitfit", "llama")}  # no bias
 CASES = [(name, family) for name in METHODS for family in ("llama", "bert") if (name, family) not in NOT_THERE]

@@ -84,6 +84,8 @@ def test_a_failed_run_is_filed_and_stops_no_other(place: Path) -> None:
     filed = Failure.read(place / "studies/plan" / failed.key / "failure-train.json")
     assert filed.error == "SettingError"
     assert "no bias" in filed.found
+    assert failed.error == f"{filed.found}. Wanted: {filed.wanted}. Remedy: {filed.remedy}."
+    assert done.error == ""
     assert study(place / "plan.toml").failed == (failed,)
 
 

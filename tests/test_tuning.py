@@ -119,6 +119,7 @@ def test_an_arm_that_cannot_be_trained_fails_and_stops_no_other(smoke: Path) -> 
     assert record.failed == (failed,)
     assert record.tuned[0].lr is None
     trial = record.tuned[0].trials[0]
+    assert "no bias" in failed.error
     assert "no bias" in Failure.read(smoke / "studies/tuned" / trial.key / "failure-train.json").found
 
 

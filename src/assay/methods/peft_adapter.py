@@ -16,8 +16,8 @@ from assay.weights.merged_layers import MERGED_TYPES
 class PeftAdapter(Method):
     """An adapter type of PEFT on every matrix of the body, with PEFT's own defaults for what is not given.
 
-    An audit has PEFT merge them, one matrix at a time. VeRA, RandLora and SHiRA need more than one matrix's tensors for
-    that: merge them whole, and audit the merged checkpoint.
+    An audit has PEFT merge HRA, IA3, LoHa, LoKr, OFT and RoAd, one matrix at a time. The others are to be merged whole,
+    and the merged checkpoint audited.
 
     Attributes:
         options: passed to PEFT's configuration as they are, e.g. `options = {r = 4}` for `loha`.
@@ -26,7 +26,31 @@ class PeftAdapter(Method):
 
     changes: ClassVar[Literal["matrices", "vectors", "nothing"]] = "matrices"
 
-    name: Literal["hra", "ia3", "loha", "lokr", "oft", "randlora", "road", "shira", "vera"]
+    # Those of PEFT's types that go on a model's own matrices, start at the base, are loaded as they were stored, and,
+    # but for SHiRA, can be estimated without weights. Not BOFT, which compiles code when it is first used.
+    name: Literal[
+        "c3a",
+        "deft",
+        "delora",
+        "fourierft",
+        "glora",
+        "gralora",
+        "hira",
+        "hra",
+        "ia3",
+        "loha",
+        "lokr",
+        "miss",
+        "oft",
+        "peanut",
+        "psoft",
+        "pvera",
+        "randlora",
+        "road",
+        "shira",
+        "tinylora",
+        "vera",
+    ]
     options: dict[str, Any] = Field(default_factory=dict)
     targets: str = Field(default="all", min_length=1)
 
@@ -43,6 +67,12 @@ class PeftAdapter(Method):
         options = {"feedforward_modules": [], **self.options} if self.name == "ia3" else self.options
         kind = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(self.name.upper())]
         return put_on(model, self.name, kind, self.targets, {}, options)
+
+    def stored(self, model: Any) -> int:
+        """What PEFT stores of it: for some types, matrices that were drawn and do not learn, too."""
+        from peft import get_peft_model_state_dict
+
+        return sum(value.numel() for value in get_peft_model_state_dict(model).values())
 
     def save(self, model: Any, folder: Path, base: str, revision: str | None) -> None:
         """A PEFT adapter's folder."""

@@ -78,6 +78,8 @@ class Cost(Part):
         tokens_per_second: tokens of all batches, without padding, / seconds.
         start_bytes: resident memory before the model was loaded.
         peak_bytes: most memory above the start; None where the system does not tell.
+        optimizer_bytes: what the optimizer holds; checkpoint_bytes: the same and what learns, as a file to go on from
+            stores it; None in older records.
         device: cpu or cuda.
         threads: threads of one operation, in every process.
         processes: that trained together; memory is the first one's.
@@ -88,6 +90,8 @@ class Cost(Part):
     tokens_per_second: float
     start_bytes: int | None
     peak_bytes: int | None
+    optimizer_bytes: int | None = None
+    checkpoint_bytes: int | None = None
     device: str
     threads: int
     processes: int = 1

@@ -81,6 +81,7 @@ class StudyRun(Part):
         arm: the method's settings; the rate is None while it is not tuned.
         rate: the policy by which the learning rate was chosen.
         steps, seed: how long, and of what.
+        error: what the stage that failed said, with its remedy; empty where none failed.
         stages: what became of each; an audit is not applicable where the method's update cannot be read from files.
     """
 
@@ -92,6 +93,7 @@ class StudyRun(Part):
     steps: int
     seed: int
     stages: dict[Stage, Became]
+    error: str = ""
 
 
 class Forecast(Part):

@@ -108,22 +108,19 @@ def _record(
     return Study(
         provenance=Provenance.of(("torch", "transformers", "peft"), settings),
         plan=path.stem,
-        runs=tuple(
-            _became(home, entry, ready, tried=tuner.do is not None)
-            for entry, ready in zip(planned, settled, strict=True)
-        ),
+        runs=tuple(_became(home, entry, ready, tuner) for entry, ready in zip(planned, settled, strict=True)),
         tuned=tuple(tuner.found.values()),
         forecast=foreseen,
         stored_bytes=stored_bytes,
     )
 
 
-def _became(home: Home, entry: Planned, ready: Planned | None, tried: bool) -> StudyRun:
+def _became(home: Home, entry: Planned, ready: Planned | None, tuner: Tuner) -> StudyRun:
     """What became of a run; one for which no rate was found, though it was tried, failed."""
     work = home.work(ready or entry)
     arm = arm_of(work.spec)
     untuned: dict[Stage, Became] = {
-        stage: "failed" if tried and stage == work.stages[0] else "not run" for stage in work.stages
+        stage: "failed" if tuner.do is not None and stage == work.stages[0] else "not run" for stage in work.stages
     }
     return StudyRun(
         key=work.folder.name if ready else "",
@@ -134,6 +131,7 @@ def _became(home: Home, entry: Planned, ready: Planned | None, tried: bool) -> S
         steps=entry.spec.training.steps,
         seed=entry.spec.seed,
         stages={stage: work.became(stage) for stage in work.stages} if ready else untuned,
+        error=work.error() if ready else tuner.error(entry),
     )
 
 

@@ -82,6 +82,16 @@ class Tuner:
         """How the rate of a run was chosen; None where it was given."""
         return self.found.get(_point(entry))
 
+    def error(self, entry: Planned) -> str:
+        """What the first trial that failed said; empty where none did."""
+        tuned = self.of(entry)
+        works = (
+            [replace(self.home.work(entry), folder=self.home.folder / each.key) for each in tuned.trials]
+            if tuned
+            else []
+        )
+        return next((said for work in works if (said := work.error())), "")
+
     def _tune(self, entry: Planned) -> Tuned:
         """Try rates until an inner one has the lowest loss, the grid ends, or a trial cannot be done."""
         plan, trials, losses = self.home.plan, dict[int, Trial](), dict[int, float]()

@@ -81,6 +81,12 @@ class Work:
         """Where the error of a stage is filed."""
         return self.folder / f"failure-{stage}.json"
 
+    def error(self) -> str:
+        """What the stages that failed said; empty where none did."""
+        filed = [self.failure(stage) for stage in self.stages]
+        failures = [Failure.read(path) for path in filed if path.exists()]
+        return " ".join(str(AssayError(each.found, wanted=each.wanted, remedy=each.remedy)) for each in failures)
+
     def models(self) -> dict[str, Path]:
         """What is audited and scored: the end of the run, and its snapshots; by what their records are called."""
         snapshots = {f"-{step}": snapshot(self.model, step) for step in self.spec.training.save_at}

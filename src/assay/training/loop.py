@@ -221,14 +221,19 @@ def _within(name: str, modules: Sequence[str]) -> bool:
     return any(f".{module}." in f".{name}" for module in modules)
 
 
-def cost_of(noted: Noted, device: str, memory: PeakMemory, processes: Processes) -> Cost:
+def cost_of(fitted: Fitted, device: str, memory: PeakMemory, processes: Processes) -> Cost:
     """What the noted steps cost."""
+    noted, peak = fitted.noted, memory.above_start()
+    learner, states = fitted.trainer.model, fitted.trainer.optimizer.state_dict()["state"].values()
+    held = sum(value.nbytes for state in states for value in state.values())
     return Cost(
         seconds=noted.whole_seconds,
         step_seconds=statistics.median(noted.seconds),
         tokens_per_second=sum(noted.tokens) / noted.whole_seconds,
         start_bytes=memory.start_bytes,
-        peak_bytes=memory.above_start(),
+        peak_bytes=peak,
+        optimizer_bytes=held,
+        checkpoint_bytes=held + sum(value.nbytes for value in learner.parameters() if value.requires_grad),
         device=device,
         threads=torch.get_num_threads(),
         processes=processes.count,

@@ -89,7 +89,7 @@ def train(
         job = Job(settings, given.base, tokenizer, loaded, device, key, store.scratch, store.keep, progress, processes)
         fitted = job.fit()
         if processes.first:
-            cost = cost_of(fitted.noted, device, memory, processes)
+            cost = cost_of(fitted, device, memory, processes)
             validation = asked.loss(fitted.model) if asked else None
             learned = policy_run(fitted.trainer, fitted.model, settings, given.base, fitted.noted.measured)
             store.finish(fitted.model)

@@ -28,6 +28,7 @@ def print_study(record: Study) -> None:
         )
     console().print(rows)
     lines(_choice(tuned) for tuned in record.tuned)
+    lines(dict.fromkeys(f"failed: {run.method} on {run.task}: {run.error}" for run in record.failed if run.error))
 
 
 def _foreseen(record: Study, left: Forecast) -> Iterator[str]:
