@@ -1,7 +1,9 @@
 """Intruder verdicts: assay (base not cached, and cached) against two dense SVDs and PEFT's own function.
 
-One process, one thread, the parties interleaved, results compared before speed. Every party answers the same question
-about the same matrices: which of the ten leading left singular vectors of W0 + s B A are intruders at eps = .5.
+One process, one thread, the parties interleaved, results compared before speed. Times are the processor's: other work
+on the machine takes turns with this, and does not count but for the caches and the memory that it shares. Every party
+answers the same question about the same matrices: which of the ten leading left singular vectors of W0 + s B A are
+intruders at eps = .5.
 
     OMP_NUM_THREADS=1 python benchmarks/intruders.py [--sizes 512 1024 2048 4096] [--repeats 3] [--record FILE]
 
@@ -100,9 +102,9 @@ def compare(m: int, n: int, power: float, repeats: int, *, with_peft: bool) -> d
         for name, run in parties.items():
             if name in ("two SVDs", "PEFT") and repeat >= max(1, repeats // (1 + n // 2048)):
                 continue  # half a minute each at 4096
-            started = time.perf_counter()
+            started = time.process_time()
             answers[name] = run()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(time.process_time() - started)
     best = {name: min(times) for name, times in seconds.items()}
     return {
         "shape": [m, n],
@@ -166,16 +168,16 @@ def peft_count(W0: Tensor, B: Tensor, A: Tensor) -> list[str]:
 
 def parts(W0: Tensor, B: Tensor, A: Tensor) -> dict[str, float]:
     """Where assay's time goes, how many columns it multiplied, and what the fall-back for open verdicts takes."""
-    times = [time.perf_counter()]
+    times = [time.process_time()]
     base = base_triplets(W0)
-    times.append(time.perf_counter())
+    times.append(time.process_time())
     tuned = leading_triplets(Sum(Dense(W0), LowRank(B, A)), K, near=None if base.complete else base)
-    times.append(time.perf_counter())
+    times.append(time.process_time())
     spaces = [tuned.u[:, j] for j in range(K)]
     found = largest_overlaps(spaces, base, matrix=W0, eps=EPS, angles=tuned.angles[:K].tolist(), throw=False)
-    times.append(time.perf_counter())
+    times.append(time.process_time())
     GramSpectrum.of(Dense(W0))
-    times.append(time.perf_counter())
+    times.append(time.process_time())
     names = ("base", "tuned", "verdicts", "fall-back, if it were needed")
     products = (base.cost.products, tuned.cost.products, found[0].cost.products)
     found_parts = {name: times[i + 1] - times[i] for i, name in enumerate(names)}

@@ -37,15 +37,13 @@ ABOUT = """\
 # What the certified solver costs, and how often it is right
 
 Written by `python scripts/performance.py` from the records in `benchmarks/records/`; `make bench` makes those anew.
-One thread unless said; ratios are of times from one run in which the parties took turns.
+One thread unless said; ratios are of times from one run in which the parties took turns, the processor's where they
+have one thread.
 """
 
 BUSY = """\
-**The times below were taken on a busy machine** (see the load under *Every size*): a time of a minute met other work
-than one of a second, so no ratio or slope here is worth more than its order of magnitude. Verdicts are not touched.
-Those by `intruders`, `real_weights` and `seven_billion` were also taken before rounding was measured against a kept
-sketch and before shifts: they are to be made again. A quiet run at 4096 of that code gave less than what stands here
-with the base cached, so that these targets count as not reached.
+The machine did other work during `intruders` (its load stands under *Every size*): the processor's time does not count
+that work, but caches and memory were shared with it, which costs products more than decompositions.
 """
 
 LIMITS = """\
@@ -249,10 +247,10 @@ def sizes(record: dict[str, Any]) -> str:
     conditions = record["conditions"]
     lines = [
         "## Every size\n",
-        f"Seconds, {conditions['threads']} thread, torch {conditions['torch']}, Python {conditions['python']}; the"
-        f" machine's load at the end of a row was at most {load(record):.1f} on two cores. `fall-back` is the float64"
-        " Gram decomposition, had it been needed. Verdicts that differ from the two SVDs', and those left open (of"
-        " 10):\n",
+        f"Seconds of the processor, {conditions['threads']} thread, torch {conditions['torch']}, Python"
+        f" {conditions['python']}; the machine's load at the end of a row was at most {load(record):.1f} on two cores."
+        " `fall-back` is the float64 Gram decomposition, had it been needed. Verdicts that differ from the two SVDs',"
+        " and those left open (of 10):\n",
         "| shape | spectrum | solver | not cached | cached | two SVDs | PEFT | fall-back | differ | open |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]

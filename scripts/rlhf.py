@@ -198,7 +198,8 @@ def policies(runs: Sequence[Kept]) -> str:
         if found is None:
             return NOT_RUN
         size = f", {found.reference_bytes / 1e6:,.0f} MB" if found.reference_bytes else ""
-        return f"{found.reference}{size}, {'unchanged' if found.reference_unchanged else 'CHANGED'}"
+        state = {True: ", unchanged", False: ", CHANGED", None: ""}[found.reference_unchanged]
+        return f"{found.reference}{size}{state}"
 
     rows = [
         [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -101,6 +102,15 @@ def masking_tokenizer() -> PreTrainedTokenizerFast:
         single="<begin> $A <end>", special_tokens=[("<begin>", 1), ("<end>", 0)]
     )
     return made
+
+
+def with_other_tokens(folder: Path) -> Path:
+    """A copy of a model beside it, whose tokenizer gives another token for a word."""
+    other = folder.with_name(f"{folder.name}-with-other-tokens")
+    shutil.copytree(folder, other)
+    file = other / "tokenizer.json"
+    file.write_text(file.read_text(encoding="utf8").replace('"a":', '"#":').replace('"b":', '"a":'), encoding="utf8")
+    return other
 
 
 def other_family(folder: Path, family: str) -> Path:

@@ -20,7 +20,7 @@ from assay.errors import InputError, MismatchError, SettingError
 from assay.models import find, load
 from assay.records import Scores
 from assay.training.run import train
-from models_in_miniature import WORDS, bert, letters, lines, llama, tokenizer
+from models_in_miniature import WORDS, bert, letters, lines, llama, tokenizer, with_other_tokens
 
 TOKENIZER = tokenizer()
 
@@ -215,9 +215,8 @@ def test_a_classification_head_is_scored(tmp_path: Path, method: str) -> None:
 
 
 def test_other_tokens_are_refused(tmp_path: Path, text: Path) -> None:
-    base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned")
-    path = tuned / "tokenizer.json"
-    path.write_text(path.read_text(encoding="utf8").replace('"a":', '"#":').replace('"b":', '"a":'), encoding="utf8")
+    base = llama(tmp_path / "base")
+    tuned = with_other_tokens(base)
     with pytest.raises(MismatchError, match="different tokens"):
         score(base, tuned, text=text)
 
@@ -291,3 +290,20 @@ def test_mcnemar_by_counting_coins(one: int, other: int) -> None:
 
 def test_the_miniature_vocabulary_is_what_the_tests_assume() -> None:
     assert WORDS[TOKENIZER.pad_token_id] == WORDS[TOKENIZER.eos_token_id] == "<end>"
+
+
+def test_few_documents_and_those_left_out_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned", seed=1)
+    few = [{"text": letters(3, 9, seed)} for seed in range(5)]
+    notes = score(base, tuned, text=lines(tmp_path / "few.jsonl", [*few, {"text": "a"}])).notes
+    assert "1 document(s) of fewer than two tokens are left out." in notes
+    assert any("over 5 documents is too narrow" in note for note in notes)
+    enough = score(base, tuned, text=lines(tmp_path / "enough.jsonl", few * 4)).notes
+    assert not any("narrow" in note or "left out" in note for note in enough)
+    # The claim itself, on normal data: at 5 far from its level, at 20 near it.
+    monkeypatch.setattr("assay.behaviour.intervals.RESAMPLES", 999)
+    generator, held = np.random.default_rng(0), {}
+    for count in (5, 20):
+        intervals = [weighted_mean(generator.normal(0, 1, count), np.ones(count), seed)[1] for seed in range(300)]
+        held[count] = sum(low <= 0 <= high for low, high in intervals) / 300
+    assert held[5] < 0.87 < held[20]

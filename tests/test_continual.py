@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-from tests.models_in_miniature import WORDS, bert, letters, lines, llama
+from tests.models_in_miniature import WORDS, bert, letters, lines, llama, masked_bert, masking_tokenizer
 from transformers import AutoModel
 from typer.testing import CliRunner
 
@@ -22,6 +22,7 @@ from assay.records.continual import Cell, Stage, average_accuracy, backward_tran
 from assay.studies import continual as module
 from assay.studies.continual import continual
 from assay.studies.heads import as_bits, features, fit_head
+from assay.studies.home import locked
 
 PLAN = """
 kind = "continual"
@@ -210,6 +211,31 @@ def test_bases_without_room_for_a_head_are_refused(place: Path) -> None:
     with pytest.raises(SettingError, match="is a classifier"):
         continual(plan(place))
     assert not (place / "studies").exists()
+
+
+def test_an_encoder_with_its_language_head_is_taken_for_its_body(place: Path) -> None:
+    shutil.rmtree(place / "base")
+    masked_bert(place / "base")
+    record = continual(plan(place, FULL + LORA))
+    assert not record.failed
+    assert all(record.finished(sequence) for sequence in record.sequences)
+    assert all(sequence.stages[-1].relative_norm > 0 for sequence in record.sequences)  # type: ignore[operator]
+    # Its language head is not in the way: the same body without one comes to the same.
+    alone = AutoModel.from_pretrained(place / "base", add_pooling_layer=False)
+    shutil.rmtree(place / "base")
+    alone.save_pretrained(place / "base")
+    masking_tokenizer().save_pretrained(place / "base")
+    again = continual(plan(place, FULL + LORA), place / "again")
+    for one, other in zip(record.sequences, again.sequences, strict=True):
+        assert [stage.tests for stage in one.stages] == [stage.tests for stage in other.stages]
+        assert [stage.relative_norm for stage in one.stages] == [stage.relative_norm for stage in other.stages]
+
+
+def test_two_sequences_do_not_write_to_one_folder(place: Path) -> None:
+    path = plan(place)
+    with locked(place / "studies/plan"), pytest.raises(SettingError, match="another study is writing"):
+        continual(path)
+    assert continual(path, dry_run=True).sequences[0].stages == ()
 
 
 def test_a_test_of_unknown_labels_is_refused(place: Path) -> None:

@@ -7,9 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.data import IGNORED, Classification, Example, PromptAnswer, Text, batch_hash, collate, order
+from assay.data import IGNORED, Classification, Example, PromptAnswer, Text, collate, order
 from assay.errors import InputError, SourceError
 from assay.tables import rows
+from assay.training.resuming import batch_hash
 from models_in_miniature import lines, tokenizer
 
 TOKENIZER = tokenizer()

@@ -10,10 +10,10 @@ import torch
 import assay
 from assay.behaviour.scoring import score
 from assay.dials import _control, dial
-from assay.errors import SettingError
+from assay.errors import MismatchError, SettingError
 from assay.training.run import train
 from assay.weights.pairing import pair
-from models_in_miniature import letters, lines, llama
+from models_in_miniature import letters, lines, llama, with_other_tokens
 
 ARM = """
 base = "base"
@@ -83,3 +83,8 @@ def test_the_random_curve_is_another_model_of_the_same_size(trained: Path) -> No
 def test_settings_without_meaning(trained: Path, at: tuple[float, ...], matrices: str | None) -> None:
     with pytest.raises(SettingError):
         dial(trained / "base", trained / "lora", trained / "text.jsonl", at=at, matrices=matrices)
+
+
+def test_other_tokens_are_refused(trained: Path) -> None:
+    with pytest.raises(MismatchError, match="different tokens"):
+        dial(trained / "base", with_other_tokens(trained / "lora"), trained / "text.jsonl")

@@ -16,7 +16,7 @@ from assay.behaviour.tasks import choose, read_task
 from assay.errors import InputError, MismatchError, SettingError
 from assay.models import find, load, load_tokenizer
 from assay.records import Scores
-from models_in_miniature import letters, lines, llama
+from models_in_miniature import letters, lines, llama, with_other_tokens
 
 YAML = """
 task: {name}
@@ -126,6 +126,11 @@ def test_what_the_harness_cannot_do_is_one_error(tmp_path: Path, data: Path) -> 
         score(base, base, harness=[str(tmp_path / "nameless.yaml")])
     with pytest.raises(InputError, match="lm-eval could not run it"):
         score(base, base, harness=[task(tmp_path, tmp_path / "nowhere.jsonl", "lost")])
+    absent = CHOICE.replace("doc_to_target", 'description: "{{absent}}"\ndoc_to_target')
+    with pytest.raises(InputError, match="UndefinedError: 'absent'"):
+        score(base, base, harness=[task(tmp_path, data, "absent", rest=absent)])
+    with pytest.raises(InputError, match="KeyError: 'validation'"):
+        score(base, base, harness=[task(tmp_path, data, "splitless", rest=CHOICE + "\nvalidation_split: validation")])
     with pytest.raises(InputError, match="one document"):
         score(base, base, harness=[task(tmp_path, data, "short")], limit=1)
     with pytest.raises(InputError, match="lm-eval could not run it"):  # code of a reply is run by no one
@@ -133,9 +138,8 @@ def test_what_the_harness_cannot_do_is_one_error(tmp_path: Path, data: Path) -> 
 
 
 def test_two_tokenizers_are_refused(tmp_path: Path, data: Path) -> None:
-    base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned")
-    path = tuned / "tokenizer.json"
-    path.write_text(path.read_text(encoding="utf8").replace('"a":', '"#":').replace('"b":', '"a":'), encoding="utf8")
+    base = llama(tmp_path / "base")
+    tuned = with_other_tokens(base)
     with pytest.raises(MismatchError, match="different tokens"):
         score(base, tuned, harness=[task(tmp_path, data)])
 

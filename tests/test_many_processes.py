@@ -27,7 +27,7 @@ home = Path(sys.argv[1])
 for name in ("answers", "classes"):
     record = train(home / f"{name}.toml", home / f"two-{name}")
     # One write a line: two processes share this pipe, and print writes a line's parts one by one.
-    sys.stdout.write(f"{name} {record.cost.processes}\n")
+    sys.stdout.write(f"{name} {record.cost.processes}\\n")
     sys.stdout.flush()
 """
 

@@ -170,9 +170,12 @@ def test_b_only_freezes_an_orthonormal_a(tmp_path: Path) -> None:
     assert all(value.requires_grad for key, value in model.named_parameters() if ".lora_B." in key)
 
 
+@pytest.mark.parametrize("options", [{}, {"rank_pattern": {"q_proj": 1}, "alpha_pattern": {"v_proj": 3.0}}])
 @pytest.mark.parametrize("name", ["pissa", "olora"])
-def test_converted_adapters_are_read_by_the_audit_as_the_update_that_they_are(tmp_path: Path, name: str) -> None:
-    chosen = method(name)
+def test_converted_adapters_are_read_by_the_audit_as_the_update_that_they_are(
+    tmp_path: Path, name: str, options: dict[str, Any]
+) -> None:
+    chosen = method(name, options=options)
     model = prepared(tmp_path, chosen, "llama")
     move(model)
     (tmp_path / "run").mkdir()
@@ -235,9 +238,65 @@ def test_bitfit_on_another_base_or_of_another_format_is_refused(tmp_path: Path) 
         audit(None, tmp_path / "run")
 
 
-def test_an_option_that_peft_does_not_know_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"PEFT refuses loha with the options .*rnak"):
-        prepared(tmp_path, method("loha", options={"rnak": 2}), "llama")
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("loha", {"options": {"alfa": 2}}, "LoHaConfig has no option 'alfa', did you mean 'alpha'"),
+        ("dora", {"options": {"lora_dropuot": 0.1}}, "LoraConfig has no option 'lora_dropuot', did you mean"),
+        ("dora", {"options": {"r": 4}}, "dora sets 'options.r' itself"),
+        ("loha", {"options": {"r": 0}}, "PEFT refuses loha with the options"),
+        ("lora", {"targets": "q_porj"}, "'q_porj' matches no matrix of the body, did you mean 'q_proj'"),
+        ("loha", {"targets": "(q"}, "is no regular expression"),
+        ("lora", {"alpha_pattern": {"qq_proj": 2.0}}, "alpha_pattern of lora: 'qq_proj' matches no matrix"),
+        ("pissa", {"rank": 9}, "self_attn.k_proj has 8. Wanted: a rank of at most 8"),
+    ],
+)
+def test_what_peft_refuses_or_would_pass_over_is_said(
+    tmp_path: Path, name: str, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SettingError) as caught:
+        prepared(tmp_path, method(name, **settings), "llama")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["lora", "loha"])
+def test_only_the_matrices_that_are_meant_learn(tmp_path: Path, name: str) -> None:
+    model = prepared(tmp_path, method(name, targets="(q|v)_proj|layers.0.mlp.up_proj"), "llama")
+    learning = {
+        key.split(".lora_")[0].split(".hada_")[0] for key, value in model.named_parameters() if value.requires_grad
+    }
+    assert sorted(key.removeprefix("base_model.model.model.") for key in learning) == [
+        "layers.0.mlp.up_proj",
+        "layers.0.self_attn.q_proj",
+        "layers.0.self_attn.v_proj",
+        "layers.1.self_attn.q_proj",
+        "layers.1.self_attn.v_proj",
+    ]
+
+
+def test_a_rank_above_a_matrix_is_remarked(tmp_path: Path) -> None:
+    chosen = method("lora", rank=9)  # of 14 matrices, k and v of both layers are 8 x 16
+    assert (
+        "above that of 4 of 14 matrices (least: 8, model.layers.0.self_attn.k_proj)"
+        in chosen.remarks(prepared(tmp_path, chosen, "llama"))[0]
+    )
+    fitting = method("lora", rank=8)
+    assert fitting.remarks(prepared(tmp_path, fitting, "llama")) == []
+
+
+def test_keys_and_values_before_a_text_need_a_model_that_takes_them(tmp_path: Path) -> None:
+    from transformers import DistilBertConfig, DistilBertForMaskedLM
+
+    model = DistilBertForMaskedLM(DistilBertConfig(vocab_size=32, dim=16, hidden_dim=24, n_layers=1, n_heads=2))
+    with pytest.raises(SettingError, match="prefix-layer on a distilbert model"):
+        method("prefix-layer").prepare(model)
+
+
+def test_a_scale_that_an_option_changes_is_the_one_that_is_recorded(tmp_path: Path) -> None:
+    chosen = method("dora", rank=4, alpha=8, options={"use_rslora": True})
+    model = prepared(tmp_path, chosen, "llama")
+    scales = {module.scaling["default"] for module in model.modules() if isinstance(module, LoraLayer)}
+    assert scales == {chosen.derived()["scale"]} == {4.0}
 
 
 PREFIXES = ("prefix-embedding", "prefix-layer")
@@ -289,6 +348,24 @@ def test_losses_with_a_prefix_are_those_of_the_texts_own_tokens(tmp_path: Path, 
         spoken = torch.log_softmax(every[-ids.shape[1] :][:-1], dim=-1)
         by_hand = -sum(float(spoken[i, ids[0, i + 1]]) for i in range(ids.shape[1] - 1))
         assert document.tuned == pytest.approx(by_hand, rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:peft.*")
+@pytest.mark.parametrize("name", PREFIXES)
+def test_what_is_generated_after_a_prefix_is_what_its_logits_say(tmp_path: Path, name: str) -> None:
+    """A canary: where PEFT and transformers differ on the name of the cache, the base answers instead, in silence."""
+    model = prepared(tmp_path, method(name, tokens=3), "llama")
+    move(model)
+    start = torch.tensor([[5, 6, 7, 8, 9]])
+    generated = model.eval().generate(
+        input_ids=start, attention_mask=torch.ones_like(start), max_new_tokens=6, do_sample=False
+    )
+    said = start
+    for _ in range(6):
+        with torch.no_grad():
+            last = model(input_ids=said, attention_mask=torch.ones_like(said)).logits[:, -1:]
+        said = torch.cat([said, last.argmax(-1)], dim=1)
+    assert generated.tolist() == said[:, : generated.shape[1]].tolist()
 
 
 def test_embeddings_before_a_decoder_that_classifies_are_refused(tmp_path: Path) -> None:

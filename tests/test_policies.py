@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,20 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from assay.audits import audit
+from assay.behaviour.intervals import proportion
 from assay.behaviour.scoring import score
+from assay.behaviour.tasks.task import Asking
+from assay.behaviour.winning import read_contest, win_rate
 from assay.data import Prompt
 from assay.errors import InputError, MismatchError, SettingError
-from assay.records import Run
+from assay.records import Run, Source
 from assay.rewards import exact_number, reward_of
 from assay.studies.run import study
 from assay.training.loop import Job
 from assay.training.policy import collapsed_at, reinforce_loss
 from assay.training.replies import Drawing, draw, reply_log_probabilities
 from assay.training.run import train
-from models_in_miniature import letters, lines, llama, tokenizer
+from models_in_miniature import letters, lines, llama, other_family, tokenizer
 from test_training import StoppedError, kill_after, stop_at
 
 SPEC = """
@@ -48,6 +53,19 @@ lr = 1e-2
 """
 LORA = 'name = "lora"\nrank = 2\ntargets = "attention"'
 FULL = 'name = "full"'
+REWARD = """
+base = "base"
+[data]
+kind = "pairs"
+path = "pairs.jsonl"
+max_length = 12
+[training]
+steps = 3
+batch_size = 2
+[method]
+name = "full"
+lr = 1e-2
+"""
 LIKES = "test_policies:likes_yes"
 BOTH = pytest.mark.parametrize("algorithm", ["rloo", "reinforce"])
 ARMS = pytest.mark.parametrize("method", [LORA, FULL], ids=["lora", "full"])
@@ -63,6 +81,14 @@ def likes_nothing(prompts: list[str], completions: list[str], **_: Any) -> list[
 
 def likes_too_few(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
     return [1.0]
+
+
+def says_nothing(prompts: list[str], completions: list[str], **_: Any) -> None:
+    pass
+
+
+def says_words(prompts: list[str], completions: list[str], **_: Any) -> list[str]:
+    return ["good"] * len(prompts)
 
 
 def write(
@@ -155,7 +181,27 @@ def test_an_altered_reference_is_told(place: Path, monkeypatch: pytest.MonkeyPat
     assert policy.reference_unchanged is False
 
 
-@pytest.mark.parametrize(("algorithm", "method"), [("rloo", LORA), ("rloo", FULL), ("reinforce", LORA)])
+@BOTH
+@ARMS
+def test_a_policy_that_has_not_learned_is_its_reference_though_the_base_has_dropout(
+    place: Path, algorithm: str, method: str
+) -> None:
+    other_family(place / "base", "gpt2")
+    assert train(write(place, "run", method, algorithm, steps=1)).measured["kl"] == pytest.approx([0], abs=1e-6)
+
+
+@BOTH
+def test_without_beta_nothing_is_said_of_a_divergence(place: Path, algorithm: str) -> None:
+    spec = write(place, "run", FULL, algorithm, steps=2)
+    spec.write_text(spec.read_text(encoding="utf8").replace("replies = 4", "replies = 4\nbeta = 0.0"), encoding="utf8")
+    record = train(spec)
+    assert "kl" not in record.measured
+    assert record.policy is not None
+    assert (record.policy.reference, record.policy.reference_unchanged) == ("none", None)
+
+
+@BOTH
+@ARMS
 def test_a_stopped_policy_goes_on_to_the_weights_of_one_that_was_not(place: Path, algorithm: str, method: str) -> None:
     spec = write(place, "run", method, algorithm, steps=5)
     whole = train(spec, place / "whole")
@@ -250,6 +296,47 @@ def test_a_killed_policy_goes_on(place: Path) -> None:
     assert train(spec, place / "killed").weights_digest == train(spec, place / "whole").weights_digest
 
 
+def test_rloo_is_paid_the_objective_over_the_other_replies(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`(1 - beta) r - beta log(pi / pi_ref)` of every whole reply, less its mean over the others to the same prompt."""
+    from trl import RLOOTrainer
+
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    compute, words, how = RLOOTrainer._compute_loss, tokenizer(), Drawing(5, 1.0, 0, (0,))
+
+    def keep(trainer: Any, model: Any, inputs: Any) -> Any:
+        asked, replies = (
+            [tuple(ids[mask.bool()].tolist()) for ids, mask in zip(*sides, strict=True)]
+            for sides in ((inputs[f"{name}_ids"], inputs[f"{name}_mask"]) for name in ("prompt", "completion"))
+        )
+        rewards = torch.tensor(likes_yes([], words.batch_decode(replies, skip_special_tokens=True)))
+        with torch.no_grad():
+            before = reply_log_probabilities(trainer.ref_model, asked, replies, how)
+        target = 0.95 * rewards - 0.05 * (inputs["old_logps"] - before)
+        same = torch.tensor([[one == other for other in asked] for one in asked]).float()  # TRL shuffles the replies
+        assert same.sum() == 3 * 4 * 4
+        seen.append((inputs["advantages"].clone(), target - (same @ target - target) / 3))
+        return compute(trainer, model, inputs)
+
+    monkeypatch.setattr(RLOOTrainer, "_compute_loss", keep)
+    train(write(place, "run", FULL, steps=4))
+    assert len(seen) == 4
+    assert all(torch.allclose(found, wanted, atol=1e-5) for found, wanted in seen)
+
+
+def test_reinforce_is_paid_the_objective(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`(1 - beta) r - beta log(pi / pi_ref)` of every whole reply; the run records the same rewards and divergences."""
+    paid: list[float] = []
+
+    def keep(target: torch.Tensor, expected: torch.Tensor, spoken: torch.Tensor) -> torch.Tensor:
+        paid.append(float(target.mean()))
+        return reinforce_loss(target, expected, spoken)
+
+    monkeypatch.setattr("assay.training.policy.reinforce_loss", keep)
+    found = train(write(place, "run", LORA, "reinforce")).measured
+    each = zip(found["reward"], found["kl"], found["length"], strict=True)
+    assert paid == pytest.approx([0.95 * reward - 0.05 * kl * length for reward, kl, length in each], abs=1e-5)
+
+
 def test_log_probabilities_are_those_that_replies_are_drawn_from(place: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(place / "base", dtype=torch.float32).eval()
     how = Drawing(4, 0.7, 0, (0,))
@@ -299,6 +386,12 @@ def test_a_policy_that_collapses_is_reported(place: Path) -> None:
     assert record.policy is not None
     assert record.policy.collapsed == 1
     assert any("collapsed" in note for note in record.notes)
+    single = write(place, "single", FULL, steps=4)
+    single.write_text(text.replace("batch_size = 3", "batch_size = 1"), encoding="utf8")
+    record = train(single)
+    assert record.policy is not None
+    assert record.policy.collapsed is None
+    assert any("From step 1 on, all replies of a step were the same" in note for note in record.notes)
 
 
 @pytest.mark.parametrize(
@@ -306,6 +399,8 @@ def test_a_policy_that_collapses_is_reported(place: Path) -> None:
     [
         ("test_policies:likes_nothing", "the reward of 12 of 12 replies is nan"),
         ("test_policies:likes_too_few", "gave 1 values for 12 replies"),
+        ("test_policies:says_nothing", "gave a NoneType that holds no numbers"),
+        ("test_policies:says_words", "gave a list that holds no numbers"),
     ],
 )
 @BOTH
@@ -318,7 +413,7 @@ def test_a_reward_without_a_number_for_each_reply_is_refused(
 
 
 def test_rewards_that_are_not_there_or_speak_otherwise_are_refused(place: Path) -> None:
-    with pytest.raises(SettingError, match="no function 'test_policies:absent'"):
+    with pytest.raises(SettingError, match=r"no function 'test_policies:absent'.* has no attribute 'absent'"):
         train(write(place, "run", LORA, reward="test_policies:absent"))
     with pytest.raises(MismatchError, match="gives no score"):
         train(write(place, "run", LORA, reward="base"))
@@ -331,7 +426,42 @@ def test_rewards_that_are_not_there_or_speak_otherwise_are_refused(place: Path) 
         train(write(place, "run", LORA, reward="other"))
 
 
+def test_a_function_is_found_in_the_working_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a user has it who calls the installed command, whose own folder is first on Python's path."""
+    (place / "own_reward.py").write_text("def one(completions, **_):\n    return [1] * len(completions)\n")
+    (place / "own_broken.py").write_text("import no_such_library\n")
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(place))])
+    monkeypatch.chdir(place)
+    assert reward_of("own_reward:one", tokenizer())([Prompt((3,), "a", {})], [(4,)]) == [1.0]
+    with pytest.raises(SettingError, match=r"'own_broken:one' \(No module named 'no_such_library'\)"):
+        reward_of("own_broken:one", tokenizer())
+
+
+def test_a_reward_model_with_too_few_positions_is_refused(place: Path) -> None:
+    llama(place / "short", positions=16)
+    lines(place / "pairs.jsonl", [{"chosen": "a yes", "rejected": "a no"}, {"chosen": "b yes", "rejected": "b no"}])
+    (place / "reward.toml").write_text(REWARD.replace('"base"', '"short"'), encoding="utf8")
+    train(place / "reward.toml", place / "reward")
+    with pytest.raises(MismatchError, match="takes 16 tokens, and a prompt with its reply may have 17"):
+        train(write(place, "run", LORA, reward="reward"))
+    with pytest.raises(MismatchError, match="takes 16 tokens, and a prompt with its reply may have 18"):
+        score(
+            place / "base",
+            place / "base",
+            prompts=place / "prompts.jsonl",
+            judge=str(place / "reward"),
+            max_tokens=12,
+        )
+
+
 def test_prompts_that_do_not_fit_are_refused(place: Path) -> None:
+    lines(place / "blank.jsonl", [{"prompt": " "}, {"prompt": "a"}])
+    blank = write(place, "blank", LORA)
+    blank.write_text(blank.read_text(encoding="utf8").replace("prompts.jsonl", "blank.jsonl"), encoding="utf8")
+    with pytest.raises(InputError, match="1 of 2 texts have no token, first row 1"):
+        train(blank)
+    with pytest.raises(InputError, match="1 of 2 texts have no token, first row 1"):
+        score(place / "base", place / "base", prompts=place / "blank.jsonl", judge=LIKES, max_tokens=6)
     spec = write(place, "run", LORA)
     text = spec.read_text(encoding="utf8")
     spec.write_text(text.replace("max_length = 12", "max_length = 5"), encoding="utf8")
@@ -347,6 +477,7 @@ def test_prompts_that_do_not_fit_are_refused(place: Path) -> None:
     [
         (LORA, 'name = "pissa"\nrank = 2', "'method.name' is 'pissa': a policy needs full, or LoRA"),
         (LORA, 'name = "prefix-layer"', "'method.name' is 'prefix-layer'"),
+        ("rank = 2", "rank = 2\ndropout = 0.1", "'method.dropout' is 0.1"),
         ("replies = 4", "replies = 1", "'policy.replies' is 1"),
         ("[policy]", "[polics]", "'policy' is missing|no setting 'polics'"),
         ('kind = "prompts"', 'kind = "text"', "'objective' is 'policy'.*'policy' is for data of the kind 'prompts'"),
@@ -368,11 +499,7 @@ def test_exact_numbers_are_told_from_others() -> None:
 def test_a_reward_model_reads_prompt_and_reply_without_its_end(place: Path) -> None:
     pairs = [{"chosen": f"{letters(2, 6, seed)} yes", "rejected": f"{letters(2, 6, seed)} no"} for seed in range(9)]
     lines(place / "pairs.jsonl", pairs)
-    (place / "reward.toml").write_text(
-        'base = "base"\n[data]\nkind = "pairs"\npath = "pairs.jsonl"\nmax_length = 12\n'
-        '[training]\nsteps = 3\nbatch_size = 4\n[method]\nname = "full"\nlr = 1e-2\n',
-        encoding="utf8",
-    )
+    (place / "reward.toml").write_text(REWARD, encoding="utf8")
     train(place / "reward.toml", place / "reward")
     reward = reward_of(str(place / "reward"), tokenizer())
     ids = tuple(tokenizer()("a b").input_ids)
@@ -380,6 +507,34 @@ def test_a_reward_model_reads_prompt_and_reply_without_its_end(place: Path) -> N
     ended, open_ended, longer = reward([prompt] * 3, [(yes, 0), (yes,), (yes, yes)])
     assert ended == pytest.approx(open_ended, abs=1e-6)
     assert longer != pytest.approx(open_ended, abs=1e-6)
+
+
+def test_wins_are_paired_and_equal_rewards_count_half(place: Path) -> None:
+    asking = Asking(tokenizer(), max_tokens=2, window=64)
+    lines(place / "few.jsonl", [{"prompt": "a b c"}, {"prompt": "b"}, {"prompt": "c"}, {"prompt": "d"}])
+    contest = read_contest(place / "few.jsonl", replace(asking, window=4), 1.0)
+    yes, other = tokenizer().convert_tokens_to_ids(["yes", "z"])
+    base = [(other,), (yes,), (other,), (other, yes)]
+    tuned = [(yes,), (other,), (other,), (yes, yes)]
+    judge = reward_of(LIKES, tokenizer())
+    found = win_rate(Source(name="few.jsonl"), contest, judge, base, tuned)
+    assert found.base_rewards == (0, 1, 0, 1)
+    assert found.tuned_rewards == (1, 0, 0, 2)
+    assert (found.rate, found.ties, found.difference) == ((1 + 0 + 0.5 + 1) / 4, 1, 0.25)
+    assert found.truncated == 1
+    assert not found.constant
+    assert win_rate(Source(name="few.jsonl"), contest, judge, base, [(yes,)] * 4).constant
+
+
+def test_a_win_at_every_prompt_is_not_a_certain_one(place: Path) -> None:
+    contest = read_contest(place / "prompts.jsonl", Asking(tokenizer(), max_tokens=2, window=64), 1.0)
+    yes, other = tokenizer().convert_tokens_to_ids(["yes", "z"])
+    every, none = [(yes,)] * 20, [(other,)] * 20
+    judge = reward_of(LIKES, tokenizer())
+    wilson = proportion(20, 20)
+    assert win_rate(Source(name="p"), contest, judge, none, every).interval == pytest.approx(wilson)
+    low, high = win_rate(Source(name="p"), contest, judge, every, every).interval
+    assert (low, high) == pytest.approx((wilson[0] / 2, 1 - wilson[0] / 2))
 
 
 def test_the_base_against_itself_is_a_tie(place: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from assay.records import Run
 from assay.rewards import load_reward, text_scores
 from assay.training.run import train
 from assay.training.spec import parse_spec
-from models_in_miniature import letters, lines, llama
+from models_in_miniature import letters, lines, llama, other_family
 from test_training import StoppedError, kill_after, stop_at
 
 SPEC = """
@@ -179,6 +180,8 @@ def test_calibration_is_the_distance_of_confidence_from_accuracy() -> None:
         ("pairs", [{"chosen": "z " + "a " * 12, "rejected": "k " + "a " * 12}], "differ in their last 12 tokens"),
         ("pairs", [{"chosen": "a yes"}], "no column 'rejected'"),
         ("pairs", [{"chosen": "a yes", "rejected": ""}], "wanted: text that is not empty|holds ''"),
+        ("pairs", [{"chosen": "a yes", "rejected": " "}], "1 of 1 texts have no token, first row 1"),
+        ("thumbs", [{"reply": "a", "label": "1"}, {"reply": " ", "label": "0"}], "1 of 2 texts have no token"),
         ("thumbs", [{"reply": "a", "label": "1"}, {"reply": "b", "label": "1"}], "the labels are 1"),
         ("thumbs", [{"reply": "a", "label": "1"}, {"reply": "b", "label": "2"}], "the labels are 1, 2"),
     ],
@@ -190,6 +193,22 @@ def test_preferences_that_say_nothing_are_refused(
     with pytest.raises(InputError, match=said):
         train(write(place, "run", LORA, kind=kind))
     assert not (place / "runs/run").exists()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_texts_longer_than_the_context_are_cut_to_it_or_refused(place: Path, family: str) -> None:
+    other_family(place / "base", family)
+    config = json.loads((place / "base/config.json").read_text())
+    limit = config.get("max_position_embeddings", config.get("n_positions"))
+    words = "a " * limit
+    lines(place / "pairs.jsonl", [{"chosen": f"{words}yes", "rejected": f"{words}no"}])
+    spec = write(place, "run", 'name = "full"', steps=1)
+    text = spec.read_text(encoding="utf8").replace("batch_size = 4", "batch_size = 1")
+    spec.write_text(text.replace("max_length = 12", f"max_length = {limit + 9}"), encoding="utf8")
+    with pytest.raises(InputError, match=f"the longest text has {limit + 1} tokens"):
+        train(spec)
+    spec.write_text(text.replace("max_length = 12", f"max_length = {limit}"), encoding="utf8")
+    assert train(spec).examples.truncated == 2
 
 
 def test_an_objective_that_its_data_is_not_for_is_refused() -> None:

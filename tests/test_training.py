@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from assay.behaviour.scoring import score
 from assay.digests import of_files
 from assay.errors import CheckpointError, MismatchError, PickleError, SettingError, SourceError
+from assay.estimates import estimate
 from assay.models import find, load
 from assay.records import Run
 from assay.training.run import train
@@ -143,8 +144,12 @@ def test_a_run_can_be_read_and_its_weights_loaded(place: Path) -> None:
 def test_a_finished_run_is_not_run_again_and_another_is_not_overwritten(place: Path) -> None:
     record = train(write(place, "lora", LORA))
     assert train(place / "lora.toml") == record
-    with pytest.raises(SettingError, match=r"another run, which differs in method\.lr, training\.steps"):
+    with pytest.raises(SettingError, match=r"method\.lr \(0.01, not 0.02\), training\.steps \(4, not 5\)"):
         train(write(place, "lora", LORA, steps=5, lr=2e-2))
+    with pytest.raises(SettingError) as caught:  # an arm of its own under the same conditions has another key
+        train(write(place, "lora", LORA, lr=2e-2))
+    assert len(set(re.findall(r"key (?:is )?([0-9a-f]{16})", str(caught.value)))) == 2
+    write(place, "lora", LORA)
     (place / "runs/lora/run.json").unlink()
     with pytest.raises(SettingError, match="holds no run"):
         train(place / "lora.toml")
@@ -182,6 +187,23 @@ def test_an_error_while_saving_leaves_nothing(place: Path, monkeypatch: pytest.M
     assert list((place / "runs").iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on files is the system's")
+@pytest.mark.parametrize("steps", [3, 20])  # the end of the run, or a checkpoint on the way
+def test_a_disk_that_is_full_for_real_is_one_error(place: Path, steps: int) -> None:
+    """safetensors writes by itself, and says that it cannot in an error of its own."""
+    text = CAUSAL.replace("batch_size = 4", "batch_size = 4\ncheckpoint_every = 10")
+    (place / "full.toml").write_text(text.format(method=FULL, seed=0, steps=steps, lr=1e-2), encoding="utf8")
+    limit = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384))\nfrom assay.cli import main; main()"
+    command = [sys.executable, "-c", limit, "train", str(place / "full.toml"), "-o", str(place / "runs/full")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((place / "runs").iterdir()) == []
+
+
 def test_progress_is_told_every_step(place: Path) -> None:
     told: list[tuple[int, int, float]] = []
     record = train(write(place, "lora", LORA), progress=lambda *step: told.append(step))
@@ -203,6 +225,16 @@ def test_wrong_bases_and_data_are_said(place: Path) -> None:
     bert(place / "base")
     with pytest.raises(CheckpointError, match="weights are missing"):
         train(spec)
+
+
+def test_texts_that_are_longer_than_the_base_takes_are_refused(tmp_path: Path) -> None:
+    bert(tmp_path / "base")  # of 32 positions
+    lines(tmp_path / "rows.jsonl", [{"text": letters(40, 50, seed), "label": "kz"[seed % 2]} for seed in range(8)])
+    text = CLASSES.format(method=LORA, seed=0, steps=1, lr=1e-2)
+    (tmp_path / "lora.toml").write_text(text.replace("max_length = 12", "max_length = 33"), encoding="utf8")
+    for refused in (train, estimate):
+        with pytest.raises(SettingError, match=r"set data\.max_length to 32 or less"):
+            refused(tmp_path / "lora.toml")
 
 
 CLASSES = CAUSAL.replace("prompt-answer", "classification")

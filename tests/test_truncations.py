@@ -15,7 +15,7 @@ from assay.errors import MismatchError, SettingError
 from assay.linalg import Dense, LowRank
 from assay.training.run import train
 from assay.truncations import singular, truncate
-from models_in_miniature import bert, letters, lines, llama
+from models_in_miniature import bert, letters, lines, llama, with_other_tokens
 from test_training import FULL, LORA, write
 
 
@@ -107,8 +107,10 @@ def test_what_cannot_be_truncated_is_said(tuned: Path, tmp_path: Path) -> None:
         with pytest.raises(SettingError, match="the ranks are"):
             truncate(None, tuned / "runs/lora", tuned / "prose.jsonl", ranks=ranks)
     lines(tmp_path / "labels.jsonl", [{"text": letters(3, 8, i), "label": ("yes", "no")[i % 2]} for i in range(4)])
-    with pytest.raises(MismatchError, match="no head for the task"):
+    with pytest.raises(MismatchError, match="no trained classification head"):
         truncate(None, tuned / "runs/lora", task=tmp_path / "labels.jsonl")
+    with pytest.raises(MismatchError, match="different tokens"):
+        truncate(tuned / "base", with_other_tokens(tuned / "runs/lora"), tuned / "prose.jsonl")
     unchanged = tuned / "runs/zero"
     unchanged.mkdir()
     for file in (tuned / "runs/lora").glob("*.json"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from assay.data import Classification
 from assay.errors import InputError, SettingError
 from assay.records import Failure, Run, Study
-from assay.studies.home import Home
+from assay.studies.home import Home, locked
 from assay.studies.plan import read_plan
 from assay.studies.run import study
 from assay.studies.tuning import hold_out, next_places, rate_at, winner
@@ -125,9 +125,9 @@ def test_an_arm_that_cannot_be_trained_fails_and_stops_no_other(smoke: Path) -> 
 def test_two_studies_do_not_write_to_one_folder(smoke: Path) -> None:
     path = plan(smoke, ("full", 1e-3))
     home = Home(read_plan(path), smoke, None, smoke / "studies/tuned", "cpu")  # type: ignore[arg-type]
-    with home.locked(), pytest.raises(SettingError, match="another study is writing"):
+    with locked(home.folder), pytest.raises(SettingError, match="another study is writing"):
         study(path)
-    with home.locked():
+    with locked(home.folder):
         pass
 
 

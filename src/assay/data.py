@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -194,13 +193,11 @@ class Pairs(Part):
         """Read and tokenise the file.
 
         Raises:
-            InputError: both sides of a row are equal, as they are or once they are cut.
+            InputError: a side without tokens, or sides that are equal, as they are or once they are cut.
         """
-        whole = [
-            (prompt_ids(tokenizer, row[self.chosen]), prompt_ids(tokenizer, row[self.rejected]))
-            for row in rows(path, self.chosen, self.rejected)
-        ]
-        pairs = [Pair(chosen[-self.max_length :], rejected[-self.max_length :]) for chosen, rejected in whole]
+        read = rows(path, self.chosen, self.rejected)
+        whole = [some_ids(tokenizer, [row[side] for row in read], path) for side in (self.chosen, self.rejected)]
+        pairs = [Pair(*(ids[-self.max_length :] for ids in sides)) for sides in zip(*whole, strict=True)]
         equal = [number for number, pair in enumerate(pairs, start=1) if pair.chosen == pair.rejected]
         if equal:
             raise InputError(
@@ -208,8 +205,7 @@ class Pairs(Part):
                 wanted=f"two texts that differ in their last {self.max_length} tokens",
                 where=path.name,
             )
-        excess = [max(0, len(ids) - self.max_length) for sides in whole for ids in sides]
-        return Loaded(tuple(pairs), SCORE, sum(cut > 0 for cut in excess), sum(excess))
+        return Loaded(tuple(pairs), SCORE, *_cut_off(whole[0] + whole[1], self.max_length))
 
 
 @final
@@ -229,7 +225,7 @@ class Thumbs(Part):
         """Read and tokenise the file.
 
         Raises:
-            InputError: a label that is no thumb, or thumbs that all point one way.
+            InputError: a label that is no thumb, thumbs that all point one way, or a text without tokens.
         """
         read = rows(path, self.reply, self.label)
         found = {row[self.label] for row in read}
@@ -237,12 +233,10 @@ class Thumbs(Part):
             raise InputError(
                 f"the labels are {', '.join(sorted(found)[:5])}", wanted="thumbs up (1) and down (0)", where=path.name
             )
-        examples, excess = [], []
-        for row in read:
-            ids = prompt_ids(tokenizer, row[self.reply])
-            excess.append(max(0, len(ids) - self.max_length))
-            examples.append(Example(ids[-self.max_length :], _THUMBS[row[self.label]]))
-        return Loaded(tuple(examples), SCORE, sum(cut > 0 for cut in excess), sum(excess))
+        whole = some_ids(tokenizer, [row[self.reply] for row in read], path)
+        thumbs = [_THUMBS[row[self.label]] for row in read]
+        examples = [Example(ids[-self.max_length :], thumb) for ids, thumb in zip(whole, thumbs, strict=True)]
+        return Loaded(tuple(examples), SCORE, *_cut_off(whole, self.max_length))
 
 
 @final
@@ -263,13 +257,13 @@ class Prompts(Part):
         """Read and tokenise the file.
 
         Raises:
-            InputError: prompts of more tokens than `max_length`.
+            InputError: prompts of no token, or of more than `max_length`.
         """
+        read = rows(path, self.prompt, *self.columns)
+        asked = some_ids(tokenizer, [row[self.prompt] for row in read], path)
         prompts = [
-            Prompt(
-                prompt_ids(tokenizer, row[self.prompt]), row[self.prompt], {name: row[name] for name in self.columns}
-            )
-            for row in rows(path, self.prompt, *self.columns)
+            Prompt(ids, row[self.prompt], {name: row[name] for name in self.columns})
+            for ids, row in zip(asked, read, strict=True)
         ]
         long = [number for number, prompt in enumerate(prompts, start=1) if prompt.tokens > self.max_length]
         if long:
@@ -332,6 +326,29 @@ def prompt_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
     return (*begins, *answer_ids(tokenizer, text))
 
 
+def some_ids(tokenizer: Any, texts: Sequence[str], path: Path) -> list[tuple[int, ...]]:
+    """Tokens of the beginnings of texts that all have some: white space alone is none to many tokenizers.
+
+    Raises:
+        InputError: a text without a token.
+    """
+    found = [prompt_ids(tokenizer, text) for text in texts]
+    blank = [number for number, ids in enumerate(found, start=1) if not ids]
+    if blank:
+        raise InputError(
+            f"{len(blank)} of {len(found)} texts have no token, first row {blank[0]}",
+            wanted="words",
+            where=path.name,
+        )
+    return found
+
+
+def _cut_off(whole: Sequence[Sequence[int]], limit: int) -> tuple[int, int]:
+    """How many texts are longer than a limit, and how many tokens beyond it."""
+    excess = [len(ids) - limit for ids in whole if len(ids) > limit]
+    return len(excess), sum(excess)
+
+
 def answer_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
     """Tokens of a continuation: no special ones. Tokenised alone, so that a prompt's boundary is always the same."""
     return tuple(tokenizer(text, add_special_tokens=False).input_ids)
@@ -372,15 +389,6 @@ def collate_pairs(pairs: Sequence[Pair], pad_id: int) -> dict[str, torch.Tensor]
     batch = collate([Example(ids, 0) for ids in sides], pad_id)
     del batch["labels"]
     return batch
-
-
-def batch_hash(batch: dict[str, torch.Tensor]) -> str:
-    """Hash of a batch as the model receives it."""
-    whole = hashlib.sha256()
-    for name in sorted(batch):
-        whole.update(f"{name} {tuple(batch[name].shape)} {batch[name].dtype}".encode())
-        whole.update(batch[name].contiguous().numpy().tobytes())
-    return whole.hexdigest()[:16]
 
 
 def padding_id(tokenizer: Any) -> int:

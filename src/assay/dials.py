@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from assay.behaviour.forgetting import document_losses, forgetting, read_documents
+from assay.behaviour.questions import agreed
 from assay.errors import SettingError
 from assay.linalg import AbstractOperator, Dense, Triplets, base_triplets, times
 from assay.measures.chance import named_generator, random_update
@@ -68,7 +69,7 @@ def dial(
 
     Raises:
         InputError: the models or the text cannot be used.
-        MismatchError: the update does not fit the loaded model's parameters.
+        MismatchError: the update does not fit the loaded model's parameters, or the tokenizers differ.
 
     Example:
         >>> assay.dial("base/", "adapter/", "prose.jsonl").curve("random")[0].forgetting  # doctest: +SKIP
@@ -83,7 +84,8 @@ def dial(
     place = find(tuned)
     home = find(base) if base is not None else base_of(place)
     window = min(window, *(positions_of(entry) or window for entry in (home, place)))
-    documents = read_documents(Path(text), load_tokenizer(home))
+    tokenizers = [load_tokenizer(entry) for entry in (home, place)]
+    documents = agreed(lambda tokenizer: read_documents(text, tokenizer), tokenizers)
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
     pairs = pair(home.folder, place.folder).pairs
     scope = Scope(matrices=patterns)

@@ -13,12 +13,16 @@
     │   ├── ValuesError             NaN or infinite weights
     │   ├── SettingError            an option, a specification key or a gate that is not understood
     │   └── RecordError             a record file that is not one of ours, or of another version
+    ├── WriteError                  (also OSError) a file that cannot be written: a full disk, most often
     └── NotConvergedError           (also ArithmeticError) an iteration stopped before its bound was met
 
 Each message says what was found, what was wanted and what to do; `where` names the file and the tensor.
 """
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class AssayError(Exception):
@@ -50,6 +54,12 @@ class AssayError(Exception):
 def _rebuild(kind: type[AssayError], found: str, wanted: str, remedy: str, where: str) -> AssayError:
     """Unpickle an error with its parts (keyword arguments do not survive `Exception.__reduce__`)."""
     return kind(found, wanted=wanted, remedy=remedy, where=where)
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.4) -> str:
+    """A question after the nearest known word, to end a message with; empty if there is none."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f", did you mean {near[0]!r}?" if near else ""
 
 
 class InputError(AssayError, ValueError):
@@ -90,6 +100,10 @@ class SettingError(InputError):
 
 class RecordError(InputError):
     """A record file that is not one of ours, or of another version."""
+
+
+class WriteError(AssayError, OSError):
+    """A file that cannot be written; what was there before is as it was."""
 
 
 class NotConvergedError(AssayError, ArithmeticError):

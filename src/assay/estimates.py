@@ -12,7 +12,9 @@ from assay.data import Loaded, Pair, collate, collate_pairs, objective_of, order
 from assay.errors import SettingError, SourceError
 from assay.models import Place, find, head_for, load_tokenizer
 from assay.records import Estimate, Provenance
+from assay.training.run import check_positions
 from assay.training.spec import Spec, read_spec
+from assay.training.trainers import width_of
 
 _PACKAGES = ("torch", "transformers", "peft")
 _FLOAT = 4  # bytes of a float32 number, in which everything is trained and stored
@@ -46,6 +48,7 @@ def estimate(spec: str | Path | Spec) -> Estimate:
         raise SettingError("the base is an adapter", wanted="a whole model", where=place.source.name)
     if not data_file.is_file():
         raise SourceError("there is no such file", wanted="data as JSON Lines", where=str(data_file))
+    check_positions(settings, place)
     tokenizer = load_tokenizer(place)
     loaded = settings.data.load(data_file, tokenizer)
     width = _widest(settings, loaded)
@@ -74,6 +77,7 @@ def estimate(spec: str | Path | Spec) -> Estimate:
         activation_bytes=sum(kept),
         passing_bytes=2 * max(kept),
         step_flops=_operations(model, batch),
+        notes=tuple(settings.method.remarks(model)),
     )
 
 
@@ -105,19 +109,12 @@ def disk_of(spec: Spec, classes: tuple[str, ...]) -> tuple[int, int]:
 def _widest(spec: Spec, loaded: Loaded) -> int:
     """Tokens of the widest batch that the run would see."""
     positions = order(len(loaded.examples), spec.training.steps * spec.training.batch_size, spec.seed)
-    return max(_width(loaded.examples[position]) for position in positions)
-
-
-def _width(example: Any) -> int:
-    """Tokens of an example's longest text."""
-    if isinstance(example, Pair):
-        return max(len(example.chosen), len(example.rejected))
-    return len(example.input_ids)
+    return max(width_of(loaded.examples[position]) for position in positions)
 
 
 def _batch(spec: Spec, loaded: Loaded, width: int) -> dict[str, Tensor]:
     """A batch of that width, on the meta device, without a mask: what the mask would keep is small."""
-    widest = [next(example for example in loaded.examples if _width(example) == width)] * spec.training.batch_size
+    widest = [next(example for example in loaded.examples if width_of(example) == width)] * spec.training.batch_size
     if isinstance(widest[0], Pair):
         return {"input_ids": collate_pairs(widest, 0)["input_ids"].to("meta")}
     whole = collate(widest, 0)

@@ -12,8 +12,8 @@ import torch
 
 from assay import digests
 from assay.devices import device_of
-from assay.errors import CheckpointError, MismatchError
-from assay.records import Source
+from assay.errors import CheckpointError, MismatchError, ValuesError
+from assay.records import Run, Source
 from assay.records.record import read_json
 from assay.records.run import Objective
 from assay.weights.adapters import named_base
@@ -125,7 +125,7 @@ def positions_of(place: Place) -> int | None:
         taken = int(_adapter_settings(place).get("num_virtual_tokens") or 0)
         return None if limit is None else limit - taken
     config = json.loads((place.folder / "config.json").read_text(encoding="utf8"))
-    limit = config.get("max_position_embeddings")
+    limit = config.get("max_position_embeddings", config.get("n_positions"))  # GPT-2's kin have their own names
     if limit is None:
         return None
     # RoBERTa and its kin number their positions from the one after the padding's.
@@ -185,9 +185,31 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
 
 
 def _classes(place: Place) -> int:
-    """Number of classes that a stored head tells apart; transformers' configurations leave two unsaid."""
+    """Number of classes that a stored head tells apart."""
+    return len(_named_classes(place))
+
+
+def _named_classes(place: Place) -> tuple[str, ...]:
+    """The classes of a stored head by its configuration, which leaves two unsaid; unnamed ones are `LABEL_0` and on."""
     config = json.loads((place.folder / "config.json").read_text(encoding="utf8"))
-    return len(config.get("id2label") or (0, 1))
+    named = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    return tuple(named[key] for key in sorted(named, key=int))
+
+
+def labels_of(place: Place) -> tuple[str, ...] | None:
+    """The classes of a stored head, in its order; classes without names are called by their positions, `0` and on.
+
+    None without such a head; empty where nothing says what they are: of an adapter that was not trained here.
+    """
+    if stored_objective(place) != "sequence-classification":
+        return None
+    if (place.folder / "run.json").exists():
+        return Run.read(place.folder / "run.json").labels
+    if place.is_adapter:
+        return ()
+    labels = _named_classes(place)
+    unnamed = all(label == f"LABEL_{i}" for i, label in enumerate(labels))
+    return tuple(str(i) for i in range(len(labels))) if unnamed else labels
 
 
 def load(
@@ -204,18 +226,41 @@ def load(
             An adapter has its own base's. This is how the papers measure what a classifier forgot.
 
     Raises:
-        CheckpointError, MismatchError: as for `load_base`; or a classifier whose base predicts no text.
+        CheckpointError, MismatchError: as for `load_base`; or a classifier whose base predicts no text, or an adapter
+            whose tensors do not fit.
+        ValuesError: NaN or infinite weights, whose answers would be counted like any others.
     """
     if objective != "sequence-classification" and stored_objective(place) == "sequence-classification":
-        return _body_of_classifier(place, objective, device, head_of).eval()
-    if not place.is_adapter:
-        return load_base(place, objective, labels, device).eval()
-    base = load_base(base_of(place), objective, labels, device)
+        model = _body_of_classifier(place, objective, device, head_of)
+    elif place.is_adapter:
+        model = _adapted(load_base(base_of(place), objective, labels, device), place)
+    else:
+        model = load_base(place, objective, labels, device)
+    for name, value in model.named_parameters():
+        if not bool(torch.isfinite(value).all()):
+            raise ValuesError(
+                f"{name} holds NaN or infinite values",
+                wanted="finite weights",
+                remedy="train it again at a lower learning rate",
+                where=place.source.name,
+            )
+    return model.eval()
+
+
+def _adapted(base: Any, place: Place) -> Any:
+    """A base with an adapter's tensors, as they are stored."""
     if (place.folder / BITFIT_CONFIG).exists():
-        return _with_bitfit(base, place).eval()
+        return _with_bitfit(base, place)
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(base, place.folder).eval()
+    try:
+        return PeftModel.from_pretrained(base, place.folder)
+    except RuntimeError as error:  # torch's, with a line for every tensor of another shape
+        raise MismatchError(
+            f"the adapter's tensors do not fit ({str(error).splitlines()[-1].strip()})",
+            wanted="the base, and the classes, that it was trained on",
+            where=place.source.name,
+        ) from None
 
 
 def load_merged(place: Place, objective: Head, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:

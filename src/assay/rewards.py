@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ import torch
 
 from assay.data import SCORE, Example, Prompt, collate, padding_id
 from assay.errors import InputError, MismatchError, SettingError
-from assay.models import Place, find, load, load_tokenizer, stored_objective
+from assay.models import Place, find, load, load_tokenizer, positions_of, stored_objective
 from assay.records import Source
 
 Ids = tuple[int, ...]
@@ -55,16 +57,23 @@ class Reward:
         """One finite number for every reply.
 
         Raises:
-            InputError: another number of values, or one that is no number.
+            InputError: no sequence of numbers, another number of them, or one that is not finite.
         """
         found = self.judge(prompts, replies)
-        if len(found) != len(replies):
+        try:
+            values = [math.nan if value is None else float(value) for value in found]
+        except (TypeError, ValueError) as error:
             raise InputError(
-                f"the reward gave {len(found)} values for {len(replies)} replies",
+                f"the reward gave a {type(found).__name__} that holds no numbers ({error})",
+                wanted=f"{len(replies)} numbers, one for each reply",
+                where=self.source.name,
+            ) from None
+        if len(values) != len(replies):
+            raise InputError(
+                f"the reward gave {len(values)} values for {len(replies)} replies",
                 wanted="one for each",
                 where=self.source.name,
             )
-        values = [math.nan if value is None else float(value) for value in found]
         wrong = [position for position, value in enumerate(values) if not math.isfinite(value)]
         if wrong:
             raise InputError(
@@ -94,18 +103,20 @@ def reward_source(reference: str) -> Source:
     return Source(name=reference) if is_function(reference) else find(reference).source
 
 
-def reward_of(reference: str, tokenizer: Any, device: str = "cpu") -> Reward:
+def reward_of(reference: str, tokenizer: Any, device: str = "cpu", longest: int = 0) -> Reward:
     """A reward by its name.
 
     Args:
         reference: a folder or hub id of a reward model, or `module:function`. A function is called as TRL calls one:
-            with `prompts`, `completions` and the rows' other columns, by name.
+            with `prompts`, `completions` and the rows' other columns, by name. Its module is looked for in the working
+            folder too.
         tokenizer: of the policy.
         device: where a reward model is put.
+        longest: most tokens of a prompt and its reply.
 
     Raises:
         SourceError, CheckpointError: the reward model cannot be read.
-        MismatchError: it gives no score, or has another tokenizer than the policy.
+        MismatchError: it gives no score, has another tokenizer than the policy, or takes fewer tokens.
         SettingError: there is no such function.
     """
     if is_function(reference):
@@ -117,16 +128,26 @@ def reward_of(reference: str, tokenizer: Any, device: str = "cpu") -> Reward:
             wanted="a reward model on a base with the same tokens",
             where=place.source.name,
         )
+    limit = positions_of(place)
+    if limit is not None and longest > limit:
+        raise MismatchError(
+            f"the reward model takes {limit} tokens, and a prompt with its reply may have {longest}",
+            wanted="shorter prompts or replies, or a reward model on a base with more positions",
+            where=place.source.name,
+        )
     return Reward(place.source, _learned(load_reward(place, device), tokenizer))
 
 
 def _imported(reference: str) -> Function:
     module, _, name = reference.partition(":")
+    if (here := os.getcwd()) not in sys.path:
+        # `python -m` looks for modules in the working folder, the installed command does not.
+        sys.path.append(here)
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError) as error:
         raise SettingError(
-            f"there is no function {reference!r}",
+            f"there is no function {reference!r} ({error})",
             wanted="module:function that can be imported, e.g. assay.rewards:exact_number",
         ) from None
     if not callable(found):

@@ -154,6 +154,18 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "value.requires_grad_(True)",
         "tests/test_policies.py::test_gradients_reach_only_what_the_method_declares",
     ),
+    "a reference that is seen through dropout": (
+        "training/policy.py",
+        "    _without_dropout(model)\n",
+        "",
+        "tests/test_policies.py::test_a_policy_that_has_not_learned_is_its_reference_though_the_base_has_dropout",
+    ),
+    "equal rewards that count as lost": (
+        "behaviour/winning.py",
+        "(second > first) + 0.5 * (second == first)",
+        "(second > first) * 1.0",
+        "tests/test_policies.py::test_wins_are_paired_and_equal_rewards_count_half",
+    ),
     "a baseline that is paid for": (
         "training/policy.py",
         "(target - expected.detach()) * spoken",
@@ -161,9 +173,9 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/test_policies.py::test_the_gradient_of_reinforce_is_by_hand",
     ),
     "every matrix where attention was asked for": (
-        "methods/low_rank.py",
-        'if self.targets == "all" else attention_matrices(model)',
-        'if self.targets == "all" else body_matrices(model)',
+        "methods/adapting.py",
+        "return attention_matrices(model)",
+        "return body_matrices(model)",
         "tests/test_rewards.py::test_only_what_the_method_declares_learns",
     ),
     "a rate that forgets its alpha": (

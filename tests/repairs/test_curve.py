@@ -110,7 +110,7 @@ def test_a_classifier_is_asked_through_its_head(tmp_path: Path) -> None:
         if "lora_" in name:
             parameter.data = 0.6 * torch.randn_like(parameter)
     adapted.save_pretrained(tmp_path / "adapter")
-    rows = [{"text": letters(3, 9, seed), "label": ("yes", "no")[seed % 2]} for seed in range(12)]
+    rows = [{"text": letters(3, 9, seed), "label": "10"[seed % 2]} for seed in range(12)]
     lines(tmp_path / "rows.jsonl", rows)
     found = repair(tmp_path / "base", tmp_path / "adapter", task=tmp_path / "rows.jsonl", at=(0.0,))
     assert found.curve is not None

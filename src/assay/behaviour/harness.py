@@ -75,6 +75,7 @@ def _manager(task: str) -> tuple[Any, str]:
 
 def _samples(model: Any, tokenizer: Any, name: str, manager: Any, limit: int | None) -> list[dict[str, Any]]:
     """Every metric of every document, and what tells that two models saw the same."""
+    from jinja2 import TemplateError
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
@@ -84,8 +85,8 @@ def _samples(model: Any, tokenizer: Any, name: str, manager: Any, limit: int | N
         found = simple_evaluate(
             model=spoken, tasks=[name], task_manager=manager, limit=limit, bootstrap_iters=0, log_samples=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (OSError, ValueError, RuntimeError, LookupError, TemplateError) as error:  # by what the task's file lacks
+        first = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"lm-eval could not run it ({first})", where=name) from None
     told = []
     for task, samples in found["samples"].items():

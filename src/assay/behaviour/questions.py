@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from assay.behaviour.forgetting import Document, document_losses, read_documents
 from assay.behaviour.intervals import Floats
-from assay.behaviour.scoring import labels_of
 from assay.behaviour.tasks import AbstractTask, choose, read_task
 from assay.errors import MismatchError
-from assay.models import Place, positions_of, stored_objective
+from assay.models import Place, labels_of, load_tokenizer, positions_of, stored_objective
 from assay.records import Source
 from assay.tables import source_of
+
+_Read = TypeVar("_Read")
+
+
+def agreed(read: Callable[[Any], _Read], tokenizers: Sequence[Any]) -> _Read:
+    """What is read with every one of the models' tokenizers.
+
+    Raises:
+        MismatchError: it depends on whose tokenizer reads it.
+    """
+    first, *others = (read(tokenizer) for tokenizer in tokenizers)
+    if any(other != first for other in others):
+        raise MismatchError(
+            "the two models' tokenizers give different tokens",
+            wanted="the same tokens, so that losses can be compared",
+        )
+    return first
 
 
 @dataclass(frozen=True)
@@ -91,24 +108,25 @@ def read_questions(
 
     Args:
         home, place: where the base and the tuned model lie.
-        tokenizer: of one of them.
+        tokenizer: by which they are read; the two models' own must give the same tokens.
         text, task: as for `assay.score`.
         window, batch_tokens: longest sequence, and tokens in a batch.
 
     Raises:
         InputError: the text or the task cannot be used.
-        MismatchError: a text for a model that predicts none, or a task for a head that is not there.
+        MismatchError: a text for a model that predicts none, a task for a head that is not there, or tokenizers that
+            differ.
     """
     window = min(window, *(positions_of(one) or window for one in (home, place)))
     stored = stored_objective(place)
-    asked = Questions(
-        read_documents(text, tokenizer) if text is not None else (),
-        source_of(text) if text is not None else None,
-        read_task(task, tokenizer, labels_of(place), window) if task is not None else None,
-        source_of(task) if task is not None else None,
-        window,
-        batch_tokens,
-    )
+    source, task_source = (None if one is None else source_of(one) for one in (text, task))
+
+    def read(tokenizer: Any) -> Questions:
+        documents = () if text is None else read_documents(text, tokenizer)
+        asked = None if task is None else read_task(task, tokenizer, labels_of(place), window)
+        return Questions(documents, source, asked, task_source, window, batch_tokens)
+
+    asked = agreed(read, (tokenizer, load_tokenizer(home), load_tokenizer(place)))
     if text is not None and stored != "causal-lm":
         raise MismatchError("the model predicts no text", wanted="a causal language model", where=place.source.name)
     if asked.head != stored:

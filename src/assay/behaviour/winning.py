@@ -11,11 +11,11 @@ import numpy as np
 
 from assay.behaviour.batches import Ids, by_length, width
 from assay.behaviour.generation import Sampling, replies, stops_of
-from assay.behaviour.intervals import Floats, weighted_mean
+from assay.behaviour.intervals import Floats, proportion, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.task import Asking, prompt_column, refuse_one
-from assay.data import Prompt
-from assay.records import Source, WinRate
+from assay.data import Prompt, some_ids
+from assay.records import Interval, Source, WinRate
 from assay.rewards import Reward
 from assay.tables import raw_rows, rows
 
@@ -26,13 +26,20 @@ class Contest:
 
     Attributes:
         prompts: their tokens, with the other columns of their rows.
+        truncated: prompts that lost their beginning to the window.
         temperature: at which replies are drawn.
         asking: how the prompts are put.
     """
 
     prompts: tuple[Prompt, ...]
+    truncated: int
     temperature: float
     asking: Asking = field(compare=False, repr=False)
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of a prompt and its reply."""
+        return max(prompt.tokens for prompt in self.prompts) + self.asking.max_tokens
 
     def asked(self, batch_tokens: int, seed: int) -> Pass:
         """One reply to every prompt; every batch draws from a seed of its own, the same for both models."""
@@ -58,18 +65,19 @@ def read_contest(path: str | Path, asking: Asking, temperature: float) -> Contes
     """Prompts from rows of `prompt` (or `question`); the other columns are for a reward that asks for them.
 
     Raises:
-        SourceError, InputError: the file cannot be read, or holds one prompt.
+        SourceError, InputError: the file cannot be read, holds one prompt, or a prompt without tokens.
     """
     raw = raw_rows(path)
     refuse_one(len(raw), path)
     column = prompt_column(raw[0][1])
     others = sorted(name for name, value in raw[0][1].items() if name != column and isinstance(value, str | int))
     read = rows(path, column, *others)
-    fitted, _ = asking.fit([asking.prompt(row[column]) for row in read], asking.max_tokens)
+    some_ids(asking.tokenizer, [row[column] for row in read], Path(path))
+    fitted, truncated = asking.fit([asking.prompt(row[column]) for row in read], asking.max_tokens)
     prompts = tuple(
         Prompt(ids, row[column], {name: row[name] for name in others}) for ids, row in zip(fitted, read, strict=True)
     )
-    return Contest(prompts, temperature, asking)
+    return Contest(prompts, truncated, temperature, asking)
 
 
 def win_rate(
@@ -93,13 +101,13 @@ def win_rate(
     """
     ours, theirs = ([tuple(reply) for reply in each] for each in (base, tuned))
     first, second = (_rewards(contest, judge, each, batch_tokens) for each in (ours, theirs))
-    ones = np.ones(len(first))
-    rate, interval = weighted_mean((second > first) + 0.5 * (second == first), ones, seed)
-    difference, difference_interval = weighted_mean(second - first, ones, seed)
+    rate, interval = _share_won((second > first) + 0.5 * (second == first), seed)
+    difference, difference_interval = weighted_mean(second - first, np.ones(len(first)), seed)
     return WinRate(
         prompts=source,
         judge=judge.source,
         examples=len(first),
+        truncated=contest.truncated,
         max_tokens=contest.asking.max_tokens,
         temperature=contest.temperature,
         chat=contest.asking.chat,
@@ -117,6 +125,19 @@ def win_rate(
         base_rewards=tuple(first.tolist()),
         tuned_rewards=tuple(second.tolist()),
     )
+
+
+def _share_won(outcomes: Floats, seed: int) -> tuple[float, Interval]:
+    """Mean of 1 (won), 1/2 (equal) and 0 (lost), and its 95 % interval: bootstrap over prompts.
+
+    Where all prompts ended alike, resampling them tells of no spread, however few they are. Then as many others as
+    Wilson's interval leaves room for could have ended as well or as badly as can be.
+    """
+    rate, interval = weighted_mean(outcomes, np.ones(len(outcomes)), seed)
+    if np.ptp(outcomes) == 0:
+        unseen = 1 - proportion(len(outcomes), len(outcomes))[0]
+        interval = (rate * (1 - unseen), rate + (1 - rate) * unseen)
+    return rate, interval
 
 
 def _rewards(contest: Contest, judge: Reward, said: Sequence[Ids], batch_tokens: int) -> Floats:

@@ -2,14 +2,14 @@
 
 A residual proves a triplet (Weyl, Wedin). That nothing else is as large is proved in one of two ways: by Lanczos on
 what the found vectors leave over, from a random start that is independent of them (Kuczynski & Wozniakowski 1992, fails
-with a stated probability); or, for an adapter on a known base, by `||(I - Q Q^T) W|| = ||(I - Q Q^T) W0||` for any Q
-that holds the range of B: there the base's own bound serves.
+with a stated probability); or, for an adapter on a known base, by `(I - Q Q^T) W = (I - Q Q^T) W0` for any Q that holds
+the range of B: there the base's own bound serves.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -75,8 +75,7 @@ def tuned_triplets(operator: AbstractOperator, k: int, near: Triplets | None) ->
         sketch = Sketch.of(operator)
     projection, outside = _start(operator, update, near)
     _check_finite(projection)
-    closed = math.isinf(outside)
-    ritz, count, kept = _refine(projection, k, closed=closed)
+    ritz, count, kept = _refine(projection, k, closed=outside is None)
     found = _package(projection, ritz, kept, sketch, with_defects=False)
     proved = _bounded(found, _rest_of_update(projection, ritz, len(found.sigma), outside), 0)
     if _open(proved, k) and len(found.sigma) >= k:
@@ -112,25 +111,39 @@ def _known(operator: AbstractOperator, near: Triplets | None) -> tuple[LowRank |
     return update, near
 
 
-def _start(operator: AbstractOperator, update: LowRank | None, near: Triplets | None) -> tuple[Projection, float]:
-    """Spaces to start from, and a bound on the matrix outside of the left one (infinite if there is none)."""
+@dataclass(frozen=True)
+class Outside:
+    """What is known of W where a left space Q that holds U and the range of the update leaves off.
+
+    `||(I - Q Q^T) W w|| <= rest ||(I - V V^T) w|| + leak` for every unit w, U and V being leading vectors of the base.
+    """
+
+    V: Tensor
+    rest: float
+    leak: float
+
+
+def _start(
+    operator: AbstractOperator, update: LowRank | None, near: Triplets | None
+) -> tuple[Projection, Outside | None]:
+    """Spaces to start from, and a bound on the matrix outside of the left one (None if there is none)."""
     projection = Projection(operator)
     n = operator.shape[1]
     if near is None:
-        return krylov(operator, gaussian(n, BLOCK, operator, seed=4), LEAST_STEPS), math.inf
+        return krylov(operator, gaussian(n, BLOCK, operator, seed=4), LEAST_STEPS), None
     if update is None or near.defects is None or near.u.dtype != operator.dtype:
         start = torch.cat([near.v[:, :BLOCK].to(operator.dtype), gaussian(n, TEST_COLUMNS, operator, seed=4)], 1)
-        return krylov(operator, start, 2), math.inf
+        return krylov(operator, start, 2), None
     near = near.cut(STARTED)
     assert near.defects is not None
-    u, v, sigma, dtype = near.u, near.v, near.sigma.to(operator.dtype), operator.dtype
+    u, v, sigma = near.u, near.v, near.sigma.to(operator.dtype)
     projection.add_right(v, u * sigma + near.defects.left + update.matmul(v))
     projection.add_left(u, v * sigma + near.defects.right + update.rmatmul(u))
     projection.add_right(update.A.T)
     projection.add_left(update.B)
-    # (I - U U^T) W0 = (its part outside of V, at most `rest`) + left V^T; the two have orthogonal row spaces.
-    outside = math.hypot(near.rest, float(torch.linalg.vector_norm(near.defects.left, dtype=torch.float64)))
-    return projection, outside + near.rounding + SLACK * float(near.sigma[0]) if dtype == u.dtype else math.inf
+    # (I - U U^T) W0 = (its part outside of V, at most `rest`) + left V^T.
+    leak = float(torch.linalg.vector_norm(near.defects.left, dtype=torch.float64)) + near.rounding
+    return projection, Outside(v, near.rest, leak + SLACK * float(near.sigma[0]))
 
 
 def _refine(projection: Projection, k: int, *, closed: bool) -> tuple[Ritz, int, int]:
@@ -272,18 +285,25 @@ def _rest(operator: AbstractOperator, found: Triplets, seed: int, steps: int = T
     return bound + SLACK * largest, products
 
 
-def _rest_of_update(projection: Projection, ritz: Ritz, count: int, outside: float) -> float:
-    """Bound on what `count` triplets leave over, where `||(I - Q Q^T) W|| <= outside`.
+def _rest_of_update(projection: Projection, ritz: Ritz, count: int, outside: Outside | None) -> float:
+    """Bound on what `count` triplets leave over, where the part outside of Q is known as `outside` says.
 
-    `(I - U U^T) W` is the part in the other left vectors of Q, whose norm is computed, and the part outside of Q. Their
-    column spaces are orthogonal, so the squares add.
+    With X the rows of W in the other left vectors of Q, which are computed, and r, V and d the rest, the base's vectors
+    and the leak, `||(I - U U^T) W w||^2 <= ||X w||^2 + (r ||(I - V V^T) w|| + d)^2` for every unit w. So its square is
+    at most the largest eigenvalue of `r^2 I + X^T X - r^2 V V^T`, a matrix of low rank and a multiple of one, plus
+    `2 r d + d^2`: directions in which the base is large do not add to those that it has nothing in.
     """
-    if math.isinf(outside):
+    if outside is None:
         return math.inf
     others = projection.WtQ @ ritz.left[:, count:].to(projection.WtQ.dtype)
-    if others.shape[1] == 0:
-        return outside
-    return math.hypot(_norm_of(others.double()), outside) + SLACK * float(ritz.sigma[0])
+    columns = torch.cat([others, outside.V.to(others.dtype)], 1).double()
+    signs = torch.ones(columns.shape[1], dtype=torch.float64, device=columns.device)
+    signs[others.shape[1] :] = -(outside.rest**2)
+    values, vectors = torch.linalg.eigh(columns.T @ columns)
+    root = vectors * values.clamp(min=0).sqrt()
+    above = float(torch.linalg.eigvalsh(root.T @ (signs[:, None] * root))[-1])
+    square = outside.rest**2 + max(0.0, above) + 2 * outside.rest * outside.leak + outside.leak**2
+    return math.sqrt(square) + SLACK * float(ritz.sigma[0])
 
 
 def _split(operator: AbstractOperator) -> tuple[AbstractOperator, LowRank | None]:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from assay.methods.method import Method, attention_matrices, body_matrices, head_modules, save_adapter
+from assay.methods.adapting import matrices_meant, put_on
+from assay.methods.method import Method, save_adapter
 
 
 class AbstractLora(Method):
@@ -18,7 +19,8 @@ class AbstractLora(Method):
         rank: r, the columns of B.
         alpha: what the scale is made from; each method says how.
         dropout: share of the adapter's inputs that is dropped in training.
-        targets: every matrix of the body, or only the projections of its attention, as in arXiv 2403.10704.
+        targets: every matrix of the body (`all`), the projections of its attention (`attention`, as in arXiv
+            2403.10704), or those whose names end in what a regular expression matches, e.g. `(q|v)_proj`.
     """
 
     changes: ClassVar[Literal["matrices", "vectors", "nothing"]] = "matrices"
@@ -26,7 +28,7 @@ class AbstractLora(Method):
     rank: int = Field(default=8, ge=1)
     alpha: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: Literal["all", "attention"] = "all"
+    targets: str = Field(default="all", min_length=1)
 
     @abstractmethod
     def choices(self) -> dict[str, Any]:
@@ -47,25 +49,38 @@ class AbstractLora(Method):
 
     def prepare(self, model: Any) -> Any:
         """Wrap every matrix that is asked for; train the adapters and the head."""
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig
         from transformers.pytorch_utils import Conv1D
 
-        head = head_modules(model)
-        matrices = body_matrices(model) if self.targets == "all" else attention_matrices(model)
-        config = LoraConfig(
-            r=self.rank,
-            lora_alpha=self.given_alpha(),
-            lora_dropout=self.dropout,
-            target_modules=matrices,
+        matrices = [model.get_submodule(name) for name in matrices_meant(model, self.targets)]
+        own = {
+            "r": self.rank,
+            "lora_alpha": self.given_alpha(),
+            "lora_dropout": self.dropout,
             # GPT-2's Conv1D stores a matrix transposed.
-            fan_in_fan_out=any(isinstance(model.get_submodule(name), Conv1D) for name in matrices),
-            modules_to_save=head or None,
-            task_type="SEQ_CLS" if head else "CAUSAL_LM",
+            "fan_in_fan_out": any(isinstance(matrix, Conv1D) for matrix in matrices),
             **self.choices(),
-        )
+        }
         if next(model.parameters()).is_meta:
-            config.init_lora_weights = False  # nothing to decompose, and nothing to draw
-        return get_peft_model(model, config)
+            own["init_lora_weights"] = False  # nothing to decompose, and nothing to draw
+        return put_on(model, self.name, LoraConfig, self.targets, own, self.passed_through())
+
+    def passed_through(self) -> dict[str, Any]:
+        """Options for PEFT's `LoraConfig` that the method does not look at."""
+        return {}
+
+    def remarks(self, model: Any) -> list[str]:
+        """Matrices of a smaller rank than the adapter's."""
+        layers = [(name, module) for name, module in model.named_modules() if hasattr(module, "lora_A")]
+        sizes = {name: min(layer.get_base_layer().weight.shape) for name, layer in layers}
+        over = [name for name, size in sizes.items() if size < self.rank]
+        if not over:
+            return []
+        least = min(over, key=sizes.__getitem__)
+        return [
+            f"Rank {self.rank} is above that of {len(over)} of {len(sizes)} matrices (least: {sizes[least]}, "
+            f"{least.removeprefix('base_model.model.')}): beyond it an update has nothing more to learn there."
+        ]
 
     def stored(self, model: Any) -> int:
         """Both factors, whichever learns, and the head."""

@@ -59,6 +59,10 @@ class Method(Part, ABC):
         """Parameters that `save` would store of a prepared model: what learns."""
         return sum(value.numel() for value in model.parameters() if value.requires_grad)
 
+    def remarks(self, model: Any) -> list[str]:
+        """What a reader must know of the method on this prepared model, one sentence each."""
+        return []
+
     def initialisation(self) -> str:
         """How the new parameters start; empty where there are none."""
         return ""

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal, final
 
 from pydantic import Field
 
-from assay.errors import SettingError
-from assay.methods.method import Method, body_matrices, head_modules, save_adapter
+from assay.methods.adapting import put_on
+from assay.methods.method import Method, save_adapter
 from assay.weights.merged_layers import MERGED_TYPES
 
 
@@ -21,12 +21,14 @@ class PeftAdapter(Method):
 
     Attributes:
         options: passed to PEFT's configuration as they are, e.g. `options = {r = 4}` for `loha`.
+        targets: which matrices, as for LoRA.
     """
 
     changes: ClassVar[Literal["matrices", "vectors", "nothing"]] = "matrices"
 
     name: Literal["hra", "ia3", "loha", "lokr", "oft", "randlora", "road", "shira", "vera"]
     options: dict[str, Any] = Field(default_factory=dict)
+    targets: str = Field(default="all", min_length=1)
 
     @property
     def audited(self) -> bool:
@@ -35,25 +37,12 @@ class PeftAdapter(Method):
 
     def prepare(self, model: Any) -> Any:
         """Wrap every matrix of the body; train the adapters and the head."""
-        from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftType, get_peft_model
+        from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftType
 
-        head = head_modules(model)
-        kind = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(self.name.upper())]
         # IA3 scales inputs where a module is named feed-forward, outputs elsewhere; every matrix's outputs here.
-        own: dict[str, Any] = {"feedforward_modules": []} if self.name == "ia3" else {}
-        try:
-            config = kind(
-                target_modules=body_matrices(model),
-                modules_to_save=head or None,
-                task_type="SEQ_CLS" if head else "CAUSAL_LM",
-                **{**own, **self.options},
-            )
-            return get_peft_model(model, config)
-        except (TypeError, ValueError) as error:
-            raise SettingError(
-                f"PEFT refuses {self.name} with the options {self.options}: {str(error).splitlines()[0]}",
-                wanted=f"options of peft's {kind.__name__}",
-            ) from None
+        options = {"feedforward_modules": [], **self.options} if self.name == "ia3" else self.options
+        kind = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(self.name.upper())]
+        return put_on(model, self.name, kind, self.targets, {}, options)
 
     def save(self, model: Any, folder: Path, base: str, revision: str | None) -> None:
         """A PEFT adapter's folder."""

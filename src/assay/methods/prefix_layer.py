@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Literal, final
 
+from assay.errors import SettingError
 from assay.methods.prefixes import AbstractPrefix
 
 
@@ -16,6 +18,21 @@ class PrefixLayer(AbstractPrefix):
     """
 
     name: Literal["prefix-layer"]
+
+    def prepare(self, model: Any) -> Any:
+        """Freeze the model; train the keys and values, and the head.
+
+        Raises:
+            SettingError: a model that takes no keys and values of positions before its text.
+        """
+        taken = [inspect.signature(part.forward).parameters for part in (model, model.base_model)]
+        if not any("past_key_values" in names for names in taken):
+            raise SettingError(
+                f"prefix-layer on a {model.config.model_type} model, which takes no keys and values of a prefix",
+                wanted="a model whose forward has `past_key_values`, such as BERT, RoBERTa or Llama",
+                remedy="use prefix-embedding",
+            )
+        return super().prepare(model)
 
     def configuration(self, head: list[str]) -> Any:
         """PEFT's prefix tuning."""

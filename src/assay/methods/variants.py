@@ -9,6 +9,8 @@ from typing import Any, Literal, final
 import torch
 from pydantic import Field
 
+from assay.errors import SettingError
+from assay.methods.adapting import matrices_meant
 from assay.methods.low_rank import AbstractLora
 from assay.methods.method import save_adapter
 from assay.records.record import write_text
@@ -44,10 +46,25 @@ class LoraVariant(AbstractLora):
 
     def choices(self) -> dict[str, Any]:
         """How PEFT is asked for this one."""
-        return {**_CHOICES[self.name], **self.options}
+        return dict(_CHOICES[self.name])
+
+    def passed_through(self) -> dict[str, Any]:
+        """The options."""
+        return self.options
+
+    def scale(self) -> float:
+        """What BA is multiplied by: alpha / r, or, with PEFT's option `use_rslora`, alpha / sqrt(r)."""
+        by = self.rank**0.5 if self.options.get("use_rslora") else self.rank
+        return float(self.given_alpha() / by)
 
     def prepare(self, model: Any) -> Any:
-        """Wrap every matrix of the body; keep the first factors where they come out of the base."""
+        """Wrap every matrix that is asked for; keep the first factors where they come out of the base.
+
+        Raises:
+            SettingError: factors of more columns than a matrix has directions to take out.
+        """
+        if self.name in _CONVERTED:
+            self._check_rank(model)
         from peft import get_peft_model_state_dict
 
         wrapped = super().prepare(model)
@@ -56,6 +73,18 @@ class LoraVariant(AbstractLora):
                 name: value.detach().cpu().clone() for name, value in get_peft_model_state_dict(wrapped).items()
             }
         return wrapped
+
+    def _check_rank(self, model: Any) -> None:
+        names = matrices_meant(model, self.targets)
+        sizes = {name: min(model.get_submodule(name).weight.shape) for name in names}
+        least = min(sizes, key=sizes.__getitem__)
+        if sizes[least] < self.rank:
+            raise SettingError(
+                f"{self.name} of rank {self.rank} takes {self.rank} directions out of every matrix, "
+                f"and {least} has {sizes[least]}",
+                wanted=f"a rank of at most {sizes[least]}",
+                remedy="a lower rank, or targets without that matrix",
+            )
 
     def stored(self, model: Any) -> int:
         """The factors, twice where they are converted, and what else learns."""
@@ -94,7 +123,10 @@ def _convert(folder: Path, first: dict[str, torch.Tensor]) -> None:
     save_file(stored, path, metadata={"format": "pt"})
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf8"))
     # Twice the rank, and the scale as it was: alpha / r, or alpha / sqrt(r).
-    config["lora_alpha"] *= 2**0.5 if config["use_rslora"] else 2
+    more = 2**0.5 if config["use_rslora"] else 2
+    config["lora_alpha"] *= more
     config["r"] *= 2
+    config["rank_pattern"] = {name: 2 * rank for name, rank in config["rank_pattern"].items()}
+    config["alpha_pattern"] = {name: more * alpha for name, alpha in config["alpha_pattern"].items()}
     config["init_lora_weights"] = True
     write_text(folder / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import computed_field
+from pydantic import Field, computed_field
 
 from assay.records.record import Record, Source
 
@@ -48,6 +48,7 @@ class Estimate(Record):
     activation_bytes: int
     passing_bytes: int
     step_flops: int | None = None
+    notes: tuple[str, ...] = Field(default=(), description="what a reader must know, one sentence each")
 
     @computed_field  # type: ignore[prop-decorator]  # the order that pydantic asks for
     @property

@@ -261,11 +261,13 @@ class WinRate(Part):
     Attributes:
         prompts: the prompts' file.
         judge: the reward model, or the function by its import path.
-        examples: number of prompts, with one reply of each model.
+        examples: number of prompts, with one reply of each model, drawn from the same seeds: equal distributions reply
+            equally, so that there are more ties than among replies drawn apart.
+        truncated: prompts that lost their beginning to the window.
         max_tokens: where replies were cut; temperature: what logits were divided by; chat: whether the prompts were put
             into the model's chat template; seed: of the replies and the bootstraps.
         rate: share of prompts at which the tuned model's reply is rewarded more, equal ones counted half.
-        interval: its 95 % bootstrap interval over prompts.
+        interval: its 95 % bootstrap interval over prompts; where all ended alike, by Wilson's for one that did not.
         ties: prompts with equal rewards.
         base_reward, tuned_reward: mean rewards; difference: tuned minus base, paired, with its 95 % bootstrap interval.
         base_length, tuned_length: mean tokens of a reply.
@@ -276,6 +278,7 @@ class WinRate(Part):
     prompts: Source
     judge: Source
     examples: int
+    truncated: int = 0
     max_tokens: int
     temperature: float
     chat: bool

@@ -24,6 +24,7 @@ from assay.records import Continual, Provenance, Setting, Source
 from assay.records import Sequence as Done
 from assay.records.continual import Cell, Stage
 from assay.studies.heads import as_bits, features, fit_head
+from assay.studies.home import locked
 from assay.studies.sequence_plan import Head, SequencePlan, SequenceTask, read_sequence_plan, sequences_of
 from assay.tables import rows
 from assay.training.run import arm_of, conditions_of, train
@@ -61,7 +62,7 @@ def continual(
 
     Raises:
         SourceError: the plan, the base or the data cannot be read.
-        SettingError: the plan is wrong, or the base is no encoder.
+        SettingError: the plan is wrong, the base is no encoder, or another study is writing to the folder.
         InputError: the data cannot be used.
 
     Example:
@@ -75,11 +76,11 @@ def continual(
     read = read_sequence_plan(path)
     home = Path(out) if out is not None else path.parent / "studies" / path.stem
     base = find(read.base, path.parent)
-    if base.is_adapter or stored_objective(base) is not None:
+    if base.is_adapter or stored_objective(base) not in (None, "masked-lm"):
         whole = "a causal language model" if stored_objective(base) == "causal-lm" else "a classifier"
         raise SettingError(
             f"the base is {'an adapter' if base.is_adapter else whole}",
-            wanted="an encoder without a head: one is fitted to it for every task",
+            wanted="an encoder, as it was pretrained: a head is fitted to it for every task",
             where=base.source.name,
         )
     tasks = [_files(task, path.parent) for task in read.tasks]
@@ -88,19 +89,22 @@ def continual(
         for specs, rate in sequences_of(read)
     ]
     empty = _empty(path, read, base, tasks)
-    if not dry_run:
+    if dry_run:
+        return _with_done(_kept(home / _RECORD, empty), works)
+    with locked(home):
         bench = _Bench.of(tasks, load_tokenizer(base), read.head, device)
         start = _start(home / _RECORD, empty, base, bench)
         total = len(works) * len(tasks)
         for position, work in enumerate(works):
             work.run(bench, start, partial(_tell, progress, total, position * len(tasks)))
         _tell(progress, total, total, 0, "")
-    else:
-        start = _kept(home / _RECORD, empty)
-    record = start.model_copy(update={"sequences": tuple(work.done() for work in works)})
-    if not dry_run:
+        record = _with_done(start, works)
         record.save(home / _RECORD)
     return record
+
+
+def _with_done(start: Continual, works: Sequence[_Sequence]) -> Continual:
+    return start.model_copy(update={"sequences": tuple(work.done() for work in works)})
 
 
 @dataclass(frozen=True)

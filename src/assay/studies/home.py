@@ -63,31 +63,32 @@ class Home:
         asked = Asked(task, text, prompts, judge, entry.task.max_tokens)
         return Work(self.folder / pair_key(named), spec, base, asked, stages, self.device)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep the folder for this study until it ends, however it ends.
 
-        Raises:
-            SettingError: another study has it.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if sys.platform == "win32":  # no lock that ends with the process
-            yield
-            return
-        import fcntl
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder for one study until it ends, however it ends.
 
-        opened = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(opened)
-            raise SettingError(
-                "another study is writing to this folder",
-                wanted="one at a time",
-                remedy="wait for it, or name another folder with -o",
-                where=str(self.folder),
-            ) from None
-        try:
-            yield
-        finally:
-            os.close(opened)
+    Raises:
+        SettingError: another study has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":  # no lock that ends with the process
+        yield
+        return
+    import fcntl
+
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(opened)
+        raise SettingError(
+            "another study is writing to this folder",
+            wanted="one at a time",
+            remedy="wait for it, or name another folder with -o",
+            where=str(folder),
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(opened)

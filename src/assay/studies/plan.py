@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, final
 from pydantic import Field, ValidationError
 
 from assay.data import AnyData
-from assay.errors import SettingError
+from assay.errors import SettingError, nearest
 from assay.methods import METHODS, AbstractLora
 from assay.records import Part
 from assay.records.study import Stage
-from assay.training.spec import Spec, nearest, parse_spec, problem_of, read_toml
+from assay.training.spec import Spec, parse_spec, problem_of, read_toml
 
 STAGES: tuple[Stage, ...] = ("train", "audit", "score")
 _LONG = 200  # runs of a plan, unless more are allowed: a slip in a grid multiplies

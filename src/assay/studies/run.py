@@ -10,7 +10,7 @@ from assay.models import find
 from assay.records import Provenance, Setting, Study, StudyRun
 from assay.records.study import Became, Forecast, Stage
 from assay.studies.forecast import forecast
-from assay.studies.home import Home
+from assay.studies.home import Home, locked
 from assay.studies.plan import Planned, read_plan, runs_of
 from assay.studies.processes import do
 from assay.studies.tuning import Tuner
@@ -60,7 +60,7 @@ def study(
         tuner = Tuner(home, None)
         settled = [tuner.settle(entry) for entry in planned]
         return _record(path, home, planned, settled, tuner, *forecast(home, planned, settled, tuner))
-    with home.locked():
+    with locked(home.folder):
         tuner, settled = Tuner(home, do), []
         for position, entry in enumerate(planned):
             _tell(progress, position, len(planned), entry)

@@ -27,8 +27,10 @@ def policy_trainer(
 ) -> Any:
     """The trainer of the algorithm that is asked for."""
     settings = _settings(spec)
+    _without_dropout(model)
     rows = Ordered([{"prompt": examples[i].text, "example": examples[i]} for i in range(len(examples))])
-    reward = reward_of(settings.reward, tokenizer, device=str(model.device))
+    longest = spec.data.max_length + settings.reply_tokens
+    reward = reward_of(settings.reward, tokenizer, str(model.device), longest)
     make = _rloo if settings.algorithm == "rloo" else _reinforce
     trainer = make(model, arguments, rows, tokenizer, reward, spec, base)
     pad, repeated = padding_id(tokenizer), settings.replies if settings.algorithm == "rloo" else 1
@@ -39,6 +41,18 @@ def policy_trainer(
 
     trainer.data_collator = collator
     return trainer
+
+
+def _without_dropout(model: Any) -> None:
+    """Keep dropout out of a policy's training: replies, their probabilities and those of the reference are the models'.
+
+    With it, a policy that is still its reference would already diverge from it.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):  # Llama's kind has no module for it
+            module.attention_dropout = 0.0
 
 
 def distinct(replies: Sequence[Ids]) -> float:
@@ -153,13 +167,15 @@ def _reinforce(
             inside = {name: batch[name].to(device) for name in ("input_ids", "attention_mask")}
             expected = model.value(**inside).logits.squeeze(-1)
             tokens = sum(map(len, replies))
-            for name, found in (
-                ("rewards/judge/mean", float(rewards.mean())),
-                ("kl", float(divergence.sum()) / tokens),
-                ("completions/mean_length", tokens / len(replies)),
-                ("distinct", distinct(replies)),
-            ):
-                self.measured[name].append(found)
+            found = {
+                "rewards/judge/mean": float(rewards.mean()),
+                "completions/mean_length": tokens / len(replies),
+                "distinct": distinct(replies),
+            }
+            if settings.beta:
+                found["kl"] = float(divergence.sum()) / tokens
+            for name, value in found.items():
+                self.measured[name].append(value)
             return reinforce_loss(target, expected, spoken)
 
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -212,14 +228,22 @@ def collapsed_at(spread: Sequence[float], prompts: int, replies: int) -> int | N
 
     Replies to one prompt may rightly be equal, so one prompt a step tells nothing.
     """
+    return constant_from(spread, prompts * replies) if prompts > 1 else None
+
+
+def constant_from(spread: Sequence[float], replies: int) -> int | None:
+    """The step (from 1) from which on all replies of a step were equal; None if they were not in the last three.
+
+    Args:
+        spread: the share of the replies that are different, step by step.
+        replies: of a step.
+    """
     constant = 0
     for share in reversed(spread):
-        if share * prompts * replies > 1 + 1e-6:
+        if share * replies > 1 + 1e-6:
             break
         constant += 1
-    if prompts < 2 or constant < min(_CONSTANT_STEPS, len(spread)):
-        return None
-    return len(spread) - constant + 1
+    return len(spread) - constant + 1 if constant >= min(_CONSTANT_STEPS, len(spread)) else None
 
 
 def _is_base(model: Any, base: Place) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from assay.data import batch_hash
+from assay.weights.writing import writing
 
 _LEARNED, _OPTIMIZER, _CPU, _CUDA = "learned.", "optimizer.", "random.cpu", "random.cuda"
 
@@ -98,6 +99,9 @@ def write_standing(path: Path, key: str, step: int, model: Any, optimizer: Any, 
         step: how many steps are done.
         model, optimizer: as they are.
         noted: what was noted so far.
+
+    Raises:
+        WriteError: it cannot be written.
     """
     tensors = {_LEARNED + name: value.detach() for name, value in _learning(model).items()}
     for position, state in optimizer.state_dict()["state"].items():
@@ -109,13 +113,15 @@ def write_standing(path: Path, key: str, step: int, model: Any, optimizer: Any, 
     about = {"key": key, "step": step, "rates": rates, "noted": asdict(noted.until(step))}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
+    before = "the run goes on from the checkpoint before" if path.exists() else "the run begins anew"
     try:
-        save_file(
-            {name: value.contiguous() for name, value in tensors.items()},
-            unfinished,
-            metadata={"about": json.dumps(about, allow_nan=True)},
-        )
-        os.replace(unfinished, path)
+        with writing(path, f"free space, and start it again: {before}"):
+            save_file(
+                {name: value.contiguous() for name, value in tensors.items()},
+                unfinished,
+                metadata={"about": json.dumps(about, allow_nan=True)},
+            )
+            os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -133,6 +139,15 @@ def read_standing(path: Path, key: str) -> Standing | None:
     except (SafetensorError, OSError):
         return None
     return Standing(about["step"], Noted(**about["noted"]), about["rates"], tensors)
+
+
+def batch_hash(batch: dict[str, torch.Tensor]) -> str:
+    """Hash of a batch as the model receives it."""
+    whole = hashlib.sha256()
+    for name in sorted(batch):
+        whole.update(f"{name} {tuple(batch[name].shape)} {batch[name].dtype}".encode())
+        whole.update(batch[name].contiguous().numpy().tobytes())
+    return whole.hexdigest()[:16]
 
 
 def _learning(model: Any) -> dict[str, torch.Tensor]:

@@ -18,16 +18,17 @@ from assay import digests
 from assay.accounting import PeakMemory, by_pattern
 from assay.conditions import Condition, differing, pair_key, pool_key
 from assay.data import Loaded, objective_of
-from assay.errors import SettingError, SourceError
+from assay.errors import InputError, SettingError, SourceError
 from assay.models import Place, find, load_tokenizer, positions_of
 from assay.records import Provenance, Run, Source
 from assay.records.run import Cost, Examples, Objective, PolicyRun, Trained, Validation
 from assay.rewards import located, reward_source
 from assay.training.loop import Fitted, Job, Progress, cost_of
-from assay.training.policy import policy_run
+from assay.training.policy import constant_from, policy_run
 from assay.training.processes import Processes
 from assay.training.spec import Spec, read_spec
 from assay.training.storing import Store, snapshot
+from assay.training.trainers import width_of
 from assay.training.validation import HeldOut
 
 _RECORD, _SCRATCH = "run.json", "standing"
@@ -65,9 +66,9 @@ def train(
         out = start / "runs" / Path(spec).stem
     settings = with_reward(spec if isinstance(spec, Spec) else read_spec(spec), start)
     folder, given = Path(out), _Given.found(settings, start)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         return _done_before(folder, given.conditions, arm_of(settings), settings.training.save_at)
-    _check_positions(settings, given.base)
+    check_positions(settings, given.base)
     _import_trainer(objective_of(settings.data))
     processes = Processes.joined(device)
     processes.share(settings.training.batch_size)
@@ -80,6 +81,7 @@ def train(
     memory = PeakMemory(device)
     tokenizer = load_tokenizer(given.base)
     loaded = settings.data.load(given.data, tokenizer)
+    _check_texts(loaded, given.base)
     asked = given.held_out and HeldOut.load(settings, given.held_out, tokenizer, loaded.labels)
     with _whole(folder) if processes.first else nullcontext(_partial(folder)) as partial:
         key = pair_key({**given.conditions, **arm_of(settings), "torch": torch.__version__})
@@ -154,7 +156,7 @@ def _record(
         weights_digest=digests.of_files(weights),
         cost=cost,
         saved_at=tuple(spec.training.save_at),
-        notes=_notes(fitted, policy),
+        notes=(*spec.method.remarks(fitted.model), *_notes(fitted, spec, policy)),
     )
 
 
@@ -219,14 +221,17 @@ def _done_before(
     Raises:
         SettingError: it holds something else; what differs is named. Or it has not all snapshots that are asked for.
     """
+    if not folder.is_dir():
+        raise SettingError("is a file", wanted="a folder for the run", where=str(folder))
     if not (folder / _RECORD).exists():
         raise SettingError("the folder exists and holds no run", remedy="name another, or remove it", where=str(folder))
     record = Run.read(folder / _RECORD)
-    names = differing({**record.conditions, **record.arm}, {**conditions, **arm})
-    if names:
+    found, wanted = {**record.conditions, **record.arm}, {**conditions, **arm}
+    if names := differing(found, wanted):
+        differences = ", ".join(f"{name} ({found.get(name)}, not {wanted.get(name)})" for name in names)
         raise SettingError(
-            f"the folder holds another run, which differs in {', '.join(names)}",
-            wanted=f"conditions {pair_key(conditions)}, found {record.pair_key}",
+            f"the folder holds another run, which differs in {differences}: its key is {pair_key(found)}",
+            wanted=f"the run of key {pair_key(wanted)}",
             remedy="name another folder, or remove this one",
             where=str(folder),
         )
@@ -240,8 +245,12 @@ def _done_before(
     return record
 
 
-def _check_positions(spec: Spec, base: Place) -> None:
-    """Refuse texts that leave no room for a method's own positions, and prompts that leave none for a reply."""
+def check_positions(spec: Spec, base: Place) -> None:
+    """Refuse texts that are too long for the base: alone, beside a method's own positions, or before a reply.
+
+    Raises:
+        SettingError: with the greatest length that would do.
+    """
     limit, wanted = positions_of(base), spec.data.max_length + spec.method.positions
     if limit is not None and spec.policy is not None and wanted + spec.policy.reply_tokens > limit:
         raise SettingError(
@@ -249,11 +258,23 @@ def _check_positions(spec: Spec, base: Place) -> None:
             wanted=f"at most {limit} positions together, which is all that the base has",
             remedy="set data.max_length or policy.reply_tokens to less",
         )
-    if limit is not None and spec.method.positions and wanted > limit:
+    if limit is not None and wanted > limit:
+        taken = f"{spec.method.positions} positions of {spec.method.name} and " if spec.method.positions else ""
         raise SettingError(
-            f"{spec.method.positions} positions of {spec.method.name} and texts of {spec.data.max_length} tokens",
-            wanted=f"at most {limit} positions together, which is all that the base has",
+            f"{taken}texts of {spec.data.max_length} tokens",
+            wanted=f"at most {limit} positions, which is all that the base has",
             remedy=f"set data.max_length to {limit - spec.method.positions} or less, in every arm",
+        )
+
+
+def _check_texts(loaded: Loaded, base: Place) -> None:
+    """Refuse texts that the base has no positions for: some models fail at them, others go on without a word."""
+    limit, longest = positions_of(base), max(map(width_of, loaded.examples))
+    if limit is not None and longest > limit:
+        raise InputError(
+            f"the longest text has {longest} tokens",
+            wanted=f"at most {limit}, which is all the positions that the base has",
+            remedy=f"set data.max_length to {limit} or less, in every arm",
         )
 
 
@@ -333,7 +354,7 @@ def _trained(model: Any, weights: Sequence[Path]) -> Trained:
     )
 
 
-def _notes(fitted: Fitted, policy: PolicyRun | None) -> tuple[str, ...]:
+def _notes(fitted: Fitted, spec: Spec, policy: PolicyRun | None) -> tuple[str, ...]:
     """What a reader must know of what did not learn, and of a run in pieces."""
     stacked = by_pattern((name, value) for name, value in fitted.model.named_parameters() if value.ndim > 2)
     notes = [f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}."] if stacked else []
@@ -343,4 +364,11 @@ def _notes(fitted: Fitted, policy: PolicyRun | None) -> tuple[str, ...]:
         notes.append(
             f"The policy collapsed: from step {policy.collapsed} on, all prompts of a step had the same reply."
         )
+    if spec.policy is not None and spec.training.batch_size == 1:
+        constant = constant_from(fitted.noted.measured["distinct"], spec.policy.replies)
+        if constant is not None:
+            notes.append(
+                f"From step {constant} on, all replies of a step were the same: with one prompt a step, a policy that "
+                "collapsed looks like one that is sure."
+            )
     return tuple(notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, final, get_args
 
@@ -162,14 +162,10 @@ def _disagreements(spec: Spec) -> Iterator[str]:
         yield f"'policy' is for data of the kind 'prompts', not {spec.data.kind!r}"
     if learned == "policy" and not (isinstance(spec.method, Full) or spec.method.keeps_base):
         yield f"'method.name' is {spec.method.name!r}: a policy needs full, or LoRA beside a base that stays whole"
+    if learned == "policy" and (dropped := getattr(spec.method, "dropout", 0)):
+        yield f"'method.dropout' is {dropped}: a policy learns from the replies of the model as it is"
     if learned in ("reward", "policy") and spec.validation is not None:
         yield f"'validation' is for the model's own loss, which the objective {learned!r} does not have"
-
-
-def nearest(word: str, known: Iterable[str], cutoff: float = 0.4) -> str:
-    """A question after the nearest known word; empty if there is none."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
-    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def problem_of(error: dict[str, Any], whole: type[BaseModel]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from assay.models import Place, relative
 from assay.training.spec import Spec
+from assay.weights.writing import writing
 
 _STEPS = "steps"
 
@@ -57,5 +58,6 @@ class Store:
         where.mkdir(parents=True, exist_ok=True)
         source = self.base.source
         named = source.name if source.revision is not None else relative(self.base.folder, final.resolve())
-        self.spec.method.save(model, where, named, source.revision)
-        self.tokenizer.save_pretrained(where)
+        with writing(final, "free space, and start it again: it goes on from its last checkpoint"):
+            self.spec.method.save(model, where, named, source.revision)
+            self.tokenizer.save_pretrained(where)

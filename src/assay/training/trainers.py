@@ -40,6 +40,11 @@ class Ordered(torch.utils.data.Dataset[Any]):
         return self._examples[position]
 
 
+def width_of(example: Any) -> int:
+    """Tokens of an example's longest text."""
+    return max(len(example.chosen), len(example.rejected)) if isinstance(example, Pair) else len(example.input_ids)
+
+
 def language_trainer(model: Any, arguments: dict[str, Any], examples: Ordered, tokenizer: Any, note: Note) -> Any:
     """transformers' Trainer: the model's own loss on tokens or classes."""
     from transformers import Trainer, TrainingArguments

@@ -85,7 +85,7 @@ def kind_of_task(path: str | Path, how: str | None = None) -> type[AbstractTask]
 def read_task(
     path: str | Path,
     tokenizer: Any,
-    labels: Sequence[str] = (),
+    labels: Sequence[str] | None = (),
     window: int = 1024,
     *,
     how: str | None = None,
@@ -97,7 +97,7 @@ def read_task(
     Args:
         path: rows with the columns of a kind of task.
         tokenizer: the models' tokenizer.
-        labels: the classes of the models' head, in its order; those of the file, sorted, unless given.
+        labels: the classes of the models' head, in its order; empty for the file's positions in it; None without one.
         window: longest sequence; a longer prompt loses its beginning, a longer text its end.
         how: the kind, by its name; by the columns unless given.
         chat: whether prompts are put into the tokenizer's chat template.

@@ -13,7 +13,7 @@ from assay.behaviour.batches import by_length, padded, width
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.task import AbstractTask, Asking, few_answers
 from assay.data import text_ids
-from assay.errors import InputError
+from assay.errors import InputError, MismatchError
 from assay.records.scores import How
 from assay.tables import rows
 
@@ -31,11 +31,15 @@ class ClassificationHead(AbstractTask):
         """Rows of `text` and `label`.
 
         Raises:
+            MismatchError: the models have no such head.
             InputError: a label that the head does not know.
         """
+        if asking.labels is None:
+            raise MismatchError(
+                "the model has no trained classification head", wanted="a classifier", where=Path(path).name
+            )
         read = rows(path, "text", "label")
-        found = few_answers([row["label"] for row in read], path) if not asking.labels else ()
-        answers = tuple(asking.labels) or found
+        answers = tuple(asking.labels) or _positions({row["label"] for row in read}, path)
         if unknown := {row["label"] for row in read} - set(answers):
             raise InputError(
                 f"the model never saw {', '.join(map(repr, sorted(unknown)))}",
@@ -65,6 +69,26 @@ class ClassificationHead(AbstractTask):
         return tuple(given)
 
     def _ask(self, model: Any, batch: Sequence[int]) -> list[int]:
-        with torch.inference_mode():
-            logits = model(**padded([self.prompts[i] for i in batch], model)).logits
-        return [int(choice) for choice in logits.argmax(dim=-1)]
+        # The head of a decoder finds a text's end by the padding token: a model without one takes a text at a time.
+        pieces = [[i] for i in batch] if model.config.pad_token_id is None else [batch]
+        chosen: list[int] = []
+        for piece in pieces:
+            with torch.inference_mode():
+                logits = model(**padded([self.prompts[i] for i in piece], model)).logits
+            chosen += [int(choice) for choice in logits.argmax(dim=-1)]
+        return chosen
+
+
+def _positions(found: set[str], path: str | Path) -> tuple[str, ...]:
+    """The classes of a head that nobody named: its outputs by their positions, up to the last that occurs.
+
+    Raises:
+        InputError: labels that are no positions, so that they could only be guessed to be the head's in some order.
+    """
+    if not all(label.isascii() and label.isdecimal() for label in found):
+        raise InputError(
+            "the head's classes have no names, and the labels are not their positions",
+            wanted="labels 0, 1, ... in the order of the head's outputs, or names in id2label of its config.json",
+            where=Path(path).name,
+        )
+    return tuple(str(i) for i in range(max(map(int, found)) + 1))

@@ -21,14 +21,14 @@ class Asking:
 
     Attributes:
         tokenizer: the models' tokenizer.
-        labels: the classes of the models' head, in its order; empty for those of the file, sorted.
+        labels: the classes of the models' head, in its order; empty where they have no names, None without one.
         window: longest sequence; a longer prompt loses its beginning, a longer text its end.
         chat: whether prompts are put into the tokenizer's chat template, as what a user says.
         max_tokens: longest reply, where replies are generated.
     """
 
     tokenizer: Any
-    labels: Sequence[str] = ()
+    labels: Sequence[str] | None = ()
     window: int = 1024
     chat: bool = False
     max_tokens: int = 256

@@ -23,5 +23,6 @@ def print_estimate(record: Estimate) -> None:
             + ", ".join(f"{name} {size / 1e6:,.0f}" for name, size in parts),
             f"a checkpoint to go on from: {record.checkpoint_bytes / 1e6:,.1f} MB",
             *([f"{record.step_flops / 1e9:,.1f} GFLOP a step on that batch"] if record.step_flops is not None else []),
+            *[f"Note: {note}" for note in record.notes],
         ]
     )

@@ -59,7 +59,8 @@ def _won(wins: WinRate) -> list[str]:
         f"{high:.3f}), {wins.examples} prompts, {wins.ties} ties",
         f"  mean reward {wins.base_reward:.3f} to {wins.tuned_reward:.3f}",
     ]
-    return [*text, "  the tuned model gives one and the same reply to all prompts"] if wins.constant else text
+    text += ["  the tuned model gives one and the same reply to all prompts"] if wins.constant else []
+    return text + ([f"  {wins.truncated} prompts lost their beginning to the window"] if wins.truncated else [])
 
 
 def _said(diversity: Diversity) -> list[str]:
