@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,16 @@ def test_a_point_is_the_model_that_would_be_written(place: Path, tuned: str, tmp
     shrink = found.curve.of("shrink")[0]
     assert shrink.loss is not None
     assert shrink.loss.repair_less == pytest.approx(zero.loss.value - shrink.loss.value)
+
+
+def test_an_adapter_is_read_on_the_base_that_is_named(place: Path, tmp_path: Path) -> None:
+    """Whichever it names itself: its folder may have come from another machine."""
+    shutil.copytree(place / "adapter", tmp_path / "adapter")
+    path = tmp_path / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "/elsewhere/base"}))
+    asked = {"text": place / "text.jsonl", "task": place / "rows.jsonl", "at": (0.0,)}
+    here, there = (repair(place / "base", where / "adapter", **asked) for where in (place, tmp_path))  # type: ignore[arg-type]
+    assert there.curve == here.curve
 
 
 def test_every_control_in_the_model_is_of_the_size_that_is_said(place: Path, tmp_path: Path) -> None:

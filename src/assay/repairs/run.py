@@ -17,7 +17,7 @@ from assay.errors import InputError, SettingError
 from assay.linalg import LowRank, Sum
 from assay.measures.matrix import Question
 from assay.measures.repair import Which, edited, returned
-from assay.models import base_of, find
+from assay.models import find_pair
 from assay.records import ArmOutcome, MatrixRepair, Provenance, Repair, RepairCurve, Setting, Source
 from assay.repairs.curve import Asked, Bench, measure_curve
 from assay.repairs.plan import Plan, Planned, judge_update, make_plan, outcomes, verdicts
@@ -111,8 +111,7 @@ def repair(
         raise InputError("the method changes no weight matrix: there is nothing to repair", where=str(tuned))
     bench = None
     if text is not None or task is not None:
-        place = find(tuned if adapter is None else Path(tuned, adapter))
-        bench = Bench.of(asked, find(base) if base is not None else base_of(place), place)
+        bench = Bench.of(asked, *find_pair(base, tuned if adapter is None else Path(tuned, adapter)))
     where, kept = device_of(device), SpectraCache.default() if cache else None
     question = Question(k=k, eps=(eps,), side=side, seed=seed)
     plan = make_plan(found, question, which, where, kept, lambda i, n, name: tell(f"matrix {i + 1} of {n}: {name}"))
