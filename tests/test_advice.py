@@ -51,6 +51,37 @@ def test_under_its_caps_no_matrix_is_past_its_threshold(rslora: bool, base_of: B
     assert advise(base_of("llama"), place).matrices[0].alpha == pytest.approx(6)
 
 
+def test_the_pattern_keeps_what_an_adapter_chose_for_modules_without_a_cap(base_of: BaseOf, tmp_path: Path) -> None:
+    place = adapter(tmp_path / "adapter")
+    path = place / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"alpha_pattern": {r"layers\.0\..*q_proj": 5}}))
+    found = advise(base_of("llama"), place)
+    assert found.alpha == pytest.approx(6)
+    assert found.alpha_pattern["layers.0.self_attn.q_proj"] == pytest.approx(5)
+    assert found.alpha_pattern.keys() == {
+        "layers.0.self_attn.q_proj",
+        *(f"layers.1.mlp.{name}_proj" for name in ("up", "down")),
+    }
+
+
+def test_only_factors_have_an_alpha(base_of: BaseOf, tmp_path: Path) -> None:
+    settings = LoraConfig(r=3, lora_alpha=6, target_modules=["q_proj"], modules_to_save=["k_proj"])
+    get_peft_model(tiny.build("llama"), settings).save_pretrained(tmp_path / "saved")
+    assert {one.role for one in advise(base_of("llama"), tmp_path / "saved").matrices} == {"self_attn.q_proj"}
+    dora = LoraConfig(r=3, lora_alpha=6, target_modules=["q_proj"], use_dora=True)
+    get_peft_model(tiny.build("llama"), dora).save_pretrained(tmp_path / "dora")
+    with pytest.raises(InputError, match="does not grow with alpha"):
+        advise(base_of("llama"), tmp_path / "dora")
+
+
+def test_experts_that_are_fused_have_no_module_to_cap(base_of: BaseOf) -> None:
+    found = advise(base_of("mixtral"))
+    assert found.alpha_pattern
+    modules = dict(tiny.build("mixtral").model.named_modules())
+    assert all(one.module in modules for one in found.matrices if "experts" in one.name or one.cap is not None)
+    assert not any(".experts." in one.name for one in found.matrices)
+
+
 def test_before_training_the_fragile_ones_of_a_shape_are_capped(base_of: BaseOf, tmp_path: Path) -> None:
     base = tmp_path / "base"
     tiny.build("llama").save_pretrained(base)
@@ -85,5 +116,8 @@ def test_what_cannot_be_advised(base_of: BaseOf, tmp_path: Path) -> None:
         advise(None)
     with pytest.raises(SettingError):
         advise(base_of("llama"), rank=0)
+    for settings in ({"k": 0}, {"eps": 0.0}, {"eps": 2.0}):
+        with pytest.raises(SettingError):
+            advise(base_of("llama"), **settings)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="LoRA"):
         advise(base_of("llama"), base_of("llama"))

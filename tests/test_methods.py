@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from peft.tuners.lora.layer import LoraLayer
 from pydantic import TypeAdapter
 from safetensors.torch import load_file
-from transformers import set_seed
+from transformers import AutoModelForCausalLM, set_seed
 
 from assay.audits import audit
 from assay.behaviour.scoring import score
@@ -26,7 +27,7 @@ from models_in_miniature import bert, letters, lines, llama, other_family
 
 # What a method needs on models of 16 dimensions, where PEFT's defaults do not fit.
 FITTING: dict[str, dict[str, Any]] = {
-    **{name: {"rank": 2} for name in ("lora", "rslora", "b-only", "dora", "pissa", "olora")},
+    **{name: {"rank": 2} for name in ("lora", "rslora", "b-only", "oplora", "dora", "pissa", "olora")},
     "oft": {"options": {"oft_block_size": 8}},
     "road": {"options": {"group_size": 4}},
     "shira": {"options": {"r": 2}},
@@ -134,6 +135,33 @@ def test_caps_of_alpha_hold_for_the_matrices_that_they_name(tmp_path: Path) -> N
     capped = {name: scale for name, scale in scales.items() if name.endswith("layers.1.self_attn.q_proj")}
     assert list(capped.values()) == [0.5 / 4]
     assert {scale for name, scale in scales.items() if name not in capped} == {1.5}
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_oplora_leaves_the_leading_triplets_as_they_are(family: str, tmp_path: Path) -> None:
+    chosen = method("oplora", rank=4, directions=3)
+    other_family(tmp_path / "base", family)
+    model = chosen.prepare(load_base(find(tmp_path / "base"), "causal-lm", ()))
+    move(model)
+    logits(model)
+    _keeps_leading_triplets(model)
+    move(model)  # a last step, with no use of the model after it
+    (tmp_path / "run").mkdir()
+    chosen.save(model, tmp_path / "run", "../base", None)
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    _keeps_leading_triplets(PeftModel.from_pretrained(base, tmp_path / "run"))
+
+
+def _keeps_leading_triplets(model: Any) -> None:
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    assert layers
+    for layer in layers:
+        dW = layer.get_delta_weight("default").detach().double()
+        W0 = layer.get_base_layer().weight.detach().double()
+        U, sigma, Vt = torch.linalg.svd(W0, full_matrices=False)
+        assert dW.norm() > 0
+        torch.testing.assert_close((W0 + dW) @ Vt[:3].T, U[:, :3] * sigma[:3], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(U[:, :3].T @ (W0 + dW), sigma[:3, None] * Vt[:3], atol=1e-5, rtol=1e-5)
 
 
 def test_b_only_freezes_an_orthonormal_a(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -18,8 +19,9 @@ from assay.measures.spectra import update_spectrum
 from assay.measures.threshold import ESTIMATOR, critical_norm
 from assay.records import Advice, Provenance, Setting
 from assay.records.advice import Counsel, MatrixAdvice
+from assay.weights.architecture import read_architecture
 from assay.weights.pairing import pair
-from assay.weights.sides import Scope
+from assay.weights.sides import Pairing, Scope
 from assay.weights.spectra_cache import SpectraCache
 from assay.weights.updates import AbstractPair, AdapterPair
 
@@ -59,7 +61,7 @@ def advise(
 
     Raises:
         SettingError: neither a base nor an adapter, or settings without meaning.
-        InputError: the tuned model is not a LoRA adapter.
+        InputError: the tuned model is not a LoRA adapter, or has DoRA.
 
     Example:
         >>> assay.advise("base/", rank=16).alpha_pattern  # doctest: +SKIP
@@ -71,16 +73,17 @@ def advise(
             f"base is {base}, rank {rank}, alpha {alpha}", wanted="a base or an adapter, rank and alpha above zero"
         )
     given = {"rank": rank, "alpha": alpha, "rslora": rslora, "k": k, "eps": eps, "matrices": matrices}
+    if k < 1 or not 0.0 < eps <= 1.0:
+        raise SettingError(f"k is {k}, eps is {eps:g}", wanted="k of at least 1, eps over 0 and up to 1")
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
     found = pair(base, tuned if tuned is not None else str(base), scope=Scope(matrices=patterns))
-    if tuned is not None and not all(isinstance(entry, AdapterPair) and entry.terms for entry in found.pairs):
-        raise InputError("not a LoRA adapter", wanted="one, whose alpha can be capped", where=str(tuned))
-    if not found.pairs:
+    pairs = _adaptable(found) if tuned is None else _adapted(found, str(tuned))
+    if not pairs:
         raise SettingError("no matrix fits", wanted="a base with linear layers, patterns that fit one")
     kept, looked = SpectraCache.default() if cache else None, []
-    for position, entry in enumerate(found.pairs):
+    for position, entry in enumerate(pairs):
         if progress is not None:
-            progress(f"matrix {position + 1} of {len(found.pairs)}: {entry.name}")
+            progress(f"matrix {position + 1} of {len(pairs)}: {entry.name}")
         planned = _Plan(rank, 2.0 * rank if alpha is None else alpha, rslora)
         looked.append(_look(entry, planned if tuned is None else _trained(entry), tuned is not None, k, eps, kept))
     capped = _capped(looked, relative=tuned is None)
@@ -104,7 +107,7 @@ def advise(
         k=k,
         eps=eps,
         estimator=ESTIMATOR,
-        alpha_pattern={one.module: one.cap for one in capped if one.cap is not None},
+        alpha_pattern=_pattern(capped, plan.alpha),
         counsels=(_on_alpha(capped, tuned is None), _on_rank(looked, plan, tuned is None), _on_scale(plan)),
         matrices=tuple(capped),
         seconds=time.perf_counter() - began,
@@ -135,10 +138,31 @@ class _Looked:
     energy_rank: float | None
 
 
+def _adaptable(found: Pairing) -> list[AbstractPair]:
+    """The base's matrices that PEFT can give an alpha: experts that transformers fuses have no module of their own."""
+    architecture = read_architecture(found.base.folder, found.base.config)
+    return [entry for entry in found.pairs if architecture.has(entry.slot.canonical)]
+
+
+def _adapted(found: Pairing, where: str) -> list[AbstractPair]:
+    """The matrices that an adapter changes by factors; those that it stores whole have no alpha."""
+    pairs = [entry for entry in found.pairs if isinstance(entry, AdapterPair) and entry.terms]
+    if found.pairs and not pairs:
+        raise InputError("not a LoRA adapter", wanted="one, whose alpha can be capped", where=where)
+    if any(factors.magnitude is not None for entry in pairs for _, factors, _ in entry.terms):
+        raise InputError(
+            "an adapter with DoRA, whose update does not grow with alpha alone",
+            wanted="LoRA or rsLoRA",
+            remedy="ask for advice from the base alone, or audit the adapter: its table says how far past it is",
+            where=where,
+        )
+    return list(pairs)
+
+
 def _trained(entry: AbstractPair) -> _Plan:
     """What an adapter chose for a matrix: alpha is read back from PEFT's own scale."""
     if not isinstance(entry, AdapterPair):
-        raise InputError("not a LoRA adapter", where=entry.name)
+        raise TypeError(f"{entry.name} is not stored in factors")
     adapter, factors, _ = entry.terms[0]
     rank, rslora = adapter.stored.tensors[factors.A].shape[0], bool(adapter.settings.get("use_rslora"))
     return _Plan(rank, factors.scale * (rank**0.5 if rslora else rank), rslora)
@@ -184,10 +208,17 @@ def _capped(looked: Sequence[_Looked], relative: bool) -> list[MatrixAdvice]:
                 sigma=one.sigma,
                 multiplier=multiplier,
                 alpha=one.plan.alpha,
-                cap=float(f"{one.plan.alpha * factor:.3g}") if factor < 1 else None,
+                cap=cap if (cap := float(f"{one.plan.alpha * factor:.3g}")) < one.plan.alpha else None,
             )
         )
     return found
+
+
+def _pattern(matrices: Sequence[MatrixAdvice], alpha: float) -> dict[str, float]:
+    """The caps, and the alpha of those without one that had another than the others: the pattern replaces PEFT's."""
+    found = {one.module: one.alpha if one.cap is None else one.cap for one in matrices}
+    # Alpha is read back from a scale, so that it differs in its last digits.
+    return {name: value for name, value in found.items() if value and not math.isclose(value, alpha, rel_tol=1e-6)}
 
 
 def _on_alpha(matrices: Sequence[MatrixAdvice], relative: bool) -> Counsel:

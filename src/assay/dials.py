@@ -19,7 +19,7 @@ from assay.errors import SettingError
 from assay.linalg import AbstractOperator, Dense, Triplets, base_triplets, times
 from assay.measures.chance import named_generator, random_update
 from assay.measures.intruders import judge_update
-from assay.models import Place, base_of, find, load, load_merged, load_tokenizer, positions_of
+from assay.models import Place, find_pair, load, load_merged, load_tokenizer, positions_of
 from assay.records import Dial, DialPoint, Forgetting, Provenance, Setting
 from assay.records.audit import Direction, Side, energies
 from assay.replays import Replay
@@ -81,8 +81,7 @@ def dial(
     if not at or any(x < 0 for x in at):
         raise SettingError(f"the multipliers are {list(at)}", wanted="one or more numbers, none below 0")
     tell = progress or (lambda _: None)
-    place = find(tuned)
-    home = find(base) if base is not None else base_of(place)
+    home, place = find_pair(base, tuned)
     window = min(window, *(positions_of(entry) or window for entry in (home, place)))
     tokenizers = [load_tokenizer(entry) for entry in (home, place)]
     documents = agreed(lambda tokenizer: read_documents(text, tokenizer), tokenizers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,11 +36,13 @@ class Place:
         folder: its files.
         source: its name, revision and digest, without any path of this machine.
         is_adapter: whether it is an update that needs its base: a PEFT adapter, or BitFit's tensors.
+        base: the base that was named for it; None for the one that it names itself.
     """
 
     folder: Path
     source: Source
     is_adapter: bool
+    base: Place | None = None
 
 
 def find(reference: str | Path, start: Path | None = None) -> Place:
@@ -63,12 +65,23 @@ def find(reference: str | Path, start: Path | None = None) -> Place:
 
 
 def base_of(adapter: Place) -> Place:
-    """The base that an adapter names: a path relative to the adapter's folder, or a hub id.
+    """The base of an adapter: the one that was named for it, or the path (from its folder) or hub id that it names.
 
     Raises:
         SourceError: it names none, or one that is not there.
     """
-    return find(named_base(adapter.folder, _adapter_settings(adapter)))
+    return adapter.base if adapter.base is not None else find(named_base(adapter.folder, _adapter_settings(adapter)))
+
+
+def find_pair(base: str | Path | None, tuned: str | Path) -> tuple[Place, Place]:
+    """Find a base and a tuned model; an adapter stands on the base that is named, whichever it names itself.
+
+    Raises:
+        SourceError, PickleError, CheckpointError: as for `find` and `base_of`.
+    """
+    place = find(tuned)
+    home = find(base) if base is not None else base_of(place)
+    return home, replace(place, base=home) if place.is_adapter else place
 
 
 def _adapter_settings(place: Place) -> dict[str, Any]:

@@ -50,10 +50,16 @@ def raw_rows(reference: str | Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def source_of(reference: str | Path) -> Source:
-    """How a record names a file or a data set: a digest of the file, or of the rows."""
+    """How a record names a file or a data set: a digest of the file, or of the rows.
+
+    Raises:
+        SourceError: it is neither.
+    """
     path = Path(reference)
-    if path.exists() or not _HUB_DATA.match(str(reference)):
+    if path.exists():
         return Source(name=path.name, digest=digests.of_files([path]))
+    if not _HUB_DATA.match(str(reference)):
+        raise SourceError("there is no such file", wanted="JSON Lines, or a data set of the hub", where=str(reference))
     text = "\n".join(json.dumps(row, sort_keys=True, default=str) for _, row in raw_rows(reference))
     return Source(name=str(reference), digest=f"xxh3-128:{digests.of_bytes(text.encode())}")
 

@@ -14,7 +14,7 @@ from assay.behaviour.questions import Answers, Questions, read_questions
 from assay.behaviour.tasks import task_score
 from assay.errors import SettingError
 from assay.linalg import AbstractOperator, Dense, LowRank
-from assay.models import base_of, find, load, load_merged, load_tokenizer
+from assay.models import find_pair, load, load_merged, load_tokenizer
 from assay.records import Provenance, Setting, Truncation, TruncationPoint
 from assay.replays import Replay
 from assay.weights.pairing import pair
@@ -65,8 +65,7 @@ def truncate(
     if ranks is not None and (not ranks or min(ranks) < 1):
         raise SettingError(f"the ranks are {list(ranks)}", wanted="one or more whole numbers, none below 1")
     tell = progress or (lambda _: None)
-    place = find(tuned)
-    home = find(base) if base is not None else base_of(place)
+    home, place = find_pair(base, tuned)
     questions = read_questions(home, place, load_tokenizer(home), text, task, window, batch_tokens)
     pairs = pair(home.folder, place.folder).pairs
     updates = {entry.name: singular(entry.load(torch.float32, torch.device("cpu")).update) for entry in pairs}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,11 +50,26 @@ def test_leading_values_and_the_energy_of_the_rest_say_nearly_the_same() -> None
     assert answered >= 5
 
 
+def test_a_base_of_known_low_rank_has_nothing_in_the_rest() -> None:
+    low_rank = torch.linalg.qr(torch.randn(64, 15))[0] @ torch.diag(torch.linspace(2, 1, 15)) @ torch.randn(15, 64) / 8
+    whole = base_triplets(low_rank)
+    exact = critical_norm(whole, (64, 64))
+    kept = whole.leading(32)
+    sigma = torch.where(kept.sigma < 1e-5, 0.0, kept.sigma)
+    part = replace(kept, sigma=sigma, frobenius=float(torch.linalg.vector_norm(sigma)))
+    bounded = critical_norm(part, (64, 64))
+    assert exact is not None
+    assert bounded is not None
+    assert bounded.value == pytest.approx(exact.value, rel=1e-3)
+
+
 def test_no_estimate_where_there_is_none() -> None:
     low_rank = torch.randn(32, 4) @ torch.randn(4, 32)
     assert critical_norm(base_triplets(low_rank), (32, 32)) is None
     assert critical_norm(base_triplets(torch.randn(8, 8)), (8, 8), k=10) is None
     assert critical_norm(base_triplets(torch.eye(32)), (32, 32)) is None  # no spacing: every basis is as good
+    part = base_triplets(torch.randn(64, 64)).leading(32)
+    assert critical_norm(replace(part, frobenius=None), (64, 64)) is None  # nothing is known of the rest
     assert critical_multiplier(None, 1.0) is None
     assert critical_multiplier(critical_norm(base_triplets(torch.randn(32, 32)), (32, 32)), 0.0) is None
 

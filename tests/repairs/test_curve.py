@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,12 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 import assay
 from assay.behaviour.questions import Answers
 from assay.behaviour.scoring import score
-from assay.errors import MismatchError, SettingError
+from assay.errors import InputError, MismatchError, SettingError
 from assay.models import find
+from assay.repairs import run
 from assay.repairs.curve import _choose, _Point, _turn
 from assay.repairs.run import repair
+from assay.reports.text.repair import print_repair
 from models_in_miniature import bert, letters, lines, llama, tokenizer
 
 
@@ -67,6 +71,16 @@ def test_a_point_is_the_model_that_would_be_written(place: Path, tuned: str, tmp
     shrink = found.curve.of("shrink")[0]
     assert shrink.loss is not None
     assert shrink.loss.repair_less == pytest.approx(zero.loss.value - shrink.loss.value)
+
+
+def test_an_adapter_is_read_on_the_base_that_is_named(place: Path, tmp_path: Path) -> None:
+    """Whichever it names itself: its folder may have come from another machine."""
+    shutil.copytree(place / "adapter", tmp_path / "adapter")
+    path = tmp_path / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "/elsewhere/base"}))
+    asked = {"text": place / "text.jsonl", "task": place / "rows.jsonl", "at": (0.0,)}
+    here, there = (repair(place / "base", where / "adapter", **asked) for where in (place, tmp_path))  # type: ignore[arg-type]
+    assert there.curve == here.curve
 
 
 def test_every_control_in_the_model_is_of_the_size_that_is_said(place: Path, tmp_path: Path) -> None:
@@ -153,6 +167,29 @@ def test_where_no_repair_beats_the_shrink_nothing_is_written(place: Path, tmp_pa
     assert (found.keep, found.out, found.arms) == (None, None, ())
     assert any("no repair beats the shrink" in note for note in found.notes)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_asked_is_read_before_anything_is_computed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def computes(*_: object) -> None:
+        pytest.fail("intruders were looked for before the text was read")
+
+    monkeypatch.setattr(run, "make_plan", computes)
+    with pytest.raises(InputError, match=r"absent\.jsonl"):
+        repair(place / "base", place / "adapter", text=place / "absent.jsonl")
+
+
+def test_the_terminal_names_arm_and_keep_beside_every_interval(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, task = place / "text.jsonl", place / "rows.jsonl"
+    found = repair(place / "base", place / "adapter", keep=0.5, text=text, task=task, at=(0.5,))
+    print_repair(found)
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert found.curve is not None
+    for point in found.curve.of("shrink"):
+        for measured in (point.loss, point.accuracy):
+            assert measured is not None
+            low, high = measured.change_interval
+            ends = [f"{measured.change:+.4f}", f"({low:+.4f}", "to", f"{high:+.4f})"]
+            assert any(line[:8] == ["uniform", "shrink", "0.5", f"{measured.value:.4f}", *ends] for line in printed)
 
 
 @pytest.mark.parametrize("budget", ["text<=1", "task<=one", "task<=1"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from kinds import make
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 import assay
@@ -126,6 +127,34 @@ def test_a_full_disk_leaves_nothing_behind(
         assay.repair(base, tuned, tmp_path / "out", keep=0.0)
     assert len(copied) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["tuned"]
+
+
+def test_a_full_disk_leaves_nothing_of_an_adapter_behind(
+    base_of: BaseOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Factors of a new rank are written by safetensors, which has an error of its own for it."""
+
+    def fills_up(tensors: object, target: Path, metadata: object) -> None:
+        Path(target).write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    make("plain", base_of("llama"), tmp_path / "adapter")
+    monkeypatch.setattr(rewriting, "save_file", fills_up)
+    with pytest.raises(OSError, match="No space left"):
+        assay.repair(base_of("llama"), tmp_path / "adapter", tmp_path / "out", keep=0.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_records_of_the_model_as_it_was_are_not_carried_over(base_of: BaseOf, tmp_path: Path) -> None:
+    make("plain", base_of("llama"), tmp_path / "adapter")
+    first = assay.repair(base_of("llama"), tmp_path / "adapter", tmp_path / "once", keep=0.5)
+    (tmp_path / "once" / "run.json").write_text("{}")
+    (tmp_path / "once" / "notes.json").write_text("{}")
+    second = assay.repair(base_of("llama"), tmp_path / "once", tmp_path / "twice", keep=0.5)
+    assert second.tuned == first.out
+    assert assay.load(tmp_path / "twice" / "repair.json") == second
+    assert not (tmp_path / "twice" / "run.json").exists()
+    assert (tmp_path / "twice" / "notes.json").exists()
 
 
 def test_a_quantised_base_is_refused(base_of: BaseOf, tmp_path: Path) -> None:

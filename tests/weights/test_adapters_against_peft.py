@@ -171,6 +171,17 @@ def test_experts_stored_one_by_one(base_of: BaseOf, tmp_path: Path) -> None:
         compare(record, base, base | merged)
 
 
+def test_an_update_of_a_tied_head_is_left_out_by_name(base_of: BaseOf, tmp_path: Path) -> None:
+    """The base stores no head: it shares the embedding, which the head's update does not change."""
+    targets = {"target_modules": ["q_proj", "lm_head"], "task_type": "CAUSAL_LM"}
+    make_adapter(tiny.build("tied-llama"), tmp_path / "adapter", targets)
+    found = audit(base_of("tied-llama"), tmp_path / "adapter")
+    assert {matrix.role for matrix in found.matrices} == {"self_attn.q_proj"}
+    entry = found.coverage["base_model.model.lm_head.lora_A.weight"]
+    assert (entry.status, entry.matters, list(found.open_tensors)) == ("skipped", False, [])
+    assert "shares embed_tokens" in entry.reason
+
+
 def test_fused_experts_are_refused_by_name_and_leave_gates_open(base_of: BaseOf, tmp_path: Path) -> None:
     targets = {"target_modules": ["q_proj"], "target_parameters": ["mlp.experts.gate_up_proj"]}
     make_adapter(tiny.build("mixtral"), tmp_path / "adapter", targets)

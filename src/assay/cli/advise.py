@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from assay.cli.arguments import AsJson, Models, base_and_tuned, only
-from assay.cli.output import finish
+from assay.cli.output import finish, status
 from assay.cli.program import command
 
 
@@ -40,7 +40,17 @@ def advise(
     if len(models) > 1 or names_its_base(models[0]):
         base, named = base_and_tuned(models)
         tuned = only(named)
-    record = advice.advise(
-        base, tuned, rank=rank, alpha=alpha, rslora=rslora, k=k, eps=eps, matrices=matrices, cache=cache
-    )
+    with status() as progress:
+        record = advice.advise(
+            base,
+            tuned,
+            rank=rank,
+            alpha=alpha,
+            rslora=rslora,
+            k=k,
+            eps=eps,
+            matrices=matrices,
+            cache=cache,
+            progress=progress,
+        )
     finish(record, output, as_json, print_advice)

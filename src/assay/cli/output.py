@@ -22,6 +22,18 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
+@contextlib.contextmanager
+def status() -> Iterator[Callable[[str], None] | None]:
+    """What is being done, on stderr; nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("opening") as line:
+        yield line.update
+
+
 def finish(record: _R, output: Path | None, as_json: bool, show: Callable[[_R], None]) -> None:
     """Write a record where that was asked for, and show it."""
     if output is not None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from assay.cli.arguments import AsJson, Device, Models, base_and_tuned, numbers, only
-from assay.cli.output import finish, say
+from assay.cli.output import finish, say, status
 from assay.cli.program import command
 
 
@@ -56,28 +56,30 @@ def repair(
     from assay.reports.text.repair import print_repair
 
     base, tuned = base_and_tuned(models)
-    record = run.repair(
-        base,
-        only(tuned),
-        output,
-        keep=keep,
-        which=which,
-        rank=rank,
-        k=k,
-        eps=eps,
-        side=side,
-        adapter=adapter,
-        matrices=matrices,
-        include=tuple(include or ()),
-        even_unchanged=even_unchanged,
-        text=text,
-        task=task,
-        at=tuple(numbers(at, "at")),
-        budget=budget,
-        device=device,
-        cache=cache,
-        seed=seed,
-    )
+    with status() as progress:
+        record = run.repair(
+            base,
+            only(tuned),
+            output,
+            keep=keep,
+            which=which,
+            rank=rank,
+            k=k,
+            eps=eps,
+            side=side,
+            adapter=adapter,
+            matrices=matrices,
+            include=tuple(include or ()),
+            even_unchanged=even_unchanged,
+            text=text,
+            task=task,
+            at=tuple(numbers(at, "at")),
+            budget=budget,
+            device=device,
+            cache=cache,
+            seed=seed,
+            progress=progress,
+        )
     if output is not None:
         say(f"wrote {output}" if record.out is not None else "nothing was written")
     finish(record, None, as_json, print_repair)

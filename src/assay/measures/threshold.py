@@ -65,6 +65,8 @@ def critical_norm(base: Triplets, shape: tuple[int, int], *, k: int = 10, eps: f
     """
     if len(base.sigma) <= k or float(base.sigma[k]) <= 0.0:
         return None
+    if not base.complete and base.frobenius is None:
+        return None  # nothing is known of the rest
     values, lows, highs = [], [], []
     for spectrum in _spectra(base, shape):
         seen, spread = _seen(spectrum, k), _spread(spectrum, k, eps)
@@ -100,7 +102,7 @@ def _spectra(base: Triplets, shape: tuple[int, int]) -> list[Spectrum]:
         return [Spectrum(known, ones, shape)]
     energy = max(0.0, base.frobenius**2 - float((known**2).sum()))
     last = float(known[-1])
-    full = min(float(rest), energy / last**2)
+    full = min(float(rest), energy / last**2) if last > 0 else 0.0
     spectra = []
     for sigma, count in ((min(last, math.sqrt(energy / rest)), float(rest)), (last, full)):
         tail = torch.tensor([sigma, 0.0], dtype=torch.float64)

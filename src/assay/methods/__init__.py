@@ -10,13 +10,14 @@ from assay.methods.full import Full
 from assay.methods.lora import Lora
 from assay.methods.low_rank import AbstractLora
 from assay.methods.method import Method
+from assay.methods.oplora import OpLora
 from assay.methods.peft_adapter import PeftAdapter
 from assay.methods.prefix_embedding import PrefixEmbedding
 from assay.methods.prefix_layer import PrefixLayer
 from assay.methods.rslora import RsLora
 from assay.methods.variants import LoraVariant
 
-AnyMethod = Full | Lora | RsLora | BOnly | LoraVariant | BitFit | PrefixEmbedding | PrefixLayer | PeftAdapter
+AnyMethod = Full | Lora | RsLora | BOnly | OpLora | LoraVariant | BitFit | PrefixEmbedding | PrefixLayer | PeftAdapter
 
 METHODS: dict[str, type[Method]] = {
     name: method for method in get_args(AnyMethod) for name in get_args(method.model_fields["name"].annotation)

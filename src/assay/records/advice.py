@@ -55,7 +55,8 @@ class Advice(Record):
         rank, alpha, rslora: as they were, or are planned; rank and alpha are the medians over the adapter's modules.
         k, eps: of the count.
         estimator: of the threshold.
-        alpha_pattern: the caps under alpha, as PEFT's `LoraConfig` takes them.
+        alpha_pattern: the caps, and alpha where a module without one had another than `alpha`, as PEFT's `LoraConfig`
+            takes them beside that alpha.
         counsels: the advice.
         matrices: every matrix, in the base's order.
         seconds: wall time.

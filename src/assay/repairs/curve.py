@@ -72,23 +72,40 @@ class _Point:
     answers: Answers
 
 
-def measure_curve(plan: Plan, home: Place, place: Place, asked: Asked, tell: Callable[[str], None]) -> RepairCurve:
+@dataclass(frozen=True)
+class Bench:
+    """A base and a tuned model, where they lie, and what they are asked; read before anything is computed."""
+
+    asked: Asked
+    home: Place
+    place: Place
+    questions: Questions
+
+    @classmethod
+    def of(cls, asked: Asked, home: Place, place: Place) -> Bench:
+        """Read the text and the task.
+
+        Raises:
+            MismatchError: a text for a model that predicts none, a task for a head that is not there.
+            InputError: the text or the task cannot be used.
+        """
+        tokenizer = load_tokenizer(place)
+        questions = read_questions(home, place, tokenizer, asked.text, asked.task, asked.window, asked.batch_tokens)
+        return cls(asked, home, place, questions)
+
+
+def measure_curve(plan: Plan, bench: Bench, tell: Callable[[str], None]) -> RepairCurve:
     """Behaviour against keep, paired with the tuned model and, point by point, with the repair.
 
     Args:
         plan: the repair and its controls.
-        home, place: where the base and the tuned model lie.
-        asked: what is measured.
+        bench: the models, and what they are asked.
         tell: called with what is being done.
 
     Raises:
-        MismatchError: a text for a model that predicts none, or matrices that the loaded model does not hold.
-        InputError: the text or the task cannot be used.
+        MismatchError: matrices that the loaded model does not hold.
     """
-    allowed = asked.points()
-    questions = read_questions(
-        home, place, load_tokenizer(place), asked.text, asked.task, asked.window, asked.batch_tokens
-    )
+    asked, questions, home, place = bench.asked, bench.questions, bench.home, bench.place
     base = None
     if questions.documents:
         tell("reading the base")
@@ -103,7 +120,7 @@ def measure_curve(plan: Plan, home: Place, place: Place, asked: Asked, tell: Cal
             tell(f"reading at keep {keep:g}, {arm}")
             _turn(replay, plan, arm, keep)
             points.append(_Point(arm, keep, questions.ask(model)))
-    return _curve(plan, asked, questions, base, tuned, points, allowed)
+    return _curve(plan, asked, questions, base, tuned, points)
 
 
 def _turn(replay: Replay, plan: Plan, arm: Arm, keep: float) -> None:
@@ -131,7 +148,6 @@ def _curve(
     base: Floats | None,
     tuned: Answers,
     points: Sequence[_Point],
-    allowed: float | None,
 ) -> RepairCurve:
     """The record's part: every point with its differences, and the one that the budget allows."""
     repairs = {point.keep: point.answers for point in points if point.arm == "repair"}
@@ -150,7 +166,7 @@ def _curve(
                 accuracy=_measured(point.answers.right, tuned.right, against.right, ones, seed),
             )
         )
-    pick, verdict = _choose(points, tuned, tokens, allowed, seed)
+    pick, verdict = _choose(points, tuned, tokens, asked.points(), seed)
     lost = weighted_mean(tuned.nats - base, tokens, seed) if tuned.nats is not None and base is not None else None
     return RepairCurve(
         text=questions.text,

@@ -17,9 +17,9 @@ from assay.errors import InputError, SettingError
 from assay.linalg import LowRank, Sum
 from assay.measures.matrix import Question
 from assay.measures.repair import Which, edited, returned
-from assay.models import base_of, find
+from assay.models import find_pair
 from assay.records import ArmOutcome, MatrixRepair, Provenance, Repair, RepairCurve, Setting, Source
-from assay.repairs.curve import Asked, measure_curve
+from assay.repairs.curve import Asked, Bench, measure_curve
 from assay.repairs.plan import Plan, Planned, judge_update, make_plan, outcomes, verdicts
 from assay.repairs.writing import refuse_unwritable, write_repaired
 from assay.weights.pairing import pair
@@ -109,15 +109,15 @@ def repair(
     found = pair(base, tuned, adapter, scope)
     if found.kind == "none":
         raise InputError("the method changes no weight matrix: there is nothing to repair", where=str(tuned))
+    bench = None
+    if text is not None or task is not None:
+        bench = Bench.of(asked, *find_pair(base, tuned if adapter is None else Path(tuned, adapter)))
     where, kept = device_of(device), SpectraCache.default() if cache else None
     question = Question(k=k, eps=(eps,), side=side, seed=seed)
     plan = make_plan(found, question, which, where, kept, lambda i, n, name: tell(f"matrix {i + 1} of {n}: {name}"))
     if target is not None:
         refuse_unwritable(plan, keep if budget is None else min(asked.keeps), rank)
-    curve = None
-    if plan.edited and (text is not None or task is not None):
-        place = find(tuned if adapter is None else Path(tuned, adapter))
-        curve = measure_curve(plan, find(base) if base is not None else base_of(place), place, asked, tell)
+    curve = measure_curve(plan, bench, tell) if plan.edited and bench is not None else None
     chosen = keep if budget is None else curve.pick if curve is not None else None
     finish = _Finish(plan, curve, chosen, rank, given, began, where, kept)
     if target is None or not (plan.edited or even_unchanged) or (chosen is None and curve is not None):
@@ -273,18 +273,23 @@ class _Finish:
         elif self.curve is not None and self.curve.verdict is not None:
             notes.append(f"Budget {self.curve.budget}: {self.curve.verdict}.")
         if open_ones := sum(planned.undecided for planned in plan.analysed):
-            notes.append(f"{open_ones} directions are undecided; they are left as they are.")
+            notes.append(f"Undecided, and left as they are: {_number(open_ones, 'direction')}.")
         if back := sum(matrix.returned for matrix in matrices if self.keep == 0):
-            notes.append(f"{back} of the directions that were removed came back as intruders.")
+            notes.append(f"Of the directions that were removed, {back} came back as intruders.")
         if risen := sum(matrix.after - matrix.returned for matrix in matrices):
             notes.append(
-                f"{risen} intruders are not among those that were scaled: they lay further down, or were not chosen."
+                f"What is left has {_number(risen, 'intruder')} not among those that were scaled: further down before, "
+                "or not chosen."
             )
         if plan.edited and self.keep is not None and plan.multiplier(self.keep) > 1:
             notes.append("The repair makes the update larger, so the control of equal norm is no shrink but a stretch.")
         if out is not None and plan.found.tuned[0].source.revision is not None:
             notes.append("The tuned model came from the hub: its weights and configuration were copied, nothing else.")
         return notes
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _stored_rank(entry: AbstractPair) -> int | None:

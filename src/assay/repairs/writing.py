@@ -22,7 +22,7 @@ def refuse_unwritable(plan: Plan, keep: float, rank: int | None) -> None:
     """Refuse what cannot be stored in the form that it was given in, before any work is lost.
 
     Raises:
-        AdapterError: DoRA, whose rows are scaled after the sum, or an embedding of which only rows are stored.
+        AdapterError: not LoRA; DoRA, whose rows are scaled after the sum; an embedding of which only rows are stored.
         SettingError: a rank for a checkpoint.
     """
     if rank is not None and plan.found.kind == "checkpoint":
@@ -32,21 +32,19 @@ def refuse_unwritable(plan: Plan, keep: float, rank: int | None) -> None:
         if isinstance(entry, CheckpointPair):
             continue
         where = f"{plan.found.tuned[0].folder}, {entry.name}"
+        why = None
         if not isinstance(entry, AdapterPair):
+            why = "an adapter that is not LoRA cannot hold the edit"
+        elif any(factors.magnitude is not None for _, factors, _ in entry.terms):
+            why = "an adapter with DoRA scales every row after the sum, so that a repaired matrix has no such factors"
+        if why is not None:
             raise AdapterError(
-                "an adapter that is not LoRA cannot hold the edit",
+                why,
                 wanted="LoRA, or a merged checkpoint",
                 remedy="merge it into its base with `merge_and_unload`, save that, and repair the merged checkpoint",
                 where=where,
             )
-        if any(factors.magnitude is not None for _, factors, _ in entry.terms):
-            raise AdapterError(
-                "an adapter with DoRA scales every row after the sum, so that a repaired matrix has no such factors",
-                wanted="LoRA, or a merged checkpoint",
-                remedy="merge it into its base with `merge_and_unload`, save that, and repair the merged checkpoint",
-                where=where,
-            )
-        if not entry.terms and entry.replaced is None:
+        if isinstance(entry, AdapterPair) and not entry.terms and entry.replaced is None:
             raise AdapterError(
                 "only some rows of the embedding are stored, and the edit changes all of them",
                 remedy="leave embeddings out, or merge the adapter and repair the merged checkpoint",

@@ -47,7 +47,7 @@ def _curve(name: str, title: str, axis: str, curve: RepairCurve, field: Literal[
         return None
     looks = [_LOOKS[arm] for arm in NAMES]
     domain = list(NAMES.values())
-    legend = alt.Legend(title=None, columns=2, labelLimit=160)
+    legend = alt.Legend(title=None, columns=2, labelLimit=160, symbolOpacity=1)
     colour = alt.Color("arm:N", scale=alt.Scale(domain=domain, range=[hue for hue, _ in looks]), legend=legend)
     shape = alt.Shape("arm:N", scale=alt.Scale(domain=domain, range=[mark for _, mark in looks]), legend=legend)
     x = alt.X("keep:Q", title="keep (1: as tuned)", scale=alt.Scale(domain=[0, 1]))

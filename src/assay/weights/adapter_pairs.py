@@ -72,17 +72,19 @@ class _Collected:
         if self.several and any(factors.magnitude for factors in adapter.factors.values()):
             raise AdapterError("a sum of adapters with DoRA is not linear", where=str(adapter.stored.folder))
         for module, factors in adapter.factors.items():
-            name = self.ours.find(theirs.place(f"{module}.weight", (2, 2)).canonical)
+            canonical = theirs.place(f"{module}.weight", (2, 2)).canonical
+            name, shared = self.ours.find(canonical), theirs.tied.get(canonical)
+            why = f"an update of a head that shares {shared}" if shared else "an update of experts fused in one tensor"
             keys = [key for key in (factors.A, factors.B, factors.magnitude) if key]
             if name is not None:
                 self.terms.setdefault(name, []).append((adapter, factors, weight))
-            elif not theirs.holds_experts(module):
+            elif shared is None and not theirs.holds_experts(module):
                 self._foreign(adapter, module)
             for key in keys:
                 if name is not None:
                     self.parts.setdefault(name, []).append((adapter, key, f"update of {name}"))
                 else:
-                    self._tell(adapter, key, "skipped", "an update of experts fused in one tensor", matters=True)
+                    self._tell(adapter, key, "skipped", why, matters=shared is None)
         self._add_layers(adapter, theirs)
         self._add_replaced(adapter, theirs)
 

@@ -109,6 +109,10 @@ class Architecture:
             assumed=assumed,
         )
 
+    def has(self, canonical: str) -> bool:
+        """Whether a tensor, by its canonical name, is a parameter of a module by itself: an expert may be fused."""
+        return self.model is None or any(self._strip(name) == canonical for name in self._shapes)
+
     def holds_experts(self, module_name: str) -> bool:
         """Whether a module (or the layer that PEFT wraps, under its name) holds experts fused in one tensor."""
         if self.model is None:

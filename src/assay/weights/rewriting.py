@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,6 +22,8 @@ from assay.records.record import write_text
 from assay.weights.adapters import Adapter
 from assay.weights.checkpoints import ADAPTER_CONFIG, PICKLES, Checkpoint
 
+# What assay itself leaves in a model's folder: true of the model as it was, not of the one that is written.
+RECORDS = ("run.json", "repair.json")
 # A tensor that is made when it is written.
 Made = Callable[[], Tensor]
 
@@ -153,7 +155,10 @@ def _save_with(file: Path, new: Mapping[str, Tensor], folder: Path) -> None:
         metadata = handle.metadata()
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
     tensors |= {name: value.to(tensors[name].dtype).contiguous() for name, value in new.items()}
-    save_file(tensors, folder / file.name, metadata=metadata)
+    try:
+        save_file(tensors, folder / file.name, metadata=metadata)
+    except SafetensorError as error:  # its own kind of error, for a full disk too
+        raise OSError(f"{folder / file.name}: {error}") from error
 
 
 def _copy_with(file: Path, new: Mapping[str, Made], folder: Path) -> None:
@@ -173,9 +178,9 @@ def _copy_with(file: Path, new: Mapping[str, Made], folder: Path) -> None:
 
 
 def _copy_rest(source: Path, target: Path, written: set[str]) -> None:
-    """Copy what is neither weights nor training state: configuration, tokenizer, generation settings, their folders."""
+    """Copy configuration, tokenizer, generation settings, their folders: no weights, training state or records."""
     for path in sorted(source.iterdir()):
-        if path.name in written or path.name.startswith("."):
+        if path.name in written or path.name in RECORDS or path.name.startswith("."):
             continue
         if path.is_dir():
             if not any(map(_is_weights, path.rglob("*"))):

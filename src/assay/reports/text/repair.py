@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from rich.table import Table
 
-from assay.records import Measured, Repair
+from assay.records import Interval, Repair
+from assay.reports.formats import plural
 from assay.reports.text.terminal import console, lines, number, table
 
 ARM_NAMES = {
@@ -21,17 +24,20 @@ def print_repair(record: Repair) -> None:
     if record.arms:
         console().print(_arms(record))
         console().print(_matrices(record))
-    if record.curve is not None:
-        console().print(_curve(record))
+    for asked in ("loss", "accuracy"):
+        if record.curve is not None and any(getattr(point, asked) for point in record.curve.points):
+            console().print(_curve(record, asked))
     lines(f"Note: {note}" for note in record.notes)
 
 
 def _headline(record: Repair) -> str:
     undecided = f", {record.undecided} undecided" if record.undecided else ""
-    kept = f"keep {record.keep:g} of {record.which}" if record.keep is not None else "no keep chosen"
+    kept = "no keep chosen"
+    if record.keep is not None:
+        kept = f"{len(record.matrices)} edited; keep {record.keep:g} of {record.which}"
     return (
-        f"{record.tuned.name} against {record.base.name} ({record.kind_of_update}): {record.count} intruders"
-        f"{undecided} in {record.analysed} matrices, {len(record.matrices)} edited; {kept} "
+        f"{record.tuned.name} against {record.base.name} ({record.kind_of_update}): "
+        f"{plural(record.count, 'intruder')}{undecided} in {plural(record.analysed, 'matrix', 'matrices')}, {kept} "
         f"(k {record.k}, eps {record.eps:g}, {record.side})"
     )
 
@@ -55,7 +61,7 @@ _SIZES = ("intruders in edited matrices", "relative norm", "edit norm", "update 
 
 
 def _matrices(record: Repair) -> Table:
-    columns = ("matrix", "intruders", "after", "came back", "||dW||", "after", "rank", "error")
+    columns = ("matrix", "intruders", "after", "of them scaled", "||dW||", "after", "rank", "error")
     rows = table("\nLargest edits", columns)
     for matrix in sorted(record.matrices, key=lambda matrix: -matrix.edit_norm)[:8]:
         ranks = "-" if matrix.rank_after is None else f"{matrix.rank_before} to {matrix.rank_after}"
@@ -72,33 +78,26 @@ def _matrices(record: Repair) -> Table:
     return rows
 
 
-def _curve(record: Repair) -> Table:
-    rows = table("\nAgainst keep (differences to the tuned model, 95% intervals)", _CURVE)
+def _curve(record: Repair, asked: Literal["loss", "accuracy"]) -> Table:
+    """One quantity against keep: a table of its own, so that arm and keep stay readable beside the intervals."""
+    rows = table(f"\n{asked.capitalize()} against keep (95% intervals)", ("arm", "keep", asked, *_DIFFERENCES))
     for point in record.curve.points if record.curve is not None else ():
-        rows.add_row(
-            ARM_NAMES[point.arm],
-            f"{point.keep:g}",
-            number(point.relative_norm),
-            _difference(point.loss),
-            _difference(point.accuracy),
-            _against(point.loss),
-            _against(point.accuracy),
-        )
+        measured = point.loss if asked == "loss" else point.accuracy
+        if measured is not None:
+            rows.add_row(
+                ARM_NAMES[point.arm],
+                f"{point.keep:g}",
+                f"{measured.value:.4f}",
+                _difference(measured.change, measured.change_interval),
+                _difference(measured.repair_less, measured.repair_less_interval),
+            )
     return rows
 
 
-_CURVE = ("arm", "keep", "relative norm", "loss", "accuracy", "repair less this, loss", "repair less this, accuracy")
+_DIFFERENCES = ("less the tuned model's", "repair less this")
 
 
-def _difference(measured: Measured | None) -> str:
-    if measured is None:
+def _difference(value: float | None, interval: Interval | None) -> str:
+    if value is None or interval is None:
         return "-"
-    low, high = measured.change_interval
-    return f"{measured.change:+.4f} ({low:+.4f} to {high:+.4f})"
-
-
-def _against(measured: Measured | None) -> str:
-    if measured is None or measured.repair_less is None or measured.repair_less_interval is None:
-        return "-"
-    low, high = measured.repair_less_interval
-    return f"{measured.repair_less:+.4f} ({low:+.4f} to {high:+.4f})"
+    return f"{value:+.4f} ({interval[0]:+.4f} to {interval[1]:+.4f})"
