@@ -175,6 +175,10 @@ def test_an_adapter_names_its_base_and_scores_as_it_was_trained(tmp_path: Path, 
     nats = document_losses(merged.eval(), read_documents(text, TOKENIZER))
     assert nats == pytest.approx([document.tuned for document in scores.forgetting.documents], abs=1e-3)
     scores.save(tmp_path / "scores.json")
+    llama(tmp_path / "other", seed=5)
+    elsewhere = score(tmp_path / "other", tmp_path / "runs/lora", text=text).forgetting
+    assert elsewhere is not None
+    assert all(other.tuned != own for other, own in zip(elsewhere.documents, nats, strict=True))
     assert Scores.read(tmp_path / "scores.json") == scores
     assert str(tmp_path) not in (tmp_path / "scores.json").read_text(encoding="utf8")
 

@@ -131,6 +131,17 @@ def test_mass_in_the_null_space_of_a_tall_matrix_matches_nothing() -> None:
     assert largest_overlaps([y], base, matrix=W0, throw=False, floor=lambda: 0.0)[0].upper > 0.5
 
 
+@pytest.mark.parametrize("gap", [1e-8, 1e-9])
+def test_values_that_are_merely_not_resolved_are_no_single_vector(gap: float) -> None:
+    sigma = (1.0 + torch.arange(320) // 7) ** -0.4 * (1 + gap * torch.arange(320).double())
+    W0 = ((planted.orthonormal(320, 320, 1) * sigma) @ planted.orthonormal(320, 320, 2).T).float()
+    base = base_triplets(W0, solver="certified", dtype=torch.float64)
+    U = torch.linalg.svd(W0.double())[0]
+    for first in (0, 7, 14):
+        y = U[:, first : first + 7].sum(1) / 7**0.5
+        assert largest_overlap(y, base, matrix=W0, throw=False).lower <= planted.true_overlap(y, W0)
+
+
 def test_flat_spectra_give_no_false_claims() -> None:
     for seed in range(12):
         W0 = planted.matrix("flat to 1e-6", 288, 288, seed)

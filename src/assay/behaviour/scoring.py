@@ -22,7 +22,7 @@ from assay.behaviour.remarks import remarks
 from assay.behaviour.tasks import AbstractTask, Asking, kind_of_task, task_score
 from assay.behaviour.winning import Contest, read_contest, win_rate
 from assay.errors import MismatchError, SettingError
-from assay.models import Place, base_of, find, labels_of, load, load_tokenizer, positions_of, stored_objective
+from assay.models import Place, base_of, find_pair, labels_of, load, load_tokenizer, positions_of, stored_objective
 from assay.records import Provenance, Scores, Setting
 from assay.rewards import reward_of
 from assay.tables import raw_rows, source_of
@@ -142,8 +142,7 @@ def score(
     if text is None and task is None and prompts is None and not harness:
         raise SettingError("nothing to score", wanted="text, a task, prompts, or tasks of the harness")
     began = time.perf_counter()
-    tuned_place = find(tuned)
-    base_place = find(base) if base is not None else base_of(tuned_place)
+    base_place, tuned_place = find_pair(base, tuned)
     places = (base_place, tuned_place)
     shortest = min(window, *(positions_of(place) or window for place in places))
     if shortest < window:

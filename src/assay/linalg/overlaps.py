@@ -338,11 +338,19 @@ def _outside(Y: Tensor, leading: Triplets) -> float:
     return float(torch.linalg.matrix_norm(Y - U @ (U.T @ Y), 2)) if U.shape[1] else 1.0
 
 
+def _spread(leading: Triplets, members: list[int]) -> float:
+    """How far apart the true values of a cluster can be."""
+    own = leading.residuals
+    off = leading.error if own is None else float(torch.linalg.vector_norm(own[members]))
+    return float(leading.sigma[members[0]] - leading.sigma[members[-1]]) + 2 * off
+
+
 def _against_leading(Y: Tensor, leading: Triplets) -> tuple[float, float, bool]:
-    """Bounds on the largest overlap with the leading vectors; their clusters count as one vector only in float64.
+    """Bounds on the largest overlap with the leading vectors; a cluster counts as one vector only where it surely is.
 
     The true space of a cluster is within its angle of the computed one, and holds as many true vectors as the cluster
-    has members: one of them has at least its share.
+    has members: one of them has at least its share. All of it is one of them alone if float64 cannot tell its values
+    apart; values that are merely not resolved yet are not so.
     """
     lower = upper = 0.0
     of_cluster = False
@@ -352,8 +360,7 @@ def _against_leading(Y: Tensor, leading: Triplets) -> tuple[float, float, bool]:
         members = [index for index, start in enumerate(firsts) if start == first]
         lengths = torch.linalg.svdvals(coefficients[members])
         angle = float(leading.angles[first])
-        spread = float(leading.sigma[members[0]] - leading.sigma[members[-1]])
-        one = leading.is_float64 and spread <= max(CLUSTER_GAP * float(leading.sigma[0]), 4 * leading.error)
+        one = leading.is_float64 and _spread(leading, members) <= CLUSTER_GAP * float(leading.sigma[0])
         least = float(lengths[-1]) if len(members) >= Y.shape[1] else 0.0
         share = max(0.0, least - angle) / (1.0 if one else len(members) ** 0.5)
         if share > lower:
