@@ -196,7 +196,7 @@ def test_preferences_that_say_nothing_are_refused(
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_texts_longer_than_the_context_are_cut_to_it_or_refused(place: Path, family: str) -> None:
+def test_texts_are_cut_to_the_context_or_the_length_is_refused(place: Path, family: str) -> None:
     other_family(place / "base", family)
     config = json.loads((place / "base/config.json").read_text())
     limit = config.get("max_position_embeddings", config.get("n_positions"))
@@ -205,7 +205,7 @@ def test_texts_longer_than_the_context_are_cut_to_it_or_refused(place: Path, fam
     spec = write(place, "run", 'name = "full"', steps=1)
     text = spec.read_text(encoding="utf8").replace("batch_size = 4", "batch_size = 1")
     spec.write_text(text.replace("max_length = 12", f"max_length = {limit + 9}"), encoding="utf8")
-    with pytest.raises(InputError, match=f"the longest text has {limit + 1} tokens"):
+    with pytest.raises(SettingError, match=f"texts of {limit + 9} tokens.*at most {limit} positions"):
         train(spec)
     spec.write_text(text.replace("max_length = 12", f"max_length = {limit}"), encoding="utf8")
     assert train(spec).examples.truncated == 2

@@ -18,7 +18,7 @@ from assay import digests
 from assay.accounting import PeakMemory, by_pattern
 from assay.conditions import Condition, differing, pair_key, pool_key
 from assay.data import Loaded, objective_of
-from assay.errors import InputError, SettingError, SourceError
+from assay.errors import SettingError, SourceError
 from assay.models import Place, find, load_tokenizer, positions_of
 from assay.records import Provenance, Run, Source
 from assay.records.run import Cost, Examples, Objective, PolicyRun, Trained, Validation
@@ -28,7 +28,6 @@ from assay.training.policy import constant_from, policy_run
 from assay.training.processes import Processes
 from assay.training.spec import Spec, read_spec
 from assay.training.storing import Store, snapshot
-from assay.training.trainers import width_of
 from assay.training.validation import HeldOut
 
 _RECORD, _SCRATCH = "run.json", "standing"
@@ -81,7 +80,6 @@ def train(
     memory = PeakMemory(device)
     tokenizer = load_tokenizer(given.base)
     loaded = settings.data.load(given.data, tokenizer)
-    _check_texts(loaded, given.base)
     asked = given.held_out and HeldOut.load(settings, given.held_out, tokenizer, loaded.labels)
     with _whole(folder) if processes.first else nullcontext(_partial(folder)) as partial:
         key = pair_key({**given.conditions, **arm_of(settings), "torch": torch.__version__})
@@ -264,17 +262,6 @@ def check_positions(spec: Spec, base: Place) -> None:
             f"{taken}texts of {spec.data.max_length} tokens",
             wanted=f"at most {limit} positions, which is all that the base has",
             remedy=f"set data.max_length to {limit - spec.method.positions} or less, in every arm",
-        )
-
-
-def _check_texts(loaded: Loaded, base: Place) -> None:
-    """Refuse texts that the base has no positions for: some models fail at them, others go on without a word."""
-    limit, longest = positions_of(base), max(map(width_of, loaded.examples))
-    if limit is not None and longest > limit:
-        raise InputError(
-            f"the longest text has {longest} tokens",
-            wanted=f"at most {limit}, which is all the positions that the base has",
-            remedy=f"set data.max_length to {limit} or less, in every arm",
         )
 
 
