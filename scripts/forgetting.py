@@ -1,7 +1,8 @@
 """Write docs/forgetting.md from kept records: a sweep of SmolLM2, and MiniLM through tasks in a row.
 
 `python scripts/forgetting.py` writes; with `--check` it says whether the page is old and exits 1. With `--keep
-STUDY...` the folders of a sweep, and with `--keep-continual STUDY` that of tasks in a row, become the kept records.
+STUDY...` the runs of a sweep's folders join those that are kept; with `--keep-continual STUDY` the folder of tasks in a
+row becomes the kept record.
 """
 
 from __future__ import annotations
@@ -227,8 +228,11 @@ def main() -> int:
     asked.add_argument("--keep-continual", metavar="STUDY")
     given = asked.parse_args()
     if given.keep:
-        correlate(given.keep).save(RECORDS / "sweep" / "correlation.json")
-        curves(given.keep).save(RECORDS / "sweep" / "curves.json")
+        kept, drawn = RECORDS / "sweep" / "correlation.json", correlate(given.keep)
+        earlier = {run.key for run in Correlation.read(kept).runs} if kept.exists() else set()
+        if earlier <= {run.key for run in drawn.runs}:  # a curve is drawn from folders, so it needs them all
+            curves(given.keep).save(RECORDS / "sweep" / "curves.json")
+        correlate([kept, *given.keep] if kept.exists() else given.keep).save(kept)
     if given.keep_continual:
         continual(SEQUENCE, given.keep_continual, dry_run=True).save(RECORDS / "continual" / "continual.json")
     return write_or_check({PAGE: page()}, given.check)

@@ -128,6 +128,13 @@ def test_a_study_is_read_from_its_folder(tmp_path: Path) -> None:
         )
     assert str(tmp_path) not in record.to_json()
     assert record.left_out == 0
+    # An earlier record stands for runs whose folders are gone, and a folder for a run that is in both.
+    record.save(tmp_path / "earlier.json")
+    shutil.copytree(tmp_path / "study", tmp_path / "less")
+    shutil.rmtree(tmp_path / "less" / record.runs[0].key)
+    for studies in ([tmp_path / "earlier.json", tmp_path / "less"], [tmp_path / "earlier.json"]):
+        joined = correlate(studies)
+        assert (joined.runs, joined.coefficients) == (record.runs, record.coefficients)
     shutil.copytree(tmp_path / "study", tmp_path / "again")
     folder = tmp_path / "again" / record.runs[0].key
     other = assay.audit(tmp_path / "base", folder / "model", k=3, cache=False)

@@ -14,7 +14,10 @@ from assay.cli.program import command
 
 @command("assay correlate study -o correlation.json")
 def correlate(
-    studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", help="Folders that assay study wrote.")],
+    studies: Annotated[
+        list[Path],
+        typer.Argument(metavar="STUDY...", help="Folders that assay study wrote, or earlier records of theirs."),
+    ],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     as_json: AsJson = False,

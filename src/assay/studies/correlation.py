@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from assay.errors import InputError, MismatchError
-from assay.records import Audit, Correlation, Forgetting, Interval, Provenance, Setting, TaskScore
+from assay.records import Audit, Correlation, Forgetting, Interval, Provenance, Setting, Source, TaskScore
 from assay.records.correlation import MEASURES, Coefficient, Measure, SweptRun
 from assay.studies.folders import Filed, filed
 
@@ -30,7 +31,8 @@ def correlate(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Corr
     `(r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2))`, z the norm.
 
     Args:
-        studies: the folder of a study, or several of one base, text and question.
+        studies: the folder of a study, or several of one base, text and question. The record of an earlier correlation
+            stands for the runs that it lists, whose folders may be gone; a run in both is taken from its folder.
         seed: of the bootstrap.
 
     Raises:
@@ -45,41 +47,79 @@ def correlate(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Corr
     Source: arXiv 2410.21228v3, section 5, which finds .97 for the count over such a sweep of RoBERTa.
     """
     given = [studies] if isinstance(studies, str | Path) else list(studies)
-    every = filed(given)
-    measured = [
-        (one, one.audit, one.scores.forgetting, one.scores.task)
-        for one in every
-        if one.audit is not None and one.scores is not None and one.scores.forgetting is not None
-    ]
-    if len(measured) < FEWEST:
+    records = [path for path in given if Path(path).is_file()]
+    folders = [path for path in given if path not in records]
+    every = filed(folders) if folders else []
+    found = {one.run.key: one for path in records for one in _of_record(Correlation.read(path))}
+    here = [one for one in map(_of_folder, every) if one is not None]
+    found |= {one.run.key: one for one in here}
+    if len(found) < FEWEST:
         raise InputError(
-            f"{len(measured)} of {len(every)} runs are audited and scored on a text",
+            f"{len(found)} of {len(found) + len(every) - len(here)} runs are audited and scored on a text",
             wanted=f"at least {FEWEST}: fewer say nothing",
-            where=", ".join(str(folder) for folder in given),
+            where=", ".join(str(path) for path in given),
         )
+    measured = sorted(found.values(), key=lambda one: _place(one.run))
     for name, values in (
-        ("base", {str(one.run.base) for one, *_ in measured}),
-        ("text", {str(lost.text) for *_, lost, _ in measured}),
-        ("audit's question", {f"{audit.k} {audit.eps} {audit.side}" for _, audit, *_ in measured}),
+        ("base", {str(one.base) for one in measured}),
+        ("text", {str(one.text) for one in measured}),
+        ("audit's question", {str((one.k, one.eps, one.side)) for one in measured}),
     ):
         if len(values) > 1:
             raise MismatchError(f"the runs have {len(values)} of: {name}", wanted="one, so that they can be compared")
-    runs = tuple(_swept(*entry) for entry in measured)
-    first, inside, lost, task = measured[0]
+    runs, first = tuple(one.run for one in measured), measured[0]
+    settings = {"studies": len(folders), "earlier records": len(records)}
     return Correlation(
-        provenance=Provenance.of(_PACKAGES, {"studies": Setting(value=len(given), origin="given")}, seed),
-        base=first.run.base,
-        text=lost.text,
-        task=task.task if task is not None else None,
-        k=inside.k,
-        eps=inside.eps,
-        side=inside.side,
+        provenance=Provenance.of(
+            _PACKAGES, {name: Setting(value=value, origin="given") for name, value in settings.items()}, seed
+        ),
+        base=first.base,
+        text=first.text,
+        task=first.task,
+        k=first.k,
+        eps=first.eps,
+        side=first.side,
         runs=runs,
         coefficients=tuple(coefficients(runs, seed)),
         resamples=RESAMPLES,
         seed=seed,
-        left_out=len(every) - len(measured),
+        left_out=len(every) - len(here),
     )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A run with what all runs of a sweep must share."""
+
+    base: Source
+    text: Source
+    task: Source | None
+    k: int
+    eps: tuple[float, ...]
+    side: str
+    run: SweptRun
+
+
+def _of_record(earlier: Correlation) -> list[_Measured]:
+    """The runs of an earlier correlation."""
+    shared = (earlier.base, earlier.text, earlier.task, earlier.k, earlier.eps, earlier.side)
+    return [_Measured(*shared, run) for run in earlier.runs]
+
+
+def _of_folder(one: Filed) -> _Measured | None:
+    """A run in its folder; None if it was not audited, or not scored on a text."""
+    audit, scores = one.audit, one.scores
+    if audit is None or scores is None or scores.forgetting is None:
+        return None
+    lost, task = scores.forgetting, scores.task
+    asked = (audit.k, audit.eps, audit.side)
+    return _Measured(one.run.base, lost.text, task.task if task else None, *asked, _swept(one, audit, lost, task))
+
+
+def _place(run: SweptRun) -> tuple[str, str, float, int, int]:
+    """By method, learning rate, duration and seed."""
+    arm = {name: value for name, value in run.arm.items() if name != "method.lr"}
+    return run.method, str(arm), float(run.arm["method.lr"]), run.steps, run.seed
 
 
 def _swept(one: Filed, audit: Audit, lost: Forgetting, task: TaskScore | None) -> SweptRun:
