@@ -52,7 +52,8 @@ LIMITS = """\
 - **Time at 4096.** With its base cached, a verdict is bound by memory: every pass of ten columns over 64 MB of weights
   takes 5 to 6 ms, whatever is done with them. On `i^-.25` the tuned triplets and the certificate need 24 passes each
   way, on `i^-.5` 30, which a profile shows as 60% of the time; the rest is orthogonalisation and small least-squares
-  problems. Rounding costs no pass: it is measured against a sketch of the base that is kept with its triplets. Without
+  problems. Rounding costs no pass: it is measured against a sketch of the base that is kept with its triplets. Nor does
+  the proof that no larger direction of an adapter was missed: it follows from the base's bound on its own rest. Without
   the cache, base triplets (about a thousand columns) come on top, and take about as long.
 - **What products leave open.** Overlaps with one singular vector *deep in the bulk* are what no few products can find:
   next to it lie others at relative distances of 1e-4 and less, and a polynomial that tells them apart has a degree in

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from assay.errors import InputError, MismatchError
 from assay.records import Audit, Correlation, Forgetting, Interval, Provenance, Setting, Source, TaskScore
 from assay.records.correlation import MEASURES, Coefficient, Measure, SweptRun
-from assay.studies.folders import Filed, filed
+from assay.studies.folders import Filed, filed, place_of
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 9_999
@@ -59,7 +59,9 @@ def correlate(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Corr
             wanted=f"at least {FEWEST}: fewer say nothing",
             where=", ".join(str(path) for path in given),
         )
-    measured = sorted(found.values(), key=lambda one: _place(one.run))
+    measured = sorted(
+        found.values(), key=lambda one: place_of(one.run.method, one.run.arm, one.run.steps, one.run.seed)
+    )
     for name, values in (
         ("base", {str(one.base) for one in measured}),
         ("text", {str(one.text) for one in measured}),
@@ -114,12 +116,6 @@ def _of_folder(one: Filed) -> _Measured | None:
     lost, task = scores.forgetting, scores.task
     asked = (audit.k, audit.eps, audit.side)
     return _Measured(one.run.base, lost.text, task.task if task else None, *asked, _swept(one, audit, lost, task))
-
-
-def _place(run: SweptRun) -> tuple[str, str, float, int, int]:
-    """By method, learning rate, duration and seed."""
-    arm = {name: value for name, value in run.arm.items() if name != "method.lr"}
-    return run.method, str(arm), float(run.arm["method.lr"]), run.steps, run.seed
 
 
 def _swept(one: Filed, audit: Audit, lost: Forgetting, task: TaskScore | None) -> SweptRun:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from assay.errors import SourceError
 from assay.records import Audit, Run, Scores
@@ -71,9 +72,10 @@ def filed(studies: Sequence[str | Path]) -> list[Filed]:
                 "there is no trained run", wanted="the folder of a study: RUN/model/run.json", where=str(study)
             )
         found += [Filed(path.parent.parent) for path in here]
-    return sorted(found, key=_order)
+    return sorted(found, key=lambda one: place_of(one.run.method, one.run.arm, one.steps, one.seed))
 
 
-def _order(one: Filed) -> tuple[str, str, float, int, int]:
-    arm = {name: value for name, value in one.run.arm.items() if name != "method.lr"}
-    return one.run.method, str(arm), float(str(one.run.arm["method.lr"])), one.steps, one.seed
+def place_of(method: str, arm: Mapping[str, Any], steps: int, seed: int) -> tuple[str, str, float, int, int]:
+    """Where a run stands among others: by method and its settings, learning rate, duration and seed."""
+    rest = {name: value for name, value in arm.items() if name != "method.lr"}
+    return method, str(rest), float(str(arm["method.lr"])), steps, seed
