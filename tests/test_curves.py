@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -155,6 +155,7 @@ def test_snapshots_that_a_plan_asks_for_later_make_the_run_fail_by_name(swept: P
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(-1, 9)), min_size=2, max_size=5), st.floats(0, 1))
+@example([(0.0, 0.0), (5e-324, 0.0)], 1.0)
 def test_interpolation_lies_between_its_neighbours_or_nowhere(points: list[tuple[float, float]], target: float) -> None:
     scores, losses = (np.array([values]) for values in zip(*points, strict=True))
     found = at_score(scores, losses, target)[0]

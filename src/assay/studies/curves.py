@@ -252,8 +252,9 @@ def at_score(scores: Floats, losses: Floats, target: float) -> Floats:
     for before, after in itertools.pairwise(range(scores.shape[1])):
         first, second = scores[:, before], scores[:, after]
         inside = np.isnan(found) & (np.minimum(first, second) <= target) & (target <= np.maximum(first, second))
-        gap = np.where(second == first, 1.0, second - first)
-        share = np.where(second == first, 0.0, (target - first) / gap)
+        # Only inside: elsewhere a tiny gap would overflow.
+        gap = np.where(inside & (second != first), second - first, 1.0)
+        share = np.where(inside, target - first, 0.0) / gap
         along = losses[:, before] + share * (losses[:, after] - losses[:, before])
         found = np.where(inside, along, found)
     return found
