@@ -173,7 +173,7 @@ def audit_apart(folder: Path, kept: bool) -> dict[str, Any]:
 def audit_here(folder: Path) -> dict[str, Any]:
     """Audit, with the most memory above what the interpreter and its imports take; mapped files do not count."""
     import peft
-    import transformers  # noqa: F401
+    import transformers.models.llama.modeling_llama  # noqa: F401  (what reading the architecture imports)
 
     from assay.audits import audit
 

@@ -236,7 +236,7 @@ def training(record: dict[str, Any]) -> list[Line]:
     shares = [
         f"**{monitor['share']:.1%}** on {base}, every {monitor['every']} steps"
         for base, parts in record.items()
-        if (monitor := parts.get("monitor"))
+        if (monitor := parts.get("monitor", {}).get("monitor"))
     ]
     measure = "`IntruderMonitor`'s share of training at its default interval, base kept"
     lines.append(Line(measure, "at most 5%", "", ", ".join(shares) or NOT_RUN, "steps"))

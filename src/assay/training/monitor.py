@@ -41,7 +41,8 @@ class IntruderMonitor(TrainerCallback):  # type: ignore[misc]  # its base has no
     read from files. In a run of several processes the first one measures; its parameters must be whole (DDP, not FSDP).
 
     Args:
-        every: steps between two measurements.
+        every: steps between two measurements. One costs about twenty steps of a small model (benchmarks/steps.py): at the
+            default it stays under 5% of the training.
         base: folder or hub id of the base; needed where there is no adapter, and not used where there is one.
         k: leading directions of every matrix that are judged.
         eps: a direction is an intruder if its largest overlap with the base is under this.
@@ -57,7 +58,7 @@ class IntruderMonitor(TrainerCallback):  # type: ignore[misc]  # its base has no
     Source: arXiv 2410.21228v3, Algorithm 1; see `assay.measures.matrix`.
     """
 
-    def __init__(self, every: int = 50, base: str | Path | None = None, k: int = 10, eps: float = 0.5) -> None:
+    def __init__(self, every: int = 500, base: str | Path | None = None, k: int = 10, eps: float = 0.5) -> None:
         if every < 1 or k < 1 or not 0 < eps <= 1:
             raise SettingError(
                 f"every is {every}, k {k}, eps {eps}", wanted="every and k of 1 or more, eps over 0 and up to 1"
