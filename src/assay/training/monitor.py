@@ -41,8 +41,8 @@ class IntruderMonitor(TrainerCallback):  # type: ignore[misc]  # its base has no
     read from files. In a run of several processes the first one measures; its parameters must be whole (DDP, not FSDP).
 
     Args:
-        every: steps between two measurements. One costs about twenty steps of a small model (benchmarks/steps.py): at the
-            default it stays under 5% of the training.
+        every: steps between two measurements. One costs about twenty steps of a small model (benchmarks/steps.py), so
+            that at the default it stays under 5% of the training.
         base: folder or hub id of the base; needed where there is no adapter, and not used where there is one.
         k: leading directions of every matrix that are judged.
         eps: a direction is an intruder if its largest overlap with the base is under this.
