@@ -26,8 +26,8 @@ from assay.linalg.residuals import SmallProblems
 from assay.linalg.sketch import rounding
 from assay.linalg.triplets import Triplets
 
-# Krylov steps after which the bound is computed; each costs about as much as one product at 4096, so not after all.
-CHECKS = (4, 6, 9, 12, 16, 20, 25, 32)
+# Krylov steps after which the bound is computed; that takes as long as a product at 4096 or two, so not after all.
+CHECKS = (4, 8, 12, 16, 18, 20, 22, 24, 26, 29, 32)
 # Points of the first grid over the range, and most after refinement; the grid is finer at the low end, where singular
 # values of trained matrices are dense.
 FIRST_POINTS, MOST_POINTS = 40, 200
@@ -70,11 +70,10 @@ def upper_bounds(
         chains.extend_to(steps)
         last = steps == CHECKS[-1] or CHECKS[CHECKS.index(steps) + 1] > most_steps
         hopeless = chains.hopeless(targets[active])
-        if last or bool((hopeless | (chains.bounds(within, targets[active]) < targets[active])).any()):
-            # Now the rounding is worth measuring.
-            found = chains.bounds(within, targets[active], measured=True)
-            bounds[active] = torch.minimum(bounds[active], found)
-            remaining = (bounds[active] >= targets[active]) & ~hopeless  # rounding may have undone a close one
+        found = chains.bounds(within, targets[active], every=last)
+        bounds[active] = torch.minimum(bounds[active], found)
+        remaining = (bounds[active] >= targets[active]) & ~hopeless
+        if not bool(remaining.all()):
             chains.keep(remaining)
             active = active[remaining]
     return bounds.clamp(max=1), chains.products
@@ -83,8 +82,10 @@ def upper_bounds(
 class Chains:
     """A Krylov space of `M` for each of several vectors, with the products that were computed on the way.
 
-    Arrays: K (q, m, c) the vectors, T (q, n, c) = W0^T K and S (q, m, c) = W0 T - centre K as computed. With a centre
-    amid close values everything small is about `M - centre`, so that sums do not cancel.
+    Vectors are rows here: K (c, q, m) of the chains, S = M K - centre K as computed. With a centre amid close values
+    all that is small is about `M - centre`, so that sums do not cancel. In small coordinates, float64: what K and S, in
+    turn, have along U is `along` (c, 2q, p); what they make with each other and with y across it are `gram` (c, 2q, 2q)
+    and `with_y` (c, 2q).
     """
 
     def __init__(self, Y: Tensor, base: Triplets, operator: AbstractOperator, centre: float = 0.0) -> None:
@@ -93,7 +94,7 @@ class Chains:
         gram = u.T @ u
         values, vectors = torch.linalg.eigh(gram)
         # The nearest orthonormal basis; M times the difference is at most `skew` ||M||.
-        self.U = u @ (vectors / values.sqrt()) @ vectors.T
+        self.U = u @ ((vectors / values.sqrt()) @ vectors.T)
         self.top = (max(float(base.sigma[0]), base.rest) if len(base.sigma) else base.rest) + base.error
         skew = float((values - 1).abs().max()) if len(values) else 0.0
         self.squares = base.sigma**2 - centre
@@ -103,67 +104,79 @@ class Chains:
         self.sketch = base.sketch
         gram_defect = base.defects.left.double() * base.sigma + base.defects.w_right.double()
         self.defect_gram = gram_defect.T @ gram_defect
-        start = Y - self.U @ (self.U.T @ Y)
-        start = start / torch.linalg.vector_norm(start, dim=0).clamp(min=torch.finfo(torch.float64).tiny)
-        self.K = start.to(operator.dtype)[None]
-        n, c = operator.shape[1], Y.shape[1]
-        self.T = torch.zeros(0, n, c, dtype=operator.dtype, device=Y.device)
-        self.S = torch.zeros(0, Y.shape[0], c, dtype=operator.dtype, device=Y.device)
-        self.across_y, self.along_y = _split(Y[None], self.U)
-        self.across_K, self.along_K = self.across_y[:0], self.along_y[:0]
-        self.across_S, self.along_S = self.across_y[:0], self.along_y[:0]
-        none = torch.zeros(c, 0, 0, dtype=torch.float64, device=Y.device)
-        self.A0, self.A1, self.A2 = none, none, none  # K'K, S'K and S'S across U
+        self.along_y = Y.T @ self.U
+        self.across_y = Y.T - self.along_y @ self.U.T
+        start = self.across_y / _lengths(self.across_y)
+        self.K = start.to(operator.dtype)[:, None]
+        self.last = self.K[:, :0]  # S of the last vector that was multiplied
+        self.pending: list[tuple[Tensor, Tensor, Tensor]] = []  # K, W^T K and S that are not in small coordinates yet
+        self.blocks: list[Tensor] = []
+        c, p = self.along_y.shape
+        self.along, self.gram, self.with_y = Y.new_zeros(c, 0, p), Y.new_zeros(c, 0, 0), Y.new_zeros(c, 0)
+        self.unseen = 0.0  # bound on the rounding of all products, in the Frobenius norm
 
     def extend_to(self, steps: int) -> None:
         """Multiply until there are this many products of each chain."""
         U = self.U.to(self.operator.dtype)
-        while self.S.shape[0] < steps:
-            if self.S.shape[0] == self.K.shape[0]:
-                self.K = torch.cat([self.K, _next(self.S[-1], self.K, U)[None]])
+        done = self.with_y.shape[1] // 2
+        while done < steps:
+            if done == self.K.shape[1]:
+                self.K = torch.cat([self.K, _next(self.last, self.K, U)[:, None]], 1)
             self._multiply()
+            done += 1
         self._absorb()
 
     def widen(self, solve: Callable[[Tensor], Tensor], steps: int) -> None:
         """Add to each chain the vectors that `solve`, an inverse of M less some shift, makes of y, one of the other."""
-        U, last = self.U.to(self.operator.dtype), self.K[0]
+        U, last = self.U.to(self.operator.dtype), self.K[:, 0]
         for _ in range(steps):
-            added = _next(solve(last), self.K, U)
+            added = _next(solve(last.T).T, self.K, U)
             last = _next(added, self.K, U)
-            self.K = torch.cat([self.K, last[None]])
+            self.K = torch.cat([self.K, last[:, None]], 1)
             self._multiply()
         self._absorb()
 
     def _multiply(self) -> None:
-        T = self.operator.rmatmul(self.K[-1])
-        S = self.operator.matmul(T)
-        self.products += 2 * T.shape[1]
-        self.T, self.S = torch.cat([self.T, T[None]]), torch.cat([self.S, (S - self.centre * self.K[-1])[None]])
+        K = self.K[:, -1]
+        T = self.operator.rmatmul(K.T)
+        self.last = self.operator.matmul(T).T - self.centre * K
+        self.products += 2 * len(K)
+        self.pending.append((K, T.T, self.last))
 
     def _absorb(self) -> None:
-        """Bring what was multiplied since the last time into small coordinates."""
-        across, along = _split(self.K[len(self.across_K) :].double(), self.U)
-        self.across_K, self.along_K = torch.cat([self.across_K, across]), torch.cat([self.along_K, along])
-        across, along = _split(self.S[len(self.across_S) :].double(), self.U)
-        self.across_S, self.along_S = torch.cat([self.across_S, across]), torch.cat([self.along_S, along])
-        self.A0 = _extended(self.A0, self.across_K, self.across_K)
-        self.A1 = _extended(self.A1, self.across_S, self.across_K)
-        self.A2 = _extended(self.A2, self.across_S, self.across_S)
+        """Bring what was multiplied since the last time into small coordinates, and measure its rounding."""
+        if not self.pending:
+            return
+        K, T, S = (torch.stack(part, 1) for part in zip(*self.pending, strict=True))
+        self.pending = []
+        right, left = (T, S + self.centre * K), (K, T)
+        off = rounding(self.sketch, *((X.flatten(0, 1).T, Z.flatten(0, 1).T) for X, Z in (right, left)))
+        self.unseen = math.hypot(self.unseen, off * (1 + self.top))
+        X = torch.stack([K, S], 2).flatten(1, 2).double()
+        self.blocks.append(X)
+        along = (X.flatten(0, 1) @ self.U).unflatten(0, X.shape[:2])
+        self.along = torch.cat([self.along, along], 1)
+        # What the vectors have along U is small, so that nothing cancels here.
+        added = torch.cat([X @ block.mT for block in self.blocks], 2) - along @ self.along.mT
+        known = self.gram.shape[1]
+        self.gram = torch.cat([torch.cat([self.gram, added[..., :known].mT], 2), added], 1)
+        self.with_y = torch.cat([self.with_y, (X @ self.across_y[..., None])[..., 0]], 1)
 
     def keep(self, which: Tensor) -> None:
         """Go on with some of the vectors."""
-        for name in ("K", "T", "S", "across_y", "along_y", "across_K", "along_K", "across_S", "along_S"):
-            setattr(self, name, getattr(self, name)[:, :, which])
-        self.A0, self.A1, self.A2 = self.A0[which], self.A1[which], self.A2[which]
+        for name in ("K", "last", "along_y", "across_y", "along", "gram", "with_y"):
+            setattr(self, name, getattr(self, name)[which])
+        self.blocks = [block[which] for block in self.blocks]
 
     def hopeless(self, targets: Tensor) -> Tensor:
         """Whether a Ritz vector of the chain has converged that y overlaps with by more than the target.
 
         A guess that only saves time: no bound under the target can come from more products if the Ritz vector is right.
         """
-        values, vectors = torch.linalg.eigh((self.A1 + self.A1.mT) / 2)
-        weights = torch.linalg.vector_norm(self.across_y[0], dim=0)[:, None] * vectors[:, 0].abs()
-        forms = [(vectors * (A @ vectors)).sum(1) for A in (self.A2, self.A1, self.A0)]
+        A0, A1, A2 = self.gram[:, ::2, ::2], self.gram[:, 1::2, ::2], self.gram[:, 1::2, 1::2]
+        values, vectors = torch.linalg.eigh((A1 + A1.mT) / 2)
+        weights = _lengths(self.across_y) * vectors[:, 0].abs()
+        forms = [(vectors * (A @ vectors)).sum(1) for A in (A2, A1, A0)]
         residuals = (forms[0] - 2 * values * forms[1] + values**2 * forms[2]).clamp(min=0).sqrt()
         infinite = torch.full_like(values[:, :1], torch.inf)
         steps = torch.cat([infinite, values.diff(dim=1), infinite], 1)
@@ -173,9 +186,7 @@ class Chains:
 
     def finest(self, within: Range, targets: Tensor) -> tuple[Tensor, float]:
         """The bounds on a grid that follows the Ritz values, and the square at which the largest of them is reached."""
-        T, S, K = (block.permute(1, 0, 2).flatten(1) for block in (self.T, self.S, self.K))
-        error = rounding(self.sketch, (T, S + self.centre * K), (K, T)) * (1 + self.top)
-        small = SmallProblems.of(self, error)
+        small = SmallProblems.of(self)
         low, high = within.low - self.centre, within.high - self.centre
         ritz = small.ritz.flatten().sort().values
         ritz = ritz[:: max(1, len(ritz) // RITZ_POINTS)]
@@ -193,16 +204,14 @@ class Chains:
             points = torch.cat([points, middles[failing] - self.centre]).unique()
         return best, place
 
-    def bounds(self, within: Range, targets: Tensor, *, measured: bool = False) -> Tensor:
-        """The bound of each vector over the range; without `measured` the rounding of the products is left out."""
-        error = 0.0
-        if measured:
-            T, S, K = (block.permute(1, 0, 2).flatten(1) for block in (self.T, self.S, self.K[: len(self.T)]))
-            error = rounding(self.sketch, (T, S + self.centre * K), (K, T)) * (1 + self.top)
-        small = SmallProblems.of(self, error)
+    def bounds(self, within: Range, targets: Tensor, *, every: bool) -> Tensor:
+        """The bound of each vector over the range; without `every` none where no grid reaches the target."""
+        small = SmallProblems.of(self)
         points = _grid(within).to(self.U.device) - self.centre
-        out = torch.zeros_like(targets, dtype=torch.bool) if measured else small.least(points) >= targets
         previous = torch.full_like(targets, torch.inf)
+        out = torch.zeros_like(targets, dtype=torch.bool) if every else small.least(points) >= targets
+        if bool(out.all()):
+            return previous
         for _ in range(REFINEMENTS):
             bounds, largest = small.over(points)
             best = torch.minimum(previous, largest)
@@ -235,28 +244,17 @@ def _middles(points: Tensor) -> Tensor:
 
 
 def _next(S: Tensor, K: Tensor, U: Tensor) -> Tensor:
-    """The next vectors of the chains: S (m, c) without its parts along the earlier ones (q, m, c) and along U.
+    """The next vectors of the chains: S (c, m) without its parts along the earlier ones (c, q, m) and along U (m, p).
 
     Removed once: what rounding leaves of them makes the space no smaller, and nothing rests on orthogonality.
     """
-    S = S - U @ (U.T @ S)
-    S = S - torch.einsum("qmc,qc->mc", K, torch.einsum("qmc,mc->qc", K, S))
-    S /= torch.linalg.vector_norm(S, dim=0).clamp(min=torch.finfo(S.dtype).tiny)
-    return S
+    S = S - (S @ U) @ U.T
+    S = S - (K.mT @ (K @ S[..., None]))[..., 0]
+    unit: Tensor = S / _lengths(S)
+    return unit
 
 
-def _extended(A: Tensor, X: Tensor, Y: Tensor) -> Tensor:
-    """`X'Y` (c, q, q) of two blocks (q, m, c), of which the leading part A (c, p, p) is known."""
-    p = A.shape[1]
-    X, Y = X.permute(2, 0, 1), Y.permute(2, 1, 0)
-    return torch.cat([torch.cat([A, X[:, p:] @ Y[..., :p]], 1), X @ Y[..., p:]], 2)
-
-
-def _split(block: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
-    """A block (q, m, c) without its parts along U, and those parts (q, p, c)."""
-    flat = block.permute(1, 0, 2).flatten(1)
-    parts = U.T @ flat
-    rest = flat - U @ parts
-    again = U.T @ rest
-    shape = (-1, block.shape[0], block.shape[2])
-    return (rest - U @ again).reshape(shape).permute(1, 0, 2), (parts + again).reshape(shape).permute(1, 0, 2)
+def _lengths(rows: Tensor) -> Tensor:
+    """Length of each row, (c, 1), over zero."""
+    lengths: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+    return lengths

@@ -44,6 +44,7 @@ LEAST_TEST_STEPS, MOST_TEST_STEPS = 5, 24
 MARGIN = 0.01  # part by which that bound is made to clear the value it is compared with
 EXTRA = 4  # triplets iterated beyond the k that were asked for, so that the last of them has a neighbour
 CLEAR = 0.8  # values down to this part of the k-th are iterated too: the bound on the rest then needs few steps
+NEXT = 0.97  # the same where that bound is known without any: only what may belong together with the k-th
 REFINEMENTS, MOST_DIRECTIONS = 24, 400
 SLACK = 1e-5  # float32 bases are orthonormal to 1e-6; the same part of sigma_1 is added to every bound on the rest
 
@@ -58,7 +59,7 @@ def base_triplets(operator: AbstractOperator, frobenius: float) -> Triplets:
     _check_finite(projection)
     ritz = projection.ritz()
     projection.compress(ritz, min(KEPT, len(ritz.sigma)))
-    ritz, _, settled = _refine(projection, min(LEADING, min(m, n)), closed=True)
+    ritz, _, settled = _refine(projection, min(LEADING, min(m, n)), CLEAR)
     residuals = _lengths(*projection.residuals(ritz, min(KEPT, len(ritz.sigma))))
     usable = max(settled, int((residuals <= USABLE * ritz.sigma[0]).int().cumprod(0).sum()))
     found = _package(projection, ritz, usable, sketch, with_defects=True)
@@ -75,9 +76,10 @@ def tuned_triplets(operator: AbstractOperator, k: int, near: Triplets | None) ->
         sketch = Sketch.of(operator)
     projection, outside = _start(operator, update, near)
     _check_finite(projection)
-    ritz, count, kept = _refine(projection, k, closed=outside is None)
+    ritz, count, kept = _refine(projection, k, CLEAR if outside is None else NEXT)
     found = _package(projection, ritz, kept, sketch, with_defects=False)
-    proved = _bounded(found, _rest_of_update(projection, ritz, len(found.sigma), outside), 0)
+    rest = math.inf if outside is None else _rest_of_update(projection, ritz, len(found.sigma), outside, sketch)
+    proved = _bounded(found, rest, 0)
     if _open(proved, k) and len(found.sigma) >= k:
         steps = _steps_to_tell(float(ritz.sigma[count - 1]), ritz.sigma, kept, operator.shape[1])
         rest, products = _rest(operator, found, seed=3, steps=steps)
@@ -118,7 +120,6 @@ class Outside:
     `||(I - Q Q^T) W w|| <= rest ||(I - V V^T) w|| + leak` for every unit w, U and V being leading vectors of the base.
     """
 
-    V: Tensor
     rest: float
     leak: float
 
@@ -140,23 +141,24 @@ def _start(
     projection.add_right(v, u * sigma + near.defects.left + update.matmul(v))
     projection.add_left(u, v * sigma + near.defects.right + update.rmatmul(u))
     projection.add_right(update.A.T)
-    projection.add_left(update.B)
+    # W V lies in the span of U and B but for the defects, so with W A^T all of W P does.
+    projection.add_left(torch.cat([update.B, projection.WP[:, v.shape[1] :]], 1))
     # (I - U U^T) W0 = (its part outside of V, at most `rest`) + left V^T.
     leak = float(torch.linalg.vector_norm(near.defects.left, dtype=torch.float64)) + near.rounding
-    return projection, Outside(v, near.rest, leak + SLACK * float(near.sigma[0]))
+    return projection, Outside(near.rest, leak + SLACK * float(near.sigma[0]))
 
 
-def _refine(projection: Projection, k: int, *, closed: bool) -> tuple[Ritz, int, int]:
+def _refine(projection: Projection, k: int, clear: float) -> tuple[Ritz, int, int]:
     """Widen both spaces by the residuals of the leading triplets until the k leading ones are told apart.
 
-    Returns the decomposition, how many leading triplets belong together with the k, and how many may be kept beside
-    them without their residuals blurring the gap after those. With `closed`, `W P` stays inside the span of Q, so that
-    the left residuals stay rounding.
+    `W P` is inside the span of Q and stays there, so that the left residuals are rounding. Values down to the part
+    `clear` of the k-th are iterated. Returns the decomposition, how many leading triplets belong together with the k,
+    and how many may be kept beside them without their residuals blurring the gap after those.
     """
     noise = 16 * torch.finfo(projection.operator.dtype).eps
     for _ in range(REFINEMENTS):
         ritz = projection.ritz()
-        candidates = _candidates(ritz.sigma, k)
+        candidates = _candidates(ritz.sigma, k, clear)
         left, right = projection.residuals(ritz, candidates)
         residuals, floor = _lengths(left, right), noise * float(ritz.sigma[0])
         count = _settled(ritz.sigma, residuals + floor, k, floor)
@@ -168,22 +170,20 @@ def _refine(projection: Projection, k: int, *, closed: bool) -> tuple[Ritz, int,
         if projection.Q.shape[1] + candidates > min(MOST_DIRECTIONS, int(0.7 * min(projection.operator.shape))):
             break
         added = projection.add_right(_above(right, floor))
-        added += projection.add_left(
-            projection.WP[:, projection.WP.shape[1] - added :] if closed else _above(left, floor)
-        )
         if added == 0:
             break
+        projection.add_left(projection.WP[:, -added:])
     ritz = projection.ritz()
     least = min(k, len(ritz.sigma))
     return ritz, least, least
 
 
-def _candidates(sigma: Tensor, k: int) -> int:
+def _candidates(sigma: Tensor, k: int, clear: float) -> int:
     """Triplets to iterate: beyond the k, so many that the next value is clearly under the k-th."""
     if len(sigma) <= k:
         return len(sigma)
-    clear = int((sigma > CLEAR * sigma[k - 1]).sum())
-    return min(max(clear, k + EXTRA), 4 * k, len(sigma))
+    near = int((sigma > clear * sigma[k - 1]).sum())
+    return min(max(near, k + EXTRA), 4 * k, len(sigma))
 
 
 def _settled(sigma: Tensor, residuals: Tensor, k: int, floor: float) -> int:
@@ -285,25 +285,26 @@ def _rest(operator: AbstractOperator, found: Triplets, seed: int, steps: int = T
     return bound + SLACK * largest, products
 
 
-def _rest_of_update(projection: Projection, ritz: Ritz, count: int, outside: Outside | None) -> float:
+def _rest_of_update(projection: Projection, ritz: Ritz, count: int, outside: Outside, sketch: Sketch) -> float:
     """Bound on what `count` triplets leave over, where the part outside of Q is known as `outside` says.
 
-    With X the rows of W in the other left vectors of Q, which are computed, and r, V and d the rest, the base's vectors
-    and the leak, `||(I - U U^T) W w||^2 <= ||X w||^2 + (r ||(I - V V^T) w|| + d)^2` for every unit w. So its square is
-    at most the largest eigenvalue of `r^2 I + X^T X - r^2 V V^T`, a matrix of low rank and a multiple of one, plus
-    `2 r d + d^2`: directions in which the base is large do not add to those that it has nothing in.
+    P holds V, and Q holds `W P`: with r the rest and d the leak, the part outside of Q is `<= r ||(I - P P^T) w|| + d`.
+    With X the rows of W in the other left vectors of Q, which are computed, `||(I - U U^T) W w||^2` is for every unit w
+    at most `||X w||^2` plus the square of that, hence at most the largest eigenvalue of `r^2 (I - P P^T) + X^T X` plus
+    `2 r d + d^2`: a matrix of low rank and a multiple of one.
     """
-    if outside is None:
-        return math.inf
-    others = projection.WtQ @ ritz.left[:, count:].to(projection.WtQ.dtype)
-    columns = torch.cat([others, outside.V.to(others.dtype)], 1).double()
+    Q, P, WP, WtQ = projection.Q, projection.P, projection.WP, projection.WtQ
+    others = WtQ @ ritz.left[:, count:].to(WtQ.dtype)
+    columns = torch.cat([others, P], 1).double()
     signs = torch.ones(columns.shape[1], dtype=torch.float64, device=columns.device)
     signs[others.shape[1] :] = -(outside.rest**2)
     values, vectors = torch.linalg.eigh(columns.T @ columns)
     root = vectors * values.clamp(min=0).sqrt()
     above = float(torch.linalg.eigvalsh(root.T @ (signs[:, None] * root))[-1])
-    square = outside.rest**2 + max(0.0, above) + 2 * outside.rest * outside.leak + outside.leak**2
-    return math.sqrt(square) + SLACK * float(ritz.sigma[0])
+    unseen = rounding(sketch, (P, WP), (Q, WtQ))
+    leak = outside.leak + unseen + float(torch.linalg.vector_norm(WP - Q @ (Q.T @ WP), dtype=torch.float64))
+    square = outside.rest**2 + max(0.0, above) + 2 * outside.rest * leak + leak**2
+    return math.sqrt(square) + unseen + SLACK * float(ritz.sigma[0])
 
 
 def _split(operator: AbstractOperator) -> tuple[AbstractOperator, LowRank | None]:

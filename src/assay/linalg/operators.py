@@ -18,6 +18,10 @@ from torch import Tensor
 # 4096-wide matrix are 2 MB in float64, the size of a second-level cache.
 BLOCK_ROWS = 64
 FEW_ROWS = 8
+# A product of few columns with long rows takes half of its time when made of so many rows at a time, which then stay in
+# the second-level cache: at 4096 x 4096 and ten columns in float32, 5.2 instead of 6.5 ms for W X, 4.5 instead of 8.7
+# for W^T Y. With more threads than one, or more columns, the library's own division is as good.
+SHORT_BLOCK, LONG_ROW, FEW_COLUMNS = 32, 12 * 1024, 40
 
 
 class AbstractOperator(ABC):
@@ -93,16 +97,27 @@ class Dense(AbstractOperator):
 
     def matmul(self, X: Tensor) -> Tensor:
         if self.matrix.dtype == self.dtype:
-            return self.matrix @ X
+            if not self._by_blocks(X.shape[1]):
+                return self.matrix @ X
+            X = X.contiguous()
+            return torch.cat([rows @ X for rows in self.matrix.split(SHORT_BLOCK)])
         return torch.cat([rows.to(self.dtype) @ X for rows in self.matrix.split(BLOCK_ROWS)])
 
     def rmatmul(self, Y: Tensor) -> Tensor:
-        if self.matrix.dtype == self.dtype:
+        stored = self.matrix.dtype == self.dtype
+        if stored and not self._by_blocks(Y.shape[1]):
             return (Y.T @ self.matrix).T  # as rows: 1.5 times faster than `matrix.T @ Y` for few columns
         product = torch.zeros(Y.shape[1], self.shape[1], dtype=self.dtype, device=self.device)
-        for rows, part in zip(self.matrix.split(BLOCK_ROWS), Y.split(BLOCK_ROWS), strict=True):
-            product.addmm_(part.T, rows.to(self.dtype))
+        size = SHORT_BLOCK if stored else BLOCK_ROWS
+        for rows, part in zip(self.matrix.split(size), Y.T.split(size, 1), strict=True):
+            product.addmm_(part, rows if stored else rows.to(self.dtype))
         return product.T
+
+    def _by_blocks(self, columns: int) -> bool:
+        """Whether a product with so many columns is quicker a few rows at a time."""
+        W = self.matrix
+        long_rows = W.stride(1) == 1 and W.shape[1] * W.element_size() >= LONG_ROW
+        return long_rows and columns < FEW_COLUMNS and W.device.type == "cpu" and torch.get_num_threads() == 1
 
     def dense(self) -> Tensor:
         return self.matrix.to(self.dtype)

@@ -25,8 +25,9 @@ class SmallProblems:
     """The least-squares problems of all chains in small coordinates, float64.
 
     Along U: `hy` (c, p), `hK`, `hS` (c, p, q). Across it: Gram matrices `A0 = K'K, A1 = S'K, A2 = S'S` (c, q, q),
-    `b0 = K'y, b1 = S'y` (c, q), `yy` (c,). `terms` is the length of a sum, for its rounding. `basis` (c, q, q), `ritz`
-    (c, q) and `ends` (c, q, OUT) are the Ritz form of the space, see `_ritz_form`.
+    `b0 = K'y, b1 = S'y` (c, q), `yy` (c,). The lengths of K and S in turn are `sizes` (c, 2q), those of sums `terms`:
+    they bound rounding. `basis` (c, q, q), `ritz` (c, q) and `ends` (c, q, OUT) are the Ritz form of the space, see
+    `_ritz_form`.
     """
 
     basis: Tensor
@@ -41,6 +42,7 @@ class SmallProblems:
     b0: Tensor
     b1: Tensor
     yy: Tensor
+    sizes: Tensor
     terms: int
     squares: Tensor
     defect_gram: Tensor
@@ -48,15 +50,15 @@ class SmallProblems:
     product_error: float
 
     @classmethod
-    def of(cls, chains: Chains, product_error: float) -> SmallProblems:
-        """Those of all chains, whose products are off by at most `product_error`."""
-        y, K, S = (block.permute(2, 1, 0) for block in (chains.across_y, chains.across_K, chains.across_S))
-        hy, hK, hS = (block.permute(2, 1, 0) for block in (chains.along_y, chains.along_K, chains.along_S))
-        b0, b1 = (K.mT @ y)[..., 0], (S.mT @ y)[..., 0]
-        basis, ritz, ends = _ritz_form(chains.A0, chains.A1, chains.A2)
+    def of(cls, chains: Chains) -> SmallProblems:
+        """Those of all chains."""
+        A0, A1, A2 = (chains.gram[:, i::2, j::2].contiguous() for i, j in ((0, 0), (1, 0), (1, 1)))
+        hK, hS = (chains.along[:, i::2].mT.contiguous() for i in (0, 1))
+        sizes = (chains.gram.diagonal(dim1=1, dim2=2) + chains.along.square().sum(2)).clamp(min=0).sqrt()
         return cls(
-            basis, ritz, ends, hy[..., 0], hK, hS, chains.A0, chains.A1, chains.A2, b0, b1, (y**2).sum((1, 2)),
-            y.shape[1], chains.squares, chains.defect_gram, chains.known_error, product_error,
+            *_ritz_form(A0, A1, A2), chains.along_y, hK, hS, A0, A1, A2, chains.with_y[:, ::2], chains.with_y[:, 1::2],
+            chains.across_y.square().sum(1), sizes, chains.across_y.shape[1], chains.squares, chains.defect_gram,
+            chains.known_error, chains.unseen,
         )  # fmt: skip
 
     def over(self, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,9 +112,9 @@ class SmallProblems:
         length_a, length_c = torch.linalg.vector_norm(a, dim=-1), torch.linalg.vector_norm(c, dim=-1)
         lost = torch.einsum("cgp,pr,cgr->cg", a, self.defect_gram, a).clamp(min=0).sqrt()
         # Sums of `terms` products in float64, each off by at most terms * eps of the sum of absolute values.
-        sizes = [A.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()[:, None] for A in (self.A2, self.A0)]
+        of_K, of_S = self.sizes[:, None, ::2], self.sizes[:, None, 1::2]
         largest = self.squares.abs().amax() if len(self.squares) else 0.0
-        absolute = 1 + (c.abs() * (sizes[0] + x.abs() * sizes[1])).sum(-1) + length_a * largest
+        absolute = 1 + (c.abs() * (of_S + x.abs() * of_K)).sum(-1) + length_a * largest
         noise = self.terms * torch.finfo(torch.float64).eps
         z_along = a + torch.einsum("cpq,cgq->cgp", self.hK, c)
         product = ((h - d * a) * z_along).sum(-1) + torch.einsum("cq,cgq->cg", self.b0, c)
