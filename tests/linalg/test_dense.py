@@ -6,7 +6,7 @@ import planted
 import pytest
 import torch
 
-from assay.linalg import LowRank, RowScaled, Sum, as_operator, largest_overlap, leading_triplets
+from assay.linalg import Dense, LowRank, RowScaled, Sum, as_operator, largest_overlap, leading_triplets
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -50,3 +50,12 @@ def test_operators_are_the_matrices_they_stand_for() -> None:
     torch.testing.assert_close(operator.T.matmul(Y), expected.T @ Y)
     Q_B, K, Q_A = LowRank(B, A, 0.5).core()
     torch.testing.assert_close(Q_B @ K @ Q_A.T, 0.5 * B @ A)
+
+
+@pytest.mark.parametrize("columns", [1, 10, 48])
+def test_long_rows_make_the_same_products(columns: int) -> None:
+    W = torch.randn(70, 3100)  # long enough to be multiplied a few rows at a time
+    X, Y = torch.randn(3100, columns), torch.randn(70, columns)
+    for matrix in (W, W.T.contiguous().T):
+        torch.testing.assert_close(Dense(matrix).matmul(X), (W.double() @ X.double()).float(), rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(Dense(matrix).rmatmul(Y), (W.T.double() @ Y.double()).float(), rtol=1e-4, atol=1e-3)

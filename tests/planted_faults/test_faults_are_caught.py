@@ -298,6 +298,18 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "return 0.0 * worst",
         "tests/linalg/test_shifts.py::test_a_sketch_sees_the_rounding_of_products",
     ),
+    "what an adapter leaves over, in part": (
+        "linalg/certified.py",
+        "square = outside.rest**2 + max(",
+        "square = max(",
+        "tests/linalg/test_certified.py::test_bounds_hold",
+    ),
+    "a product without its last rows": (
+        "linalg/operators.py",
+        "for rows in self.matrix.split(SHORT_BLOCK)]",
+        "for rows in self.matrix[:-1].split(SHORT_BLOCK)]",
+        "tests/linalg/test_dense.py::test_long_rows_make_the_same_products",
+    ),
     "a skipped matrix closes its gate": (
         "weights/checkpoint_pairs.py",
         "matters = slot.body and",
