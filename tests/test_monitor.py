@@ -107,9 +107,9 @@ def test_the_base_is_decomposed_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     llama(tmp_path / "base")
     calls, real = [], monitor.base_triplets
-    monkeypatch.setattr(monitor, "base_triplets", lambda *a, **k: calls.append(1) or real(*a, **k))
+    monkeypatch.setattr(monitor, "base_triplets", lambda *a, **k: calls.append(k["dtype"]) or real(*a, **k))
     fit(adapted(tmp_path / "base"), tmp_path, assay.IntruderMonitor(every=1))
-    assert len(calls) == 4  # two matrices in each of two layers
+    assert calls.count(torch.float32) == 4  # two matrices in each of two layers
 
 
 def test_what_cannot_be_measured_is_said_before_the_first_step(tmp_path: Path) -> None:

@@ -198,7 +198,8 @@ def known_of_base(entry: AbstractPair, operators: Operators, kept: SpectraCache 
         def make() -> Triplets:
             return base_triplets(matrix, solver=solver, dtype=matrix.dtype)
 
-        return make() if kept is None else kept.triplets(f"{key}-{solver}", make)
+        made_in = str(matrix.dtype).removeprefix("torch.")
+        return make() if kept is None else kept.triplets(f"{key}-{solver}-{made_in}", make)
 
     def floor() -> float:
         def make() -> float:

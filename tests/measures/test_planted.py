@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.linalg import Dense, LowRank, Sum, leading_triplets
+from assay.linalg import AbstractOperator, Dense, LowRank, Solver, Sum, Triplets, base_triplets, leading_triplets
 from assay.measures.chance import random_update
 from assay.measures.matrix import Measures, Question, measure_matrix
 from assay.measures.spectra import effective_rank, energy_rank, stable_rank
@@ -209,6 +209,17 @@ def test_float64_decides_what_the_certified_solver_leaves_open() -> None:
     weak = LowRank(delocalised(U, 2).float(), delocalised(V, 2).float().T, 1e-5)
     told = measure_matrix(base, weak, Sum(base, weak), Question(k=6, solver="certified"))
     assert (told.solver, told.undecided, told.count) == ("certified float64", 0, 0)
+    asked = []
+
+    def keeping(matrix: AbstractOperator, solver: Solver) -> Triplets:
+        asked.append(matrix.dtype)
+        return base_triplets(matrix, solver=solver, dtype=matrix.dtype)
+
+    assert (
+        measure_matrix(base, weak, Sum(base, weak), Question(k=6, solver="certified"), keeping).directions
+        == told.directions
+    )
+    assert asked == [torch.float32, torch.float64]
     # A new leading direction that is mostly one base vector deep in the bulk: no few products can find that.
     B = (0.9 * U[:, 250] + (1 - 0.9**2) ** 0.5 * delocalised(U[:, :200], 1)[:, 0])[:, None]
     strong = LowRank(B.float(), delocalised(V, 1).float().T, 4.0)

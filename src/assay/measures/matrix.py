@@ -78,7 +78,8 @@ def measure_matrix(
         update: dW.
         tuned: W0 + dW.
         question: what to measure.
-        spectrum: gives the triplets of the base for a solver, from where they are kept; computes them unless given.
+        spectrum: gives the triplets of the base for a solver, in the base's precision, from where they are kept;
+            computes them unless given.
         floor: gives a number that no singular value of the base lies under, from where it is kept; computes it unless
             given. Few matrices need it.
 
@@ -228,7 +229,7 @@ def _attempts(shape: tuple[int, int], question: Question) -> list[tuple[Solver, 
 
 def _judge(parts: Parts, question: Question, solver: Solver, spectrum: Spectrum | None, floor: Floor) -> Judged:
     """Decompose both matrices and judge the leading directions of each side."""
-    if spectrum is not None and parts.base.dtype == torch.float32:
+    if spectrum is not None:
         ours = spectrum(parts.base, solver)
     else:
         ours = base_triplets(parts.base, solver=solver, dtype=parts.base.dtype)

@@ -147,6 +147,8 @@ class _AbstractLive(ABC):
         return measure_matrix(base, update, tuned, question, self._spectrum, floor)
 
     def _spectrum(self, base: AbstractOperator, solver: Solver) -> Triplets:
+        if base.dtype != torch.float32:  # for few matrices, and twice as much memory if it were kept
+            return base_triplets(base, solver=solver, dtype=base.dtype)
         if solver not in self._spectra:
             self._spectra[solver] = base_triplets(base, solver=solver, dtype=base.dtype)
         return self._spectra[solver]

@@ -1,8 +1,9 @@
 """What is known of a base's spectra, kept on disk: the second adapter of a base pays only for itself.
 
-An entry is named by the digest of the stored tensor's bytes, how it is stored, and the solver that made it. It is
-written to a temporary name and renamed, so two processes can share the folder; it carries the digest of its own
-content, so a damaged one is found, dropped and made again. The least recently used go when the folder grows too large.
+An entry is named by the digest of the stored tensor's bytes, how it is stored, and the solver and precision that made
+it. It is written to a temporary name and renamed, so two processes can share the folder; it carries the digest of its
+own content, so a damaged one is found, dropped and made again. The least recently used go when the folder grows too
+large.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from assay.records.record import write_bytes
 T = TypeVar("T")
 
 # Raised with every change of what the solvers compute, so that an entry of another release is never read.
-FORMAT = 2
+FORMAT = 3
 # The spectra of a 7B model's 224 matrices take 2.3 GB (10 MB each, benchmarks/seven_billion.py): room for four bases.
 LIMIT_BYTES = 10 * 2**30
 # All triplets of a matrix take two to three times its own size, so they are kept for small matrices alone.
