@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 # Rows that are converted at a time when a matrix is multiplied in another precision than it is stored in: 64 rows of a
-# 4096-wide matrix are 2 MB in float64, the size of a second-level cache. Threads wait for each other at every block, for
+# 4096-wide matrix are 2 MB in float64, the size of a second cache. Threads wait for each other at every block, for
 # long where other work has their cores, so that with more than one of them blocks are larger.
 BLOCK_ROWS, SHARED_BLOCK_ROWS = 64, 1024
 FEW_ROWS = 8
