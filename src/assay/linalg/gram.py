@@ -75,16 +75,16 @@ class GramSpectrum:
         scale = float(torch.linalg.matrix_norm(seen, 2))
         if scale == 0.0:
             return 0.0, 0.0
-        windows = Windows.of_coefficients(self.vectors.T @ (seen / scale))
+        windows = Windows.of_coefficients(self.vectors.T @ (seen / scale), seen.shape[1])
         squares, index = self.squares, torch.arange(len(self.squares), device=self.squares.device)
         null = torch.finfo(torch.float32).eps ** 2 * float(squares.clamp(min=0).sum())  # as for the dense solver
-        shortest, _ = windows.extremes(index, index + 1)
+        shortest = windows.extremes(index, index + 1)[0][:, 0]
         lower, upper = torch.zeros_like(squares), torch.ones_like(squares)
         least = (squares - self.error).clamp(min=torch.finfo(torch.float64).tiny).sqrt() if tall else 1.0
         for factor in WINDOW_FACTORS:
             width, lost = factor * self.error, 2 / factor
             first, last = span(squares, squares + width + self.error, squares - width - self.error)
-            upper = torch.minimum(upper, (windows.extremes(first, last)[1] + lost) * scale / least)
+            upper = torch.minimum(upper, (windows.extremes(first, last)[1][:, 0] + lost) * scale / least)
             # As many true values as computed ones within reach hold the computed vector: one has at least its share.
             share = (shortest - lost) / (last - first).double().sqrt()
             most = (squares + width).clamp(min=null).sqrt() if tall else 1.0
