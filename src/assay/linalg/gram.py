@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from assay.linalg.dense import PROBE_FACTOR, spectral_norm
+from assay.linalg.dense import backward_error
 from assay.linalg.operators import AbstractOperator
+from assay.linalg.sketch import probes
 from assay.linalg.windows import WINDOW_FACTORS, Windows, span
 
 BLOCK = 256  # rows or columns that are converted to float64 at a time
@@ -43,25 +44,9 @@ class GramSpectrum:
         squares, vectors = torch.linalg.eigh(gram_of(operator.dense(), torch.float64))
         squares, vectors = squares.flip(0), vectors.flip(1)
 
-        def gram(X: Tensor) -> Tensor:
-            return exact.matmul(exact.rmatmul(X)) if m <= n else exact.rmatmul(exact.matmul(X))
-
-        def residual(X: Tensor) -> Tensor:
-            left_over: Tensor = gram(X) - vectors @ (squares[:, None] * (vectors.T @ X))
-            return left_over
-
-        def skew(X: Tensor) -> Tensor:  # (V^T V - I) diag(squares), symmetric up to that factor
-            scaled = squares[:, None] * X
-            missing: Tensor = vectors.T @ (vectors @ scaled) - scaled
-            return missing
-
-        def skew_t(X: Tensor) -> Tensor:
-            missing: Tensor = vectors.T @ (vectors @ X) - X
-            return missing.mul_(squares[:, None])
-
-        off = spectral_norm(residual, residual, len(squares), squares.device)
-        off += spectral_norm(skew, skew_t, len(squares), squares.device)
-        return cls(exact, squares, vectors, PROBE_FACTOR * off)
+        seen = probes(len(squares), squares.device)
+        seen = exact.matmul(exact.rmatmul(seen)) if m <= n else exact.rmatmul(exact.matmul(seen))
+        return cls(exact, squares, vectors, backward_error(seen, vectors, squares, vectors))
 
     def overlap(self, Y: Tensor) -> tuple[float, float]:
         """Bounds on `max_i |<y, u_i>|` over the left singular vectors, for all unit y in a space with basis Y (m, q).
