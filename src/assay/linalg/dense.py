@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -59,7 +61,7 @@ def backward_error(seen: Tensor, U: Tensor, sigma: Tensor, V: Tensor) -> float:
     skewed = _product64(U.T, _product64(U, scaled)) + scale * _product64(V.T, _product64(V, inside))
     error = seen - _product64(U, 2 * scaled - skewed / 2)
     largest = float(torch.linalg.eigvalsh(error.T @ error)[-1].clamp(min=0).sqrt())
-    return ROUNDING_FACTOR / ROUNDING_PROBES**0.5 * largest
+    return ROUNDING_FACTOR / math.sqrt(ROUNDING_PROBES) * largest
 
 
 def _product64(matrix: Tensor, X: Tensor, rows: int = 1024) -> Tensor:
