@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from assay.errors import NotConvergedError, ValuesError
-from assay.linalg import certified
+from assay.linalg import adapted, certified
 from assay.linalg.dense import dense_triplets
 from assay.linalg.operators import AbstractOperator, as_operator
 from assay.linalg.triplets import ANGLE_ACCEPTED, Cost, Triplets
@@ -51,7 +51,8 @@ def leading_triplets(
         k: how many; None for all min(m, n), which takes a dense SVD.
         solver: "exact" takes a dense SVD; "certified" iterates from random and known vectors until the residuals prove
             the answer, and bounds what it could have missed; "auto" is `select_solver`'s choice, and a dense SVD
-            after all where the iteration does not prove its answer (`cost.decompositions` says so).
+            after all where the iteration does not prove its answer (`cost.decompositions` says so). With an adapter on
+            a base of which `near` has all triplets, "auto" solves in the base's coordinates.
         dtype: precision of the decomposition and of the products.
         near: triplets of the matrix that this one is an update of (`base_triplets`); a start, and with an adapter
             (`Sum(W0, LowRank)`) also a bound on all that is not found.
@@ -72,6 +73,11 @@ def leading_triplets(
     Source: Wedin 1972 for the angles; Kuczynski & Wozniakowski 1992 for what random starts can miss.
     """
     operator = as_operator(matrix).to(dtype)
+    if solver == "auto" and k is not None and near is not None and near.complete:
+        base, update = certified.split_update(operator)
+        found_there = None if update is None else adapted.adapted_triplets(base, update, k, near)
+        if found_there is not None:
+            return found_there
     if k is None or select_solver(operator.shape, solver) == "exact":
         found = dense_triplets(_finite(operator.dense()))
         return found if k is None else found.leading(k)
