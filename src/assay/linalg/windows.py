@@ -20,6 +20,7 @@ CLUSTER_GAP = 1e-11
 # A window of values around sigma_i of half-width `factor * error` holds all of the true u_i but a part of length at
 # most 2 / factor. Several are tried, and the best bound is kept.
 WINDOW_FACTORS = (10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5, 1e6, 1e8)
+CHUNK = 256  # windows whose matrices are made at a time
 
 
 def exact_overlaps(Ys: Sequence[Tensor], base: Triplets) -> list[tuple[float | None, float, float, bool]]:
@@ -141,10 +142,10 @@ class Windows:
             sums = self.sums[:, :, 0, 0]
             length = (sums[last] - sums[first]).clamp_(min=0, max=1).sqrt_()
             return length, length
-        if first.ndim > 1:  # one row of windows at a time: the matrices of all would be many
-            rows = [self.extremes(*row) for row in zip(first, last, strict=True)]
-            return torch.stack([row[0] for row in rows]), torch.stack([row[1] for row in rows])
-        lengths = torch.linalg.eigvalsh(self.sums[last] - self.sums[first]).clamp(min=0, max=1).sqrt()
+        # Where values cannot be told apart, many windows are the same.
+        pairs, place = torch.unique(torch.stack([first.flatten(), last.flatten()]), dim=1, return_inverse=True)
+        parts = [torch.linalg.eigvalsh(self.sums[b] - self.sums[a]) for a, b in pairs.split(CHUNK, 1)]
+        lengths = torch.cat(parts)[place].unflatten(0, first.shape).clamp(min=0, max=1).sqrt()
         return lengths[..., 0], lengths[..., -1]
 
 
