@@ -16,7 +16,7 @@ from torch import Tensor
 
 from assay.linalg.dense import backward_error
 from assay.linalg.operators import AbstractOperator, Dense, LowRank
-from assay.linalg.sketch import ROUNDING_MISSED, ROUNDING_PROBES, probes
+from assay.linalg.sketch import ROUNDING_MISSED, ROUNDING_PROBES
 from assay.linalg.triplets import ANGLE_LIMIT, Cost, Triplets, group
 
 SMALLEST = 192  # with fewer singular values a dense SVD takes less time, whatever the rank
@@ -43,12 +43,11 @@ def adapted_triplets(base: AbstractOperator, update: LowRank, k: int, near: Trip
         return None if found is None else found.T
     W0 = Dense(base.dense().double())
     U, V = near.u.double(), near.v.double()
-    seen = W0.matmul(probes(n, V.device))
     Q, R = torch.linalg.qr(update.A.T.double())
     B = update.scale * (update.B.double() @ R.T)
-    if not bool(torch.isfinite(seen).all() and torch.isfinite(B).all()) or float(near.sigma[0]) == 0.0:
+    if not bool(torch.isfinite(B).all()) or float(near.sigma[0]) == 0.0:
         return None
-    off = backward_error(seen, U, near.sigma, V)
+    off = backward_error(W0.matmul, W0.rmatmul, U, near.sigma, V)
     P, lost_left = _coordinates(U, B)
     F, lost_right = _coordinates(V, Q)
     # Both are right to the square of the skew of U and V, of which the first power is a generous bound.
@@ -71,7 +70,7 @@ def adapted_triplets(base: AbstractOperator, update: LowRank, k: int, near: Trip
         asked=k,
         complete=False,
         missed=ROUNDING_MISSED,
-        cost=Cost(products=ROUNDING_PROBES + 3 * len(sigma)),
+        cost=Cost(products=2 * ROUNDING_PROBES + 3 * len(sigma)),
         residuals=residuals,
     )
     return _proved(found, model, k, off)

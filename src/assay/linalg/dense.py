@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from assay.linalg.sketch import ROUNDING_FACTOR, ROUNDING_MISSED, ROUNDING_PROBES, probes
 from assay.linalg.triplets import Cost, Triplets, group
 
+Product = Callable[[Tensor], Tensor]
 # Up to so many entries a matrix is converted to float64 whole for products with it, not anew for each of them: 24 MB
 # with both of its bases.
 WHOLE = 1 << 20
@@ -26,7 +28,8 @@ def dense_triplets(W: Tensor) -> Triplets:
     sigma = S.double()
     # Contiguous, so that triplets read back from a file give the same products to the last bit.
     U, V = U.contiguous(), Vh.T.contiguous()
-    error = backward_error(_product64(W, probes(n, W.device)), U, sigma, V)
+    whole = W.double() if W.numel() <= WHOLE else W
+    error = backward_error(lambda X: _product64(whole, X), lambda Y: _product64(whole.T, Y), U, sigma, V)
     clusters, angles = group(sigma, error, square=m == n)
     return Triplets(
         U,
@@ -38,30 +41,35 @@ def dense_triplets(W: Tensor) -> Triplets:
         asked=min(m, n),
         complete=True,
         missed=ROUNDING_MISSED,
-        cost=Cost(products=ROUNDING_PROBES, decompositions=1),
+        cost=Cost(products=2 * ROUNDING_PROBES, decompositions=1),
     )
 
 
-def backward_error(seen: Tensor, U: Tensor, sigma: Tensor, V: Tensor) -> float:
+def backward_error(matmul: Product, rmatmul: Product, U: Tensor, sigma: Tensor, V: Tensor) -> float:
     """Bound on `||W - U' S V'^T||`, the spectral norm, U' and V' being the orthonormal bases nearest to U and V.
 
-    A Gaussian combination of p columns keeps of the error E at least `||E||` times the root of a chi-square variable of
-    p degrees, that of its largest singular direction: `||E|| <= ROUNDING_FACTOR / sqrt(p) ||E G||`, but for a
-    probability of `ROUNDING_MISSED`. `U' = U (3 I - U^T U) / 2` to the square of the skew `U^T U - I`, and so for V.
+    With E that difference, `||E^T E G|| >= ||E||^2 ||g||` where g is the row of a Gaussian G (n, p) along E's largest
+    right singular vector: a chi variable of p degrees, under `sqrt(p) / ROUNDING_FACTOR` with a probability of
+    `ROUNDING_MISSED`. `U' = U (3 I - U^T U) / 2` to the square of the skew `U^T U - I`, and so for V.
 
     Args:
-        seen: `W G` for the probes G of its columns (`sketch.probes`), float64, shape (m, p).
+        matmul, rmatmul: products with W (m, n) and with its transpose, in float64.
         U, sigma, V: the decomposition, shapes (m, k), (k,), (n, k).
     """
     if max(U.numel(), V.numel()) <= WHOLE:
         U, V = U.double(), V.double()
-    scale = sigma[:, None]
-    inside = _product64(V.T, probes(len(V), V.device))
+    seen = _beyond(matmul, U, sigma[:, None], V, probes(len(V), V.device))
+    seen = _beyond(rmatmul, V, sigma[:, None], U, seen)
+    largest = float(torch.linalg.eigvalsh(seen.T @ seen)[-1].clamp(min=0).sqrt())
+    return math.sqrt(ROUNDING_FACTOR / math.sqrt(ROUNDING_PROBES) * largest)
+
+
+def _beyond(product: Product, U: Tensor, scale: Tensor, V: Tensor, X: Tensor) -> Tensor:
+    """`(W - U' S V'^T) X`."""
+    inside = _product64(V.T, X)
     scaled = scale * inside
     skewed = _product64(U.T, _product64(U, scaled)) + scale * _product64(V.T, _product64(V, inside))
-    error = seen - _product64(U, 2 * scaled - skewed / 2)
-    largest = float(torch.linalg.eigvalsh(error.T @ error)[-1].clamp(min=0).sqrt())
-    return ROUNDING_FACTOR / math.sqrt(ROUNDING_PROBES) * largest
+    return product(X) - _product64(U, 2 * scaled - skewed / 2)
 
 
 def _product64(matrix: Tensor, X: Tensor, rows: int = 1024) -> Tensor:

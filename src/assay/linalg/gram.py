@@ -14,7 +14,6 @@ from torch import Tensor
 
 from assay.linalg.dense import backward_error
 from assay.linalg.operators import AbstractOperator
-from assay.linalg.sketch import probes
 from assay.linalg.windows import WINDOW_FACTORS, Windows, span
 
 BLOCK = 256  # rows or columns that are converted to float64 at a time
@@ -44,9 +43,10 @@ class GramSpectrum:
         squares, vectors = torch.linalg.eigh(gram_of(operator.dense(), torch.float64))
         squares, vectors = squares.flip(0), vectors.flip(1)
 
-        seen = probes(len(squares), squares.device)
-        seen = exact.matmul(exact.rmatmul(seen)) if m <= n else exact.rmatmul(exact.matmul(seen))
-        return cls(exact, squares, vectors, backward_error(seen, vectors, squares, vectors))
+        def gram(X: Tensor) -> Tensor:
+            return exact.matmul(exact.rmatmul(X)) if m <= n else exact.rmatmul(exact.matmul(X))
+
+        return cls(exact, squares, vectors, backward_error(gram, gram, vectors, squares, vectors))
 
     def overlap(self, Y: Tensor) -> tuple[float, float]:
         """Bounds on `max_i |<y, u_i>|` over the left singular vectors, for all unit y in a space with basis Y (m, q).
