@@ -108,8 +108,10 @@ def test_values_that_are_not_finite_are_refused() -> None:
     W0, update, _ = pair("power .5", 200, 200, rank=4, seed=1)
     near = base_triplets(W0, solver="exact")
     broken = replace(update, B=torch.full_like(update.B, torch.nan))
-    with pytest.raises(ValuesError, match="NaN"):
-        leading_triplets(Sum(Dense(W0), broken), K, near=near)
+    W0_broken = W0.index_fill(0, torch.tensor([3]), torch.inf)
+    for matrix in (Sum(Dense(W0), broken), Sum(Dense(W0_broken), update)):
+        with pytest.raises(ValuesError, match="NaN"):
+            leading_triplets(matrix, K, near=near)
 
 
 def test_a_base_of_zeros_is_left_to_the_dense_solver() -> None:

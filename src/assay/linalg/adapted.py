@@ -9,6 +9,7 @@ Shapes: `m` outputs, `n` inputs, `r` rank of the update, `c` triplets that are i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -45,9 +46,9 @@ def adapted_triplets(base: AbstractOperator, update: LowRank, k: int, near: Trip
     U, V = near.u.double(), near.v.double()
     Q, R = torch.linalg.qr(update.A.T.double())
     B = update.scale * (update.B.double() @ R.T)
-    if not bool(torch.isfinite(B).all()) or float(near.sigma[0]) == 0.0:
-        return None
     off = backward_error(W0.matmul, W0.rmatmul, U, near.sigma, V)
+    if not math.isfinite(off + float(B.sum())) or float(near.sigma[0]) == 0.0:
+        return None
     P, lost_left = _coordinates(U, B)
     F, lost_right = _coordinates(V, Q)
     # Both are right to the square of the skew of U and V, of which the first power is a generous bound.

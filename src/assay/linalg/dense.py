@@ -55,11 +55,16 @@ def backward_error(matmul: Product, rmatmul: Product, U: Tensor, sigma: Tensor, 
     Args:
         matmul, rmatmul: products with W (m, n) and with its transpose, in float64.
         U, sigma, V: the decomposition, shapes (m, k), (k,), (n, k).
+
+    Returns:
+        The bound; infinite where products are not finite.
     """
     if max(U.numel(), V.numel()) <= WHOLE:
         U, V = U.double(), V.double()
     seen = _beyond(matmul, U, sigma[:, None], V, probes(len(V), V.device))
     seen = _beyond(rmatmul, V, sigma[:, None], U, seen)
+    if not bool(torch.isfinite(seen).all()):
+        return math.inf
     largest = float(torch.linalg.eigvalsh(seen.T @ seen)[-1].clamp(min=0).sqrt())
     return math.sqrt(ROUNDING_FACTOR / math.sqrt(ROUNDING_PROBES) * largest)
 

@@ -119,10 +119,13 @@ def base_triplets(
         ValuesError: the matrix holds NaN or infinite values.
     """
     operator = as_operator(matrix).to(dtype)
+    if select_solver(operator.shape, solver) == "exact":
+        W = _finite(operator.dense())
+        return replace(dense_triplets(W), frobenius=float(torch.linalg.vector_norm(W, dtype=torch.float64)))
     frobenius = operator.frobenius()
     if not math.isfinite(frobenius):
         raise ValuesError("the matrix holds NaN or infinite values", wanted="finite weights")
-    if frobenius == 0 or select_solver(operator.shape, solver) == "exact":
+    if frobenius == 0:
         return replace(dense_triplets(operator.dense()), frobenius=frobenius)
     return certified.base_triplets(operator, frobenius)
 
