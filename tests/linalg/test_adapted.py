@@ -57,6 +57,20 @@ def test_triplets_of_another_matrix_prove_nothing() -> None:
     assert adapted_triplets(Dense(W0), update, K, foreign) is None
 
 
+@pytest.mark.parametrize("off", [1e-6, 1e-5, 1e-4])
+def test_vectors_of_the_base_that_are_off_widen_the_bound_on_the_rest(off: float) -> None:
+    W0, update, W = pair("power .5", 320, 208, rank=4, seed=1)
+    near, true = base_triplets(W0, solver="exact"), torch.linalg.svdvals(W)
+    exact = adapted_triplets(Dense(W0), update, K, near)
+    noise = torch.randn(near.u.shape, generator=planted.generator(2)) / 320**0.5
+    found = adapted_triplets(Dense(W0), update, K, replace(near, u=near.u + off * noise))
+    assert exact is not None
+    assert found is not None
+    assert found.rest >= exact.rest + off / 2
+    assert float(true[len(found.sigma)]) <= found.rest
+    assert float((found.sigma - true[: len(found.sigma)]).abs().max()) <= found.error
+
+
 def test_a_leading_direction_that_the_iteration_missed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     W0, update, _ = pair("power .5", 200, 200, rank=4, seed=1)
     near, whole = base_triplets(W0, solver="exact"), DiagonalPlus.leading

@@ -51,8 +51,10 @@ def adapted_triplets(base: AbstractOperator, update: LowRank, k: int, near: Trip
         return None
     P, lost_left = _coordinates(U, B)
     F, lost_right = _coordinates(V, Q)
-    # Both are right to the square of the skew of U and V, of which the first power is a generous bound.
-    off += lost_left + lost_right * float(torch.linalg.vector_norm(B))
+    # Both are right to the square of the skew of U and V, of which the first power is a generous bound; so `W^T W`, in
+    # which `B^T B` is exact, is off by at most this.
+    largest, size = float(near.sigma[0]), float(torch.linalg.vector_norm(B))
+    lost = 2 * largest * lost_left + 2 * (largest + size) * size * lost_right
     model = DiagonalPlus.of(near.sigma, P, F, B)
     start = torch.linalg.qr(V @ model.leading(min(k + EXTRA, n), torch.finfo(base.dtype).eps))[0]
     left, middle = torch.linalg.qr(W0.matmul(start) + B @ (Q.T @ start))
@@ -74,25 +76,28 @@ def adapted_triplets(base: AbstractOperator, update: LowRank, k: int, near: Trip
         cost=Cost(products=2 * ROUNDING_PROBES + 3 * len(sigma)),
         residuals=residuals,
     )
-    return _proved(found, model, k, off)
+    return _proved(found, model, k, off, lost)
 
 
-def _proved(found: Triplets, model: DiagonalPlus, k: int, off: float) -> Triplets | None:
-    """Those of the triplets that a gap of the model, which the matrix is within `off` of, parts from all others."""
+def _proved(found: Triplets, model: DiagonalPlus, k: int, off: float, lost: float) -> Triplets | None:
+    """Those of the triplets that a gap parts from all others.
+
+    The model is within `lost` of the Gram matrix of a matrix that is within `off` of W.
+    """
     assert found.residuals is not None
     sigma, errors = found.sigma.tolist(), found.residuals.tolist()
     for count in range(k, len(sigma)):
-        below, gap = sigma[count], sigma[count - 1] - sigma[count]
-        if gap / 2 < off + found.error + 2 * errors[count - 1] / ANGLE_LIMIT:
-            continue
+        below, gap, kept = sigma[count], sigma[count - 1] - sigma[count], found.cut(count)
         for place in PLACES:
-            above = model.above(below + place * gap)
+            value = below + place * gap
+            rest = math.sqrt(value**2 + lost) + off + kept.error
+            if sigma[count - 1] - rest < kept.error + 2 * errors[count - 1] / ANGLE_LIMIT:
+                break
+            above = model.above(value)
             if above is None:
                 continue
             if above != count:
                 return None
-            kept = found.cut(count)
-            rest = below + place * gap + off + kept.error
             clusters, angles = group(kept.sigma, kept.error, square=False, residuals=kept.residuals, rest=rest)
             return replace(kept, rest=rest, clusters=clusters, angles=angles).leading(k)
     return None
