@@ -66,7 +66,7 @@ LIMITS = """\
   not tell the vectors apart, and there is nothing to give a verdict on but by a dense SVD.
 - **Trained models.** Their leading singular values lie within 1e-3 of each other, so float32 leaves many directions
   open; the same iteration in float64 tells them apart. It multiplies at about a third of the speed.
-- **Small matrices.** Where `auto` decomposes the base whole, an adapter is solved in the base's coordinates from 192
+- **Small matrices.** Where `auto` decomposes the base whole, an adapter is solved in the base's coordinates from 200
   singular values on, in a fraction of the time of a second SVD, and still proved. Under that both matrices take a dense
   SVD, and what a bare one leaves out (the backward error measured in float64, clusters, bounds on every overlap) takes
   about a millisecond whatever the size, which is more than the two SVDs themselves at 64.

@@ -20,7 +20,7 @@ from assay.linalg.operators import AbstractOperator, Dense, LowRank
 from assay.linalg.sketch import ROUNDING_MISSED, ROUNDING_PROBES
 from assay.linalg.triplets import ANGLE_LIMIT, Cost, Triplets, group
 
-SMALLEST = 192  # with fewer singular values a dense SVD takes less time, whatever the rank
+SMALLEST = 200  # with fewer singular values a dense SVD takes no more time
 EXTRA = 4  # triplets iterated beyond the k that were asked for, to find a gap below them
 HEAD = 32  # coordinates of the base that the iteration starts from, beside the range of the update
 ROUNDS = 3  # most inverse iterations: each cubes the error, so that two suffice on all spectra that were tried

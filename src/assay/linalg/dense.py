@@ -12,9 +12,9 @@ from assay.linalg.sketch import ROUNDING_FACTOR, ROUNDING_MISSED, ROUNDING_PROBE
 from assay.linalg.triplets import Cost, Triplets, group
 
 Product = Callable[[Tensor], Tensor]
-# Up to so many entries a matrix is converted to float64 whole for products with it, not anew for each of them: 24 MB
+# Up to so many entries a matrix is converted to float64 whole for products with it, not anew for each of them: 48 MB
 # with both of its bases.
-WHOLE = 1 << 20
+WHOLE = 1 << 21
 
 
 def dense_triplets(W: Tensor) -> Triplets:
