@@ -271,7 +271,7 @@ def test_auto_falls_back_to_a_dense_decomposition() -> None:
     W = torch.randn(800, 800, generator=planted.generator(2))
     found = leading_triplets(W, 10)
     assert found.cost.decompositions == 1
-    assert found.missed == 0
+    assert found.missed < 1e-6
 
 
 def test_auto_takes_the_dense_solver_for_small_matrices() -> None:

@@ -5,8 +5,20 @@ from __future__ import annotations
 import planted
 import pytest
 import torch
+from torch import Tensor
 
-from assay.linalg import Dense, LowRank, RowScaled, Sum, as_operator, largest_overlap, leading_triplets
+from assay.errors import ValuesError
+from assay.linalg import (
+    Dense,
+    LowRank,
+    RowScaled,
+    Sum,
+    as_operator,
+    largest_overlap,
+    largest_overlaps,
+    leading_triplets,
+)
+from assay.linalg.dense import backward_error
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -59,3 +71,49 @@ def test_long_rows_make_the_same_products(columns: int) -> None:
     for matrix in (W, W.T.contiguous().T):
         torch.testing.assert_close(Dense(matrix).matmul(X), (W.double() @ X.double()).float(), rtol=1e-4, atol=1e-3)
         torch.testing.assert_close(Dense(matrix).rmatmul(Y), (W.T.double() @ Y.double()).float(), rtol=1e-4, atol=1e-3)
+
+
+def polar(basis: Tensor) -> Tensor:
+    """The nearest orthonormal basis."""
+    U, _, Vh = torch.linalg.svd(basis.double(), full_matrices=False)
+    return U @ Vh
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (90, 30), (30, 90), (1100, 1000)])
+@pytest.mark.parametrize("off", [0.0, 1e-6, 1e-3])
+def test_the_backward_error_holds_for_bases_that_are_not_quite_orthonormal(shape: tuple[int, int], off: float) -> None:
+    for seed in range(1 if shape[0] > 1000 else 10):
+        W = torch.randn(*shape, generator=planted.generator(seed))
+        U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+        U = U + off * torch.randn(U.shape, generator=planted.generator(seed + 1)) / U.shape[0] ** 0.5
+        V, S = (1 - off) * Vh.T, S.double()
+        bound = backward_error(W.double().matmul, W.double().T.matmul, U, S, V)
+        true = float(torch.linalg.matrix_norm(W.double() - polar(U) * S @ polar(V).T, 2))
+        assert true <= bound <= 10 * true
+
+
+def test_scaled_bases_that_give_the_product_exactly_are_seen() -> None:
+    W = torch.randn(50, 40, generator=planted.generator(1), dtype=torch.float64)
+    U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+    assert backward_error(W.matmul, W.T.matmul, U, S, Vh.T) < 1e-12
+    assert backward_error(W.matmul, W.T.matmul, 1.001 * U, S / 1.001, Vh.T) >= 0.00099 * float(S[0])
+
+
+def test_spaces_of_several_dimensions_are_answered_beside_single_vectors() -> None:
+    W0 = planted.matrix("power .5", 96, 64)
+    base = leading_triplets(W0)
+    spaces = [planted.orthonormal(96, width, width) for width in (1, 3, 1, 2)]
+    together = largest_overlaps(spaces, base)
+    for space, overlap in zip(spaces, together, strict=True):
+        alone = largest_overlap(space, base)
+        assert (overlap.lower, overlap.upper) == pytest.approx((alone.lower, alone.upper))
+        assert (overlap.value is None) == (space.shape[1] > 1)
+        y = space @ torch.nn.functional.normalize(torch.ones(space.shape[1], dtype=torch.float64), dim=0)
+        assert overlap.lower - 1e-9 <= planted.true_overlap(y, W0) <= overlap.upper + 1e-9
+    assert together[0].missed < 1e-6
+
+
+def test_values_that_are_not_finite_are_refused_and_large_ones_are_not() -> None:
+    assert float(leading_triplets(torch.full((3, 3), 1e30)).sigma[0]) == pytest.approx(3e30, rel=1e-5)
+    with pytest.raises(ValuesError, match="NaN"):
+        leading_triplets(torch.tensor([[1.0, torch.inf], [0.0, 1.0]]))

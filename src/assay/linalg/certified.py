@@ -107,7 +107,7 @@ def _known(operator: AbstractOperator, near: Triplets | None) -> tuple[LowRank |
 
     Proofs are built on the base's own products, so they must be those of this base.
     """
-    base, update = _split(operator)
+    base, update = split_update(operator)
     if near is None or update is None or near.sketch is None or not near.sketch.is_of(base):
         return None, near
     return update, near
@@ -307,7 +307,7 @@ def _rest_of_update(projection: Projection, ritz: Ritz, count: int, outside: Out
     return math.sqrt(square) + unseen + SLACK * float(ritz.sigma[0])
 
 
-def _split(operator: AbstractOperator) -> tuple[AbstractOperator, LowRank | None]:
+def split_update(operator: AbstractOperator) -> tuple[AbstractOperator, LowRank | None]:
     """A matrix and its low-rank update, all factors stacked; the operator itself if it is not of that form."""
     factors: list[tuple[Tensor, Tensor]] = []
     base = operator

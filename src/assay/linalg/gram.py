@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from assay.linalg.dense import PROBE_FACTOR, spectral_norm
+from assay.linalg.dense import backward_error
 from assay.linalg.operators import AbstractOperator
 from assay.linalg.windows import WINDOW_FACTORS, Windows, span
 
@@ -46,22 +46,7 @@ class GramSpectrum:
         def gram(X: Tensor) -> Tensor:
             return exact.matmul(exact.rmatmul(X)) if m <= n else exact.rmatmul(exact.matmul(X))
 
-        def residual(X: Tensor) -> Tensor:
-            left_over: Tensor = gram(X) - vectors @ (squares[:, None] * (vectors.T @ X))
-            return left_over
-
-        def skew(X: Tensor) -> Tensor:  # (V^T V - I) diag(squares), symmetric up to that factor
-            scaled = squares[:, None] * X
-            missing: Tensor = vectors.T @ (vectors @ scaled) - scaled
-            return missing
-
-        def skew_t(X: Tensor) -> Tensor:
-            missing: Tensor = vectors.T @ (vectors @ X) - X
-            return missing.mul_(squares[:, None])
-
-        off = spectral_norm(residual, residual, len(squares), squares.device)
-        off += spectral_norm(skew, skew_t, len(squares), squares.device)
-        return cls(exact, squares, vectors, PROBE_FACTOR * off)
+        return cls(exact, squares, vectors, backward_error(gram, gram, vectors, squares, vectors))
 
     def overlap(self, Y: Tensor) -> tuple[float, float]:
         """Bounds on `max_i |<y, u_i>|` over the left singular vectors, for all unit y in a space with basis Y (m, q).
@@ -75,16 +60,16 @@ class GramSpectrum:
         scale = float(torch.linalg.matrix_norm(seen, 2))
         if scale == 0.0:
             return 0.0, 0.0
-        windows = Windows.of_coefficients(self.vectors.T @ (seen / scale))
+        windows = Windows.of_coefficients(self.vectors.T @ (seen / scale), seen.shape[1])
         squares, index = self.squares, torch.arange(len(self.squares), device=self.squares.device)
         null = torch.finfo(torch.float32).eps ** 2 * float(squares.clamp(min=0).sum())  # as for the dense solver
-        shortest, _ = windows.extremes(index, index + 1)
+        shortest = windows.extremes(index, index + 1)[0][:, 0]
         lower, upper = torch.zeros_like(squares), torch.ones_like(squares)
         least = (squares - self.error).clamp(min=torch.finfo(torch.float64).tiny).sqrt() if tall else 1.0
         for factor in WINDOW_FACTORS:
             width, lost = factor * self.error, 2 / factor
             first, last = span(squares, squares + width + self.error, squares - width - self.error)
-            upper = torch.minimum(upper, (windows.extremes(first, last)[1] + lost) * scale / least)
+            upper = torch.minimum(upper, (windows.extremes(first, last)[1][:, 0] + lost) * scale / least)
             # As many true values as computed ones within reach hold the computed vector: one has at least its share.
             share = (shortest - lost) / (last - first).double().sqrt()
             most = (squares + width).clamp(min=null).sqrt() if tall else 1.0

@@ -303,7 +303,8 @@ def _settled(
         if not decided(overlap, thresholds):
             lower, upper = spectrum.overlap(Y)
             lower, upper = max(overlap.lower, lower - angle), min(overlap.upper, upper + angle)
-            overlap = replace(overlap, lower=lower, upper=upper, decided_by="all vectors")
+            missed = overlap.missed + ROUNDING_MISSED
+            overlap = replace(overlap, lower=lower, upper=upper, decided_by="all vectors", missed=missed)
         settled.append(replace(overlap, cost=overlap.cost + Cost(decompositions=1)))
     return settled
 

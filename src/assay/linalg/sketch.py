@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -60,6 +61,7 @@ class Sketch:
         return off <= FOREIGN * float(torch.linalg.vector_norm(self.right))
 
 
+@lru_cache(maxsize=8)  # drawing them takes longer than multiplying a small matrix by them
 def probes(rows: int, device: torch.device) -> Tensor:
     """The Gaussian probes of a space, (rows, ROUNDING_PROBES); the same for every matrix of that size."""
     generator = torch.Generator().manual_seed(SEED + rows)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from assay.errors import NotConvergedError, ValuesError
-from assay.linalg import certified
+from assay.linalg import adapted, certified
 from assay.linalg.dense import dense_triplets
 from assay.linalg.operators import AbstractOperator, as_operator
 from assay.linalg.triplets import ANGLE_ACCEPTED, Cost, Triplets
@@ -51,7 +51,8 @@ def leading_triplets(
         k: how many; None for all min(m, n), which takes a dense SVD.
         solver: "exact" takes a dense SVD; "certified" iterates from random and known vectors until the residuals prove
             the answer, and bounds what it could have missed; "auto" is `select_solver`'s choice, and a dense SVD
-            after all where the iteration does not prove its answer (`cost.decompositions` says so).
+            after all where the iteration does not prove its answer (`cost.decompositions` says so). With an adapter on
+            a base of which `near` has all triplets, "auto" solves in the base's coordinates.
         dtype: precision of the decomposition and of the products.
         near: triplets of the matrix that this one is an update of (`base_triplets`); a start, and with an adapter
             (`Sum(W0, LowRank)`) also a bound on all that is not found.
@@ -72,6 +73,11 @@ def leading_triplets(
     Source: Wedin 1972 for the angles; Kuczynski & Wozniakowski 1992 for what random starts can miss.
     """
     operator = as_operator(matrix).to(dtype)
+    if solver == "auto" and k is not None and near is not None and near.complete:
+        base, update = certified.split_update(operator)
+        found_there = None if update is None else adapted.adapted_triplets(base, update, k, near)
+        if found_there is not None:
+            return found_there
     if k is None or select_solver(operator.shape, solver) == "exact":
         found = dense_triplets(_finite(operator.dense()))
         return found if k is None else found.leading(k)
@@ -113,15 +119,19 @@ def base_triplets(
         ValuesError: the matrix holds NaN or infinite values.
     """
     operator = as_operator(matrix).to(dtype)
+    if select_solver(operator.shape, solver) == "exact":
+        W = _finite(operator.dense())
+        return replace(dense_triplets(W), frobenius=float(torch.linalg.vector_norm(W, dtype=torch.float64)))
     frobenius = operator.frobenius()
     if not math.isfinite(frobenius):
         raise ValuesError("the matrix holds NaN or infinite values", wanted="finite weights")
-    if frobenius == 0 or select_solver(operator.shape, solver) == "exact":
+    if frobenius == 0:
         return replace(dense_triplets(operator.dense()), frobenius=frobenius)
     return certified.base_triplets(operator, frobenius)
 
 
 def _finite(W: Tensor) -> Tensor:
-    if not bool(torch.isfinite(W).all()):
+    # A finite norm is seen in a tenth of the time; large values overflow it, and are looked at one by one.
+    if not math.isfinite(float(torch.linalg.vector_norm(W))) and not bool(torch.isfinite(W).all()):
         raise ValuesError("the matrix holds NaN or infinite values", wanted="finite weights")
     return W

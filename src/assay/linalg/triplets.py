@@ -10,10 +10,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from assay.linalg.sketch import Sketch
+
+Array = npt.NDArray[np.float64]
 
 # A vector is reported by itself only if its angle to the true one is known to be under this; otherwise it joins its
 # neighbour in a cluster. The angle is added to every bound on a cosine, so this is also the widest such addition.
@@ -209,37 +213,32 @@ def group(
         residuals: backward error of each triplet, shape (k,); None where it is `error`.
         rest: bound on the values that are not given; None when all are.
     """
-    count, device = len(sigma), sigma.device
-    if count == 0:
-        return torch.zeros(0, dtype=torch.int64, device=device), torch.zeros(0, dtype=torch.float64, device=device)
-    own = torch.full_like(sigma, error) if residuals is None else residuals
-    gaps = (sigma[:-1] - sigma[1:]).clamp(min=0)
-    joined = _angle(torch.maximum(own[:-1], own[1:]), gaps, error) > ANGLE_LIMIT
-    edge = torch.ones(1, dtype=torch.bool, device=device)
-    starts, ends = torch.cat([edge, ~joined]), torch.cat([~joined, edge])
-    index = torch.arange(count, device=device)
-    clusters = torch.cummax(torch.where(starts, index, torch.zeros_like(index)), dim=0).values
-    infinite = torch.full((1,), math.inf, dtype=torch.float64, device=device)
+    if len(sigma) == 0:
+        return torch.zeros(0, dtype=torch.int64, device=sigma.device), sigma.new_zeros(0)
+    # In NumPy: two dozen steps on a few hundred numbers, each a fifth of torch's time.
+    values = sigma.cpu().numpy()
+    own = np.full_like(values, error) if residuals is None else residuals.cpu().numpy()
+    gaps = (values[:-1] - values[1:]).clip(min=0)
+    joined = _angle(np.maximum(own[:-1], own[1:]), gaps, error) > ANGLE_LIMIT
+    starts = np.flatnonzero(np.concatenate([[True], ~joined]))
     # Below the last value there is nothing on either side if the matrix is square; otherwise zero is a neighbour.
-    last = infinite if square or rest is not None else sigma[-1:]
-    above, below = torch.cat([infinite, gaps]), torch.cat([gaps, last])
-    unbounded = infinite.expand(count)
-    sides = torch.minimum(torch.where(starts, above, unbounded), torch.where(ends, below, unbounded))
+    last = math.inf if square or rest is not None else values[-1]
+    edges = np.concatenate([[math.inf], gaps, [last]])
+    sizes = np.diff(starts, append=len(values))
+    gap = np.minimum(edges[starts], edges[starts + sizes])
     if rest is not None:  # what is not given can lie anywhere under its bound, also among the values that are
-        sides = torch.minimum(sides, (sigma - rest).clamp(min=0))
-    gap = unbounded.scatter_reduce(0, clusters, sides, reduce="amin")[clusters]
-    if residuals is not None:
-        own = torch.zeros_like(sigma).scatter_add(0, clusters, residuals**2).sqrt()[clusters]
-    return clusters, _angle(own, gap, error)
+        gap = np.minimum(gap, np.minimum.reduceat((values - rest).clip(min=0), starts))
+    off = np.sqrt(np.add.reduceat(own**2, starts)) if residuals is not None else own[starts]
+    clusters, angles = np.repeat(starts, sizes), np.repeat(_angle(off, gap, error), sizes)
+    return torch.from_numpy(clusters).to(sigma.device), torch.from_numpy(angles).to(sigma.device)
 
 
-def _angle(residual: Tensor, gap: Tensor, error: float) -> Tensor:
+def _angle(residual: Array, gap: Array, error: float) -> Array:
     """Bound on the sine of the angle that a space with this residual is off by, across `gap` (at most 1).
 
     `sqrt(sin^2 + sin^2) <= sqrt(2) residual / distance` for both sides together, the distance being to the true values
     on the other side, each within `error` of its computed one; 2 covers spaces of any dimension.
     """
-    room = (gap - error).clamp(min=0)
-    return torch.where(room > 2 * residual, 2 * residual / room.clamp(min=torch.finfo(torch.float64).tiny), 1.0).clamp(
-        max=1
-    )
+    twice, room = 2 * residual, (gap - error).clip(min=0)
+    angle: Array = np.divide(twice, room, out=np.ones_like(room), where=room > twice)
+    return angle

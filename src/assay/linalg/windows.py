@@ -20,50 +20,66 @@ CLUSTER_GAP = 1e-11
 # A window of values around sigma_i of half-width `factor * error` holds all of the true u_i but a part of length at
 # most 2 / factor. Several are tried, and the best bound is kept.
 WINDOW_FACTORS = (10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5, 1e6, 1e8)
+CHUNK = 256  # windows whose matrices are made at a time
 
 
 def exact_overlaps(Ys: Sequence[Tensor], base: Triplets) -> list[tuple[float | None, float, float, bool]]:
     """(value, lower, upper, of_cluster) for each orthonormal basis Y (m, q) and all triplets of the base."""
     start, stop = _groups(base)
-    reaches = _reaches(base, start, stop)
+    reaches = Reaches.of(base, start, stop)
     # Null directions are no singular vectors of the thin decomposition: they never match. In float32 a small value
     # may or may not be null, so it counts for the upper bound alone.
-    alive = base.sigma > _null_level(base)
-    counted = alive if base.is_float64 else torch.ones_like(alive)
-    found = []
-    for Y in Ys:
-        windows = Windows.of(Y, base)
-        within = windows.extremes(start, stop)
-        lower, upper = torch.zeros_like(base.sigma), torch.ones_like(base.sigma)
-        for first, last, lost, share in reaches:
-            upper = torch.minimum(upper, windows.extremes(first, last)[1] + lost)
-            lower = torch.maximum(lower, (within[0] - lost) * share)
-        overlaps = torch.where(alive, within[1], 0.0)
-        best = int(overlaps.argmax())
-        value = float(overlaps[best]) if Y.shape[1] == 1 else None
-        least, most = (
-            float(torch.where(which, bound, 0.0).max()) for which, bound in ((alive, lower), (counted, upper))
-        )
-        found.append((value, least, most, int(stop[best] - start[best]) > 1))
+    alive = (base.sigma > _null_level(base))[:, None]
+    found: list[tuple[float | None, float, float, bool]] = [(None, 0.0, 0.0, False)] * len(Ys)
+    for width in {Y.shape[1] for Y in Ys}:
+        which = [place for place, Y in enumerate(Ys) if Y.shape[1] == width]
+        windows = Windows.of(torch.cat([Ys[place] for place in which], 1), base, width)
+        shortest, longest = windows.extremes(start, stop)
+        lower, upper = reaches.bounds(windows, shortest)
+        upper = upper if not base.is_float64 else torch.where(alive, upper, 0.0)
+        values, best = torch.where(alive, longest, 0.0).max(0)
+        numbers = torch.stack([values, torch.where(alive, lower, 0.0).amax(0), upper.amax(0)], 1).tolist()
+        joined = (stop - start)[best] > 1
+        for place, (value, least, most), of_cluster in zip(which, numbers, joined.tolist(), strict=True):
+            found[place] = (value if width == 1 else None, least, most, of_cluster)
     return found
 
 
-def _reaches(base: Triplets, start: Tensor, stop: Tensor) -> list[tuple[Tensor, Tensor, float, Tensor]]:
-    """For each width of window: first and past-the-last value in reach of every group, what is lost, and the least
-    share of what lies there that one true vector, or the group's true space, holds.
+@dataclass(frozen=True)
+class Reaches:
+    """What is in reach of every group of computed values, for each width of window: arrays (widths, count).
+
+    Attributes:
+        first, last: first and past-the-last value in reach.
+        lost: what the window misses of a true vector, (widths, 1, 1).
+        share: the least part of what lies there that one true vector, or the group's true space, holds.
     """
-    values = base.sigma if base.u.shape[0] == len(base.sigma) else torch.cat([base.sigma, base.sigma.new_zeros(1)])
-    found = []
-    for factor in WINDOW_FACTORS:
-        width = factor * base.error
-        high, low = base.sigma[start] + width + base.error, base.sigma[stop - 1] - width - base.error
-        first, last = span(values, high, low)
+
+    first: Tensor
+    last: Tensor
+    lost: Tensor
+    share: Tensor
+
+    @classmethod
+    def of(cls, base: Triplets, start: Tensor, stop: Tensor) -> Reaches:
+        """Those of the groups [start, stop)."""
+        values = base.sigma
+        if base.u.shape[0] > len(values):  # zero is a value of a tall matrix, too
+            values = torch.cat([values, values.new_zeros(1)])
+        factors = torch.tensor(WINDOW_FACTORS, dtype=torch.float64, device=values.device)[:, None]
+        reach = (factors + 1) * base.error
+        first, last = span(values, base.sigma[start] + reach, base.sigma[stop - 1] - reach)
         # As many true values as computed ones lie within reach. If that is just the group, its subspace is meant;
         # otherwise one of them holds at least its share, and it is not known which.
         alone = (first == start) & (last == stop)
-        members = torch.where(alone, 1, (last - first).clamp(max=len(base.sigma)))
-        found.append((first, last, 2 / factor, 1 / members.double().sqrt()))
-    return found
+        members = (last - first).clamp(max=len(base.sigma)).masked_fill(alone, 1)
+        return cls(first, last, 2 / factors[:, :, None], members.double().rsqrt()[:, :, None])
+
+    def bounds(self, windows: Windows, shortest: Tensor) -> tuple[Tensor, Tensor]:
+        """Bounds on the overlap of every space with every group, (count, spaces), from the best of the widths."""
+        reached = windows.extremes(self.first, self.last)[1]
+        lower = ((shortest - self.lost) * self.share).amax(0)
+        return lower, (reached + self.lost).amin(0).clamp(max=1)
 
 
 def _groups(base: Triplets) -> tuple[Tensor, Tensor]:
@@ -90,35 +106,47 @@ def _null_level(base: Triplets) -> float:
 
 @dataclass(frozen=True)
 class Windows:
-    """How much of a space lies in the singular vectors whose values are in a window.
+    """How much of each space lies in the singular vectors whose values are in a window.
 
-    `sums` (count + 1, q, q) are running sums of the outer products of coefficients, largest value first.
+    `sums` (count + 1, spaces, q, q) are running sums of the outer products of coefficients, largest value first.
     """
 
     sums: Tensor
 
     @classmethod
-    def of(cls, Y: Tensor, base: Triplets) -> Windows:
-        """The windows of a basis Y (m, q). What lies outside of all vectors stands as one more value at zero."""
+    def of(cls, Y: Tensor, base: Triplets, width: int) -> Windows:
+        """The windows of spaces of this dimension q, with their bases side by side in Y (m, spaces q).
+
+        What lies outside of all vectors stands as one more value at zero.
+        """
         coefficients = (base.u.T @ Y.to(base.u.dtype)).double()
+        whole = cls.of_coefficients(coefficients, width)
         if base.u.shape[0] == len(base.sigma):
-            return cls.of_coefficients(coefficients)
-        outside = torch.eye(Y.shape[1], dtype=torch.float64, device=Y.device) - coefficients.T @ coefficients
-        whole = cls.of_coefficients(coefficients)
+            return whole
+        outside = torch.eye(width, dtype=torch.float64, device=Y.device) - whole.sums[-1:]
         return cls(torch.cat([whole.sums, whole.sums[-1:] + outside]))
 
     @classmethod
-    def of_coefficients(cls, coefficients: Tensor) -> Windows:
-        """The windows of vectors with these coefficients (count, q) along the singular vectors."""
-        energies = torch.einsum("ip,iq->ipq", coefficients, coefficients)
-        return cls(torch.cat([torch.zeros_like(energies[:1]), energies.cumsum(0)]))
+    def of_coefficients(cls, coefficients: Tensor, width: int) -> Windows:
+        """The windows of spaces with these coefficients (count, spaces q) along the singular vectors."""
+        parts = coefficients.unflatten(1, (-1, width))
+        sums = (parts[..., :, None] * parts[..., None, :]).cumsum(0)
+        return cls(torch.cat([torch.zeros_like(sums[:1]), sums]))
 
     def extremes(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-        """Shortest and longest projection of a unit vector of the space onto the window [first, last)."""
-        energy = self.sums[last] - self.sums[first]
-        values = energy[:, :, 0] if energy.shape[-1] == 1 else torch.linalg.eigvalsh(energy)
-        lengths = values.clamp(min=0, max=1).sqrt()
-        return lengths[:, 0], lengths[:, -1]
+        """Shortest and longest projection of a unit vector of each space onto each window [first, last).
+
+        Both have the shape of `first`, and one more dimension for the spaces.
+        """
+        if self.sums.shape[-1] == 1:
+            sums = self.sums[:, :, 0, 0]
+            length = (sums[last] - sums[first]).clamp_(min=0, max=1).sqrt_()
+            return length, length
+        # Where values cannot be told apart, many windows are the same.
+        pairs, place = torch.unique(torch.stack([first.flatten(), last.flatten()]), dim=1, return_inverse=True)
+        parts = [torch.linalg.eigvalsh(self.sums[b] - self.sums[a]) for a, b in pairs.split(CHUNK, 1)]
+        lengths = torch.cat(parts)[place].unflatten(0, first.shape).clamp(min=0, max=1).sqrt()
+        return lengths[..., 0], lengths[..., -1]
 
 
 def span(values: Tensor, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:

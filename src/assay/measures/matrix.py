@@ -223,14 +223,15 @@ def _attempts(shape: tuple[int, int], question: Question) -> list[tuple[Solver, 
     if question.dtype == torch.float64:
         return [last]
     quick = select_solver(shape, question.solver)
-    exact: list[tuple[Solver, torch.dtype]] = [("exact", torch.float32), last]
-    return exact if quick == "exact" else [(quick, torch.float32), (quick, torch.float64), *exact]
+    if quick == "exact":
+        return [(question.solver, torch.float32), last]
+    return [(quick, torch.float32), (quick, torch.float64), ("exact", torch.float32), last]
 
 
 def _judge(parts: Parts, question: Question, solver: Solver, spectrum: Spectrum | None, floor: Floor) -> Judged:
     """Decompose both matrices and judge the leading directions of each side."""
     if spectrum is not None:
-        ours = spectrum(parts.base, solver)
+        ours = spectrum(parts.base, select_solver(parts.base.shape, solver))
     else:
         ours = base_triplets(parts.base, solver=solver, dtype=parts.base.dtype)
     theirs = leading_triplets(parts.tuned, question.k, solver=solver, dtype=parts.base.dtype, near=ours, throw=False)
@@ -261,7 +262,7 @@ def _judge(parts: Parts, question: Question, solver: Solver, spectrum: Spectrum 
         [direction for side in found for direction in side.directions],
         {_key(eps): count(counted, eps) for eps in question.eps},
         tuple(tuple(round(value, 4) for value in row) for row in overlap.tolist()),
-        solver,
+        select_solver(parts.base.shape, solver),
         max([ours.missed, *(side.missed for side in found)]),
         sum((side.cost for side in found), ours.cost + theirs.cost),
     )
