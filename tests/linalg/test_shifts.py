@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.linalg import Dense, LowRank, Sum, base_triplets, largest_overlaps, leading_triplets
-from assay.linalg.shifts import ShiftedGram, rational_bounds
+from assay.linalg.shifted import ShiftedGram
+from assay.linalg.shifts import rational_bounds
 from assay.linalg.sketch import Sketch, rounding
 from assay.linalg.witness import find_witness, places
 

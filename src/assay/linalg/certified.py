@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from assay.errors import ValuesError
+from assay.linalg.inverted import leading_by_shifts
 from assay.linalg.operators import AbstractOperator, Deflated, LowRank, Sum
 from assay.linalg.projection import (
     Projection,
@@ -24,6 +25,7 @@ from assay.linalg.projection import (
     norm_bound,
     orthonormal,
 )
+from assay.linalg.shifted import ShiftedGram
 from assay.linalg.sketch import ROUNDING_MISSED, Sketch, rounding
 from assay.linalg.triplets import ANGLE_ACCEPTED, ANGLE_LIMIT, Cost, Defects, Triplets, group
 
@@ -66,8 +68,11 @@ def base_triplets(operator: AbstractOperator, frobenius: float) -> Triplets:
     return replace(_bounded(found, rest, products), frobenius=frobenius)
 
 
-def tuned_triplets(operator: AbstractOperator, k: int, near: Triplets | None) -> Triplets:
-    """The k leading triplets, from what is known of the matrix before its update; bounds as far as they go."""
+def tuned_triplets(operator: AbstractOperator, k: int, near: Triplets | None, *, shifts: bool = False) -> Triplets:
+    """The k leading triplets, from what is known of the matrix before its update; bounds as far as they go.
+
+    With `shifts` those that are not proved in float64 are found by factorisations (`inverted`).
+    """
     update, near = _known(operator, near)
     if update is not None and near is not None and near.sketch is not None:
         sketch = near.sketch.plus(Sketch.of(update))
@@ -82,7 +87,21 @@ def tuned_triplets(operator: AbstractOperator, k: int, near: Triplets | None) ->
         steps = _steps_to_tell(float(ritz.sigma[count - 1]), ritz.sigma, kept, operator.shape[1])
         rest, products = _rest(operator, found, seed=3, steps=steps)
         proved = _bounded(found, rest, products)
+    if shifts and operator.dtype == torch.float64 and _open(proved, k):
+        proved = _by_shifts(operator, k, proved, sketch)
     return proved.leading(k)
+
+
+def _by_shifts(operator: AbstractOperator, k: int, open_: Triplets, sketch: Sketch) -> Triplets:
+    """The same triplets found anew by factorisations of the smaller Gram matrix; as they are if that fails."""
+    shifted = ShiftedGram(operator, sketch, torch.float64)
+    inverted = leading_by_shifts(shifted, k, open_.v if shifted.tall else open_.u)
+    cost = open_.cost + Cost(inverted.projection.products, factorisations=inverted.factorisations)
+    if inverted.count == 0:
+        return replace(open_, cost=cost)
+    found = _package(inverted.projection, inverted.ritz, inverted.count, shifted.sketch, with_defects=False)
+    found = replace(found, cost=cost, missed=found.missed + ROUNDING_MISSED)
+    return _bounded(found if shifted.tall else found.T, inverted.rest, 0)
 
 
 def _steps_to_tell(above: float, sigma: Tensor, kept: int, columns: int) -> int:

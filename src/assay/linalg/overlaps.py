@@ -20,7 +20,8 @@ from assay.linalg.certificate import CHECKS, Range, upper_bounds
 from assay.linalg.floor import floor_of
 from assay.linalg.gram import GramSpectrum
 from assay.linalg.operators import AbstractOperator, as_operator
-from assay.linalg.shifts import LOW, WIDE, ShiftedGram, rational_bounds
+from assay.linalg.shifted import ShiftedGram
+from assay.linalg.shifts import LOW, WIDE, rational_bounds
 from assay.linalg.sketch import ROUNDING_MISSED
 from assay.linalg.triplets import Cost, Triplets
 from assay.linalg.windows import CLUSTER_GAP, exact_overlaps

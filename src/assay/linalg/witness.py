@@ -22,7 +22,8 @@ from torch import Tensor
 
 from assay.linalg.projection import gaussian
 from assay.linalg.quadrature import lanczos, tridiagonal
-from assay.linalg.shifts import WIDE, ShiftedGram
+from assay.linalg.shifted import ShiftedGram
+from assay.linalg.shifts import WIDE
 from assay.linalg.sketch import ROUNDING_MISSED
 
 # |N(0, 1)| is under .17 with probability .135; eight of them are with 1.1e-7.
