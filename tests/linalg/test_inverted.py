@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import planted
 import pytest
 import torch
@@ -103,6 +104,20 @@ def test_a_wrong_factor_widens_the_bound() -> None:
     assert shifted.least(float(squares[-2]) / 2) <= float(squares[-1])
 
 
+@pytest.mark.parametrize("name", ["flat to 1e-6", "random", "power 1"])
+def test_the_bound_on_what_was_missed_holds_the_rounding_of_its_factor(name: str) -> None:
+    """F is summed in a longer precision; the bound may be no wider than the gaps that it is to leave open."""
+    shifted = shifted_gram(matrix(name, (120, 160)))
+    V, S = right_vectors(shifted)
+    squares, shift = S.square(), float(S[K].square()) * (1 + 1e-9)
+    factor = shifted.below(shift, V[:, :K], squares[:K])
+    assert factor is not None
+    X, R, found, d = (part.numpy().astype(np.longdouble) for part in (shifted.exact.dense(), factor, V, squares))
+    F = R @ R.T - shift * np.eye(len(R), dtype=np.longdouble) + X.T @ X - (found[:, :K] * d[:K]) @ found[:, :K].T
+    error = shifted.most(shift, V[:, :K], squares[:K]) - shift
+    assert np.linalg.norm(F.astype(np.float64), 2) <= error <= 1e-11 * float(squares[0])
+
+
 def test_a_start_without_a_leading_vector_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The start and every random column are orthogonal to it, so that only a factor can tell that it is missing."""
     shifted = shifted_gram(matrix("flat to 1e-6", (300, 300)))
@@ -115,6 +130,7 @@ def test_a_start_without_a_leading_vector_finds_it(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(inverted, "gaussian", blind)
     found = leading_by_shifts(shifted, K, V[:, [0, 1, 3, 4, 5, 6, 7]])
+    assert (found.count == 0) == (found.rest == math.inf)
     if found.count:
         assert float(S[found.count]) <= found.rest
         assert float((found.ritz.sigma[: found.count] - S[: found.count]).abs().max()) < 1e-12

@@ -80,6 +80,32 @@ def test_intruders_with_mass_next_to_zero_are_proved(name: str, shape: tuple[int
     assert all(t <= bound < 0.5 for t, bound in zip(truth, bounds.tolist(), strict=True))
 
 
+@given(
+    seed=st.integers(0, 10_000),
+    width=st.floats(-8, -2),
+    share=st.floats(0.1, 0.6),
+    null=st.floats(0, 0.6),
+    shape=st.sampled_from(SHAPES),
+)
+@settings(max_examples=15, deadline=None)
+def test_bounds_over_a_flat_spectrum_hold(
+    seed: int, width: float, share: float, null: float, shape: tuple[int, int]
+) -> None:
+    """On the tall side some of each vector lies where the matrix has nothing."""
+    m, r = shape[0], min(shape)
+    sigma = 1 + 10**width * torch.rand(r, generator=planted.generator(seed), dtype=torch.float64).sort().values.flip(0)
+    U = planted.orthonormal(m, m, seed)
+    W0 = ((U[:, :r] * sigma) @ planted.orthonormal(shape[1], r, seed + 1).T).double()
+    Y = torch.cat([mixed(U[:, place], share, seed + place) for place in (0, r // 2, r - 1)], 1)
+    Y = (1 - null) * Y + null * U[:, -3:]
+    Y = Y / torch.linalg.vector_norm(Y, dim=0)
+    base = base_triplets(W0, solver="certified", dtype=torch.float64)
+    shifted = ShiftedGram(Dense(W0), Sketch.of(Dense(W0)), torch.float64)
+    bounds, _ = rational_bounds(Y, base, Dense(W0), shifted, torch.full((3,), 0.5).double())
+    truth = [planted.true_overlap(Y[:, j], W0) for j in range(3)]
+    assert all(t <= bound + 1e-9 for t, bound in zip(truth, bounds.tolist(), strict=True))
+
+
 def test_largest_overlaps_takes_shifts_for_what_products_leave_open() -> None:
     W0 = planted.matrix("power .25", 300, 300)
     U = torch.linalg.svd(W0.double())[0]

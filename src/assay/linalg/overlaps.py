@@ -22,6 +22,7 @@ from assay.linalg.gram import GramSpectrum
 from assay.linalg.operators import AbstractOperator, as_operator
 from assay.linalg.shifted import ShiftedGram
 from assay.linalg.shifts import LOW, WIDE, rational_bounds
+from assay.linalg.shifts import MISSED as SHIFTS_MISSED
 from assay.linalg.sketch import ROUNDING_MISSED
 from assay.linalg.triplets import Cost, Triplets
 from assay.linalg.windows import CLUSTER_GAP, exact_overlaps
@@ -287,7 +288,7 @@ def _bounded_by_shifts(
     bounds, taken = rational_bounds(Y, base, operator, shifted, targets.repeat_interleave(widths).to(Y.device))
     for i, parts in zip(which, bounds.split(widths.tolist()), strict=True):
         upper = min(out[i].upper, float(torch.linalg.vector_norm(parts)) + angles[i])
-        out[i] = replace(out[i], upper=upper, decided_by="shifts", missed=out[i].missed + ROUNDING_MISSED)
+        out[i] = replace(out[i], upper=upper, decided_by="shifts", missed=out[i].missed + SHIFTS_MISSED)
     return taken
 
 

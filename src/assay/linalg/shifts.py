@@ -18,7 +18,7 @@ from assay.linalg.operators import AbstractOperator
 from assay.linalg.projection import gaussian
 from assay.linalg.quadrature import lanczos, tridiagonal
 from assay.linalg.shifted import Map, ShiftedGram
-from assay.linalg.sketch import rounding
+from assay.linalg.sketch import ROUNDING_MISSED, rounding
 from assay.linalg.triplets import Triplets
 
 WIDE = 2048  # from this order on a factor that need not be sharp is made in float32
@@ -28,6 +28,9 @@ GAP, FILTERS, NULL_ANGLE = 1e-9, 3, 0.02  # the filter of the null space, and wh
 FLAT = 0.02  # relative width of a spectrum from which it is seen about its centre
 EDGES = 20  # Lanczos steps that find the ends of such a spectrum
 CLEAR = (0.1, 1.0)  # parts of its width by which the proof of its ends clears them
+MISSED = (
+    4 * ROUNDING_MISSED
+)  # the rounding of products, both ends of a flat spectrum, and what is seen of a vector there
 
 
 def rational_bounds(
