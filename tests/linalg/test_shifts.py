@@ -42,6 +42,24 @@ def test_a_match_deep_in_the_bulk_is_proved(name: str, shape: tuple[int, int]) -
         assert truth - 0.05 < witnessed(W0, y) <= truth + 1e-9
 
 
+def spiked(m: int, n: int) -> torch.Tensor:
+    """Twelve values far over a bulk."""
+    r = min(m, n)
+    sigma = torch.linspace(1, 0.2, r).double()
+    sigma[:12] = 4 / torch.arange(1, 13).double() ** 0.3
+    return ((planted.orthonormal(m, r, seed=1) * sigma) @ planted.orthonormal(n, r, seed=2).T).float()
+
+
+def test_a_match_beside_heavy_lumps_is_proved() -> None:
+    """Seen from the smaller side most of the vector lies in large values, which the search does not resolve."""
+    W0 = spiked(420, 280)
+    U = planted.orthonormal(420, 280, seed=1)
+    for place in (180, 220, 260):
+        y = mixed(U[:, place], 0.6, seed=place)
+        truth = planted.true_overlap(y[:, 0], W0)
+        assert truth - 1e-3 < witnessed(W0, y) <= truth + 1e-9
+
+
 @given(seed=st.integers(0, 10_000), power=st.floats(0.1, 0.9), share=st.floats(0.3, 0.95), place=st.integers(0, 259))
 @settings(max_examples=15, deadline=None)
 def test_a_witness_never_claims_too_much(seed: int, power: float, share: float, place: int) -> None:

@@ -32,6 +32,7 @@ FACTORS = 2  # shifts that are tried: where the search points to, and where the 
 SEARCH = 40  # Lanczos steps from the vector that say where to look
 HEAVY = 0.8  # part of a threshold's square that a Ritz value must weigh to be looked at
 NEAR = 48  # steps of shift-and-invert Lanczos around it
+CONVERGED, SOME = 0.01, 0.1  # relative residual of what has converged, and the least part of the largest overlap
 POLISH = 6  # corrections of a vector or a solution by its float64 residual
 
 
@@ -93,7 +94,10 @@ def _seen(shifted: ShiftedGram, Y: Tensor) -> Tensor:
 
 
 def _nearby(shifted: ShiftedGram, factors: Factors, shift: float, z: Tensor) -> tuple[Tensor, float]:
-    """Of the eigenvectors near the shift the one that z has most of, by Lanczos on the inverse, and its value."""
+    """Of the eigenvectors near the shift the one that z has most of, by Lanczos on the inverse, and its value.
+
+    Those that have not converged are lumps of many: they are taken only if nothing has converged that z has some of.
+    """
     basis = z
     for _ in range(NEAR):
         w = shifted.solve(factors, basis[:, -1:])
@@ -103,9 +107,18 @@ def _nearby(shifted: ShiftedGram, factors: Factors, shift: float, z: Tensor) -> 
         if float(length) == 0.0:
             break
         basis = torch.cat([basis, w / length], 1)
-    inverse = basis.T @ shifted.solve(factors, basis)
+    product = shifted.solve(factors, basis)
+    inverse = basis.T @ product
     values, vectors = torch.linalg.eigh((inverse + inverse.T) / 2)
-    best = int((vectors[0].abs() * (values.abs() > values.abs().amax() / 1e4)).argmax())
+    sizes = values.abs()
+    residuals = torch.linalg.vector_norm(product @ vectors - basis @ (vectors * values), dim=0)
+    squares = (shift + 1 / values).clamp(min=shifted.null)
+    overlaps = vectors[0].abs() / (squares.sqrt() if shifted.tall else 1.0)
+    converged = torch.where(residuals <= CONVERGED * sizes, overlaps, 0.0)
+    if float(converged.amax()) >= SOME * float(overlaps.amax()):
+        best = int(converged.argmax())
+    else:
+        best = int((overlaps * (sizes > sizes.amax() / 1e4)).argmax())
     vector = basis @ vectors[:, best : best + 1]
     value = float(values[best])
     return vector / torch.linalg.vector_norm(vector), shift + (1 / value if value else 0.0)
