@@ -124,6 +124,28 @@ def test_bounds_over_a_flat_spectrum_hold(
     assert all(t <= bound + 1e-9 for t, bound in zip(truth, bounds.tolist(), strict=True))
 
 
+@given(
+    seed=st.integers(0, 10_000),
+    first=st.floats(0.2, 0.7),
+    second=st.floats(0.2, 0.7),
+    apart=st.sampled_from((1, 2, 30)),
+    shape=st.sampled_from(SHAPES),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_vector_without_its_witness_bounds_the_others(
+    seed: int, first: float, second: float, apart: int, shape: tuple[int, int]
+) -> None:
+    """Two heavy overlaps, of which the witness is one: the other must not be lost with it."""
+    W0 = spiked(*shape)
+    U = torch.linalg.svd(W0.double(), full_matrices=False)[0]
+    rest = planted.orthonormal(shape[0], 1, seed)[:, 0]
+    y = first * U[:, 150] + second * U[:, 150 + apart] + max(0.0, 1 - first**2 - second**2) ** 0.5 * rest
+    y = y / y.norm()
+    base = base_triplets(W0, solver="certified", dtype=torch.float64)
+    (found,) = largest_overlaps([y], base, matrix=Dense(W0, torch.float64), throw=False, shifts=True, most_steps=0)
+    assert found.lower - 1e-9 <= planted.true_overlap(y, W0) <= found.upper + 1e-9
+
+
 def test_largest_overlaps_takes_shifts_for_what_products_leave_open() -> None:
     W0 = planted.matrix("power .25", 300, 300)
     U = torch.linalg.svd(W0.double())[0]
