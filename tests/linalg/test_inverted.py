@@ -136,6 +136,15 @@ def test_a_start_without_a_leading_vector_finds_it(monkeypatch: pytest.MonkeyPat
         assert float((found.ritz.sigma[: found.count] - S[: found.count]).abs().max()) < 1e-12
 
 
+@pytest.mark.parametrize("rank", [1, 3, 8])
+def test_a_matrix_with_few_values_is_left_open_or_proved(rank: int) -> None:
+    W = (planted.orthonormal(300, 8, 1)[:, :rank] @ planted.orthonormal(280, 8, 2)[:, :rank].T).double()
+    found = leading_triplets(W, K, solver="certified", dtype=torch.float64, shifts=True, throw=False)
+    S = torch.linalg.svdvals(W)
+    assert float((found.sigma - S[: len(found.sigma)]).abs().max()) <= found.error + 1e-13
+    assert float(S[len(found.sigma)]) <= found.rest + found.error + 1e-13
+
+
 def test_equal_values_are_one_cluster() -> None:
     sigma = 1 + 1e-7 * torch.linspace(1, 0, 300).double()
     sigma[3] = sigma[2]

@@ -56,6 +56,8 @@ def leading_by_shifts(shifted: ShiftedGram, k: int, start: Tensor) -> Inverted:
     projection, taken = krylov(inner, torch.cat([start.double(), random], 1), 2), 0
     while taken < SHIFTS:
         ritz = projection.ritz()
+        if len(ritz.sigma) <= k:  # of a matrix with no more values than that, next to zero
+            break
         state = _State.of(projection, ritz, k)
         if state.count:
             V, squares = projection.vectors(ritz, state.count)[1], ritz.sigma.square()
@@ -65,7 +67,7 @@ def leading_by_shifts(shifted: ShiftedGram, k: int, start: Tensor) -> Inverted:
             if square < math.inf:
                 return Inverted(projection, ritz, state.count, math.sqrt(square), taken)
         # If that failed, something larger was missed, and no vector can be trusted to be a leading one.
-        found = 0 if state.count else min(state.found, k + EXTRA)
+        found = 0 if state.count else min(state.found, len(state.lengths) - 1)
         unproved = state.residuals[:, :found]
         projection.compress(ritz, min(k + EXTRA + BLOCK, len(ritz.sigma)))
         V, squares = projection.P[:, :found], ritz.sigma[:found].square()
