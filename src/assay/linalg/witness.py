@@ -186,5 +186,5 @@ def _proved(
     overlap = float((z * seen).sum().abs()) - outside * float(torch.linalg.vector_norm(seen))
     most = (value + residual) ** 0.5 if shifted.tall else 1.0
     # With values this close their vectors count as one subspace, and z is only a part of it.
-    alone = gap > 2 * CLUSTER_GAP * shifted.top**2
+    alone = gap > 2.1 * CLUSTER_GAP * shifted.top * (value + residual) ** 0.5
     return max(0.0, overlap / most), outside if alone else 1.0
