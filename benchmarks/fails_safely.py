@@ -21,6 +21,7 @@ import json
 import time
 from collections import Counter
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,15 @@ from assay.linalg import Dense, Overlap, Triplets, base_triplets, floor_of, larg
 SMALL = ((320, 320), (544, 288), (288, 544))
 LARGE = ((800, 800), (1280, 768), (768, 1280))  # one of them for each update: a float64 truth takes seconds here
 K, EPS, MARGIN = 10, 0.5, 0.05
-STAGES = ("float32", "float64", "shifts", "Gram", "dense SVD")
-LAST = STAGES[-1]
+# Name, precision, and what is asked of `largest_overlaps`; shifts find the tuned vectors too that are not told apart.
+ATTEMPTS: tuple[tuple[str, torch.dtype, dict[str, bool]], ...] = (
+    ("float32", torch.float32, {}),
+    ("float64", torch.float64, {}),
+    ("shifts", torch.float64, {"shifts": True}),
+    ("Gram", torch.float64, {"settle": True}),
+)
+LAST = "dense SVD"
+STAGES = (*(name for name, _, _ in ATTEMPTS), LAST)
 ILL_CONDITIONED = 1e-11  # relative gap under which float64 has no truth of its own for a single vector
 TRUTH_ERROR = 1e-9  # room for the rounding of the float64 truth itself
 
@@ -111,9 +119,15 @@ def trial(name: str, shape: tuple[int, int], update: str, seed: int, most_steps:
     if shape[0] != shape[1]:
         counts["floor misses"] += int(float(truth0.S[-1]) < floor_of(Dense(W0)) - TRUTH_ERROR)
     decided_at: dict[tuple[str, int], str] = {}
-    for dtype in (torch.float32, torch.float64):
-        base = base_triplets(W0, solver="certified", dtype=dtype)
-        tuned = leading_triplets(W, K, solver="certified", near=base, throw=False, dtype=dtype)
+    for stage, dtype, settings in ATTEMPTS:
+        if all((side, j) in decided_at for side in ("left", "right") for j in range(K)):
+            break
+        if dtype != torch.float64 or not settings:
+            base = base_triplets(W0, solver="certified", dtype=dtype)
+        if settings != {"settle": True}:
+            tuned = leading_triplets(
+                W, K, solver="certified", near=base, throw=False, dtype=dtype, shifts="shifts" in settings
+            )
         counts["value misses"] += int(
             ((tuned.sigma - truth.S[: len(tuned.sigma)]).abs() > tuned.error + TRUTH_ERROR).sum()
         )
@@ -121,18 +135,15 @@ def trial(name: str, shape: tuple[int, int], update: str, seed: int, most_steps:
         counts["rest misses"] += int(float(truth0.S[len(base.sigma)]) > base.rest + base.error + TRUTH_ERROR)
         for side in ("left", "right"):
             left = side == "left"
-            matrix = Dense(W0 if left else W0.T)
             true_U, base_U = (truth.U, truth0.U) if left else (truth.Vh.T, truth0.Vh.T)
             questions = Questions(
                 tuned if left else tuned.T,
                 base if left else base.T,
-                matrix,
+                Dense(W0 if left else W0.T, dtype),
                 (true_U, truth.S),
                 (base_U, truth0.S),
             )
-            counts += questions.score(side, dtype, most_steps, decided_at)
-        if all((side, j) in decided_at for side in ("left", "right") for j in range(K)):
-            break
+            counts += questions.score(side, stage, most_steps, settings, decided_at)
     for side in ("left", "right"):
         true_U, base_U = (truth.U, truth0.U) if side == "left" else (truth.Vh.T, truth0.Vh.T)
         counts += shares(side, (true_U, truth.S), (base_U, truth0.S), decided_at)
@@ -169,39 +180,38 @@ class Questions:
     truth0: tuple[Tensor, Tensor]
 
     def score(
-        self, side: str, dtype: torch.dtype, most_steps: int, decided_at: dict[tuple[str, int], str]
+        self,
+        side: str,
+        stage: str,
+        most_steps: int,
+        settings: dict[str, bool],
+        decided_at: dict[tuple[str, int], str],
     ) -> Counter[str]:
-        """Bounds of every stage against the truth, and the stage that decided each direction."""
+        """Bounds of a stage against the truth, for what no earlier one decided; notes what this one does."""
         counts: Counter[str] = Counter()
         firsts = self.tuned.clusters.tolist()
         groups = [[j for j, start in enumerate(firsts) if start == first] for first in sorted(set(firsts))]
-        spaces = [self.tuned.u[:, members] for members in groups]
         angles = [float(self.tuned.angles[members[0]]) for members in groups]
-        matrix = self.matrix.to(dtype)
-        # Counted where the definition counts: with products alone every singular value, as none is told from zero.
+        if settings:
+            still = [any((side, j) not in decided_at and j < K for j in members) for members in groups]
+            still = [open_ and angle < EPS for open_, angle in zip(still, angles, strict=True)]
+            groups, angles = [[*compress(each, still)] for each in (groups, angles)]
+        spaces = [self.tuned.u[:, members] for members in groups]
         found = largest_overlaps(
-            spaces, self.base, matrix=matrix, eps=EPS, angles=angles, throw=False, most_steps=most_steps
+            spaces,
+            self.base,
+            matrix=self.matrix,
+            eps=EPS,
+            angles=angles,
+            throw=False,
+            most_steps=most_steps,
+            **settings,
         )
-        stage = "float32" if dtype == torch.float32 else "float64"
         for members, overlap, angle, space in zip(groups, found, angles, spaces, strict=True):
-            counts += self.check(members, overlap, angle, space)
+            # With products alone every singular value counts, as none is told from zero.
+            counts += self.check(members, overlap, angle, space, null=bool(settings))
             if decides(overlap):
                 decided_at |= {(side, j): stage for j in members if (side, j) not in decided_at}
-        if dtype == torch.float64:
-            for stage, settings in (("shifts", {"shifts": True}), ("Gram", {"settle": True})):
-                still = [
-                    i
-                    for i, members in enumerate(groups)
-                    if angles[i] < EPS and any((side, j) not in decided_at and j < K for j in members)
-                ]
-                given = ([spaces[i] for i in still], [angles[i] for i in still])
-                last = largest_overlaps(
-                    given[0], self.base, matrix=matrix, eps=EPS, angles=given[1], throw=False, most_steps=0, **settings
-                )
-                for i, overlap in zip(still, last, strict=True):
-                    counts += self.check(groups[i], overlap, angles[i], spaces[i], null=True)
-                    if decides(overlap):
-                        decided_at |= {(side, j): stage for j in groups[i] if (side, j) not in decided_at}
         return counts
 
     def check(

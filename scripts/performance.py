@@ -61,9 +61,12 @@ LIMITS = """\
   factorising the smaller Gram matrix at a few shifts (LU, n^3 flops for one and a half); every claim is again proved by
   products alone. An audit does so where few directions of a large matrix are open; otherwise one symmetric
   eigenproblem of that matrix takes less time, and decides them all.
-- **What is left.** Bases graded to 1e-8 have values whose squares float64 does not hold; and where the leading values
-  of the *tuned* matrix lie within 1e-6 of each other (flat bases) or at the edge of a random one, the iteration does
-  not tell the vectors apart, and there is nothing to give a verdict on but by a dense SVD.
+- **Leading values close together.** Where those of the *tuned* matrix lie within 1e-6 of each other (flat bases) or at
+  the edge of a random one, no iteration tells the vectors apart within its budget. Shift and invert does: four to six
+  Cholesky factors of the smaller Gram matrix, the last of them a proof that nothing larger was missed, to a part of
+  about 1e-11. It takes two thirds of the time of a dense SVD in float64 at 800, a third at 2048.
+- **What is left.** Bases graded to 1e-8 have values whose squares float64 does not hold: an intruder's mass on those
+  is not told apart by the least-squares problems of the certificate.
 - **Trained models.** Their leading singular values lie within 1e-3 of each other, so float32 leaves many directions
   open; the same iteration in float64 tells them apart. It multiplies at about a third of the speed.
 - **Small matrices.** Where `auto` decomposes the base whole, an adapter is solved in the base's coordinates from 200

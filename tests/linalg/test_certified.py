@@ -199,6 +199,26 @@ def test_a_zero_matrix_matches_nothing() -> None:
     assert largest_overlap(torch.eye(300)[0], base).lower == 0
 
 
+def test_a_model_that_was_zeroed_has_singular_values_of_zero() -> None:
+    W0 = planted.matrix("power .5", 800, 800)
+    near = base_triplets(W0)
+    assert not near.complete
+    assert float(leading_triplets(torch.zeros(800, 800), 3, near=near).sigma.max()) == 0.0
+    with pytest.raises(NotConvergedError):
+        leading_triplets(torch.zeros(800, 800), 3, solver="certified", near=near)
+
+
+def test_a_left_residual_that_the_right_ones_do_not_reach_is_followed() -> None:
+    """What is nearly in a space is not added to it, so that float64 needs the residuals of the left side as well."""
+    sigma = 1 + 1e-6 * torch.arange(1, 321).double() ** -0.4
+    W0 = ((planted.orthonormal(320, 320, 1) * sigma) @ planted.orthonormal(320, 320, 2).T).float()
+    update = LowRank(planted.orthonormal(320, 2, 3).float(), planted.orthonormal(320, 2, 4).float().T, 2.0)
+    base = base_triplets(W0, solver="certified", dtype=torch.float64)
+    W = Sum(Dense(W0), update)
+    found = leading_triplets(W, 6, solver="certified", dtype=torch.float64, near=base, throw=False)
+    assert found.residuals is not None and float(found.residuals[:2].max()) < 1e-11
+
+
 def test_arrays_bring_back_the_same_triplets() -> None:
     base = base_triplets(planted.matrix("power .5", 320, 288), solver="certified")
     again = Triplets.of_arrays(base.arrays())

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.linalg import Dense, LowRank, Sum, base_triplets, largest_overlaps, leading_triplets
-from assay.linalg.shifts import ShiftedGram, rational_bounds
+from assay.linalg.shifted import ShiftedGram
+from assay.linalg.shifts import rational_bounds
 from assay.linalg.sketch import Sketch, rounding
 from assay.linalg.witness import find_witness, places
 
@@ -39,6 +40,24 @@ def test_a_match_deep_in_the_bulk_is_proved(name: str, shape: tuple[int, int]) -
         y = mixed(U[:, place], 0.8, seed=place)
         truth = planted.true_overlap(y[:, 0], W0)
         assert truth - 0.05 < witnessed(W0, y) <= truth + 1e-9
+
+
+def spiked(m: int, n: int) -> torch.Tensor:
+    """Twelve values far over a bulk."""
+    r = min(m, n)
+    sigma = torch.linspace(1, 0.2, r).double()
+    sigma[:12] = 4 / torch.arange(1, 13).double() ** 0.3
+    return ((planted.orthonormal(m, r, seed=1) * sigma) @ planted.orthonormal(n, r, seed=2).T).float()
+
+
+def test_a_match_beside_heavy_lumps_is_proved() -> None:
+    """Seen from the smaller side most of the vector lies in large values, which the search does not resolve."""
+    W0 = spiked(420, 280)
+    U = planted.orthonormal(420, 280, seed=1)
+    for place in (180, 220, 260):
+        y = mixed(U[:, place], 0.6, seed=place)
+        truth = planted.true_overlap(y[:, 0], W0)
+        assert truth - 1e-3 < witnessed(W0, y) <= truth + 1e-9
 
 
 @given(seed=st.integers(0, 10_000), power=st.floats(0.1, 0.9), share=st.floats(0.3, 0.95), place=st.integers(0, 259))
@@ -77,6 +96,54 @@ def test_intruders_with_mass_next_to_zero_are_proved(name: str, shape: tuple[int
     truth = [planted.true_overlap(Y[:, j], W0) for j in range(4)]
     assert factorisations <= 3
     assert all(t <= bound < 0.5 for t, bound in zip(truth, bounds.tolist(), strict=True))
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    width=st.floats(-8, -2),
+    share=st.floats(0.1, 0.6),
+    null=st.floats(0, 0.6),
+    shape=st.sampled_from(SHAPES),
+)
+@settings(max_examples=15, deadline=None)
+def test_bounds_over_a_flat_spectrum_hold(
+    seed: int, width: float, share: float, null: float, shape: tuple[int, int]
+) -> None:
+    """On the tall side some of each vector lies where the matrix has nothing."""
+    m, r = shape[0], min(shape)
+    sigma = 1 + 10**width * torch.rand(r, generator=planted.generator(seed), dtype=torch.float64).sort().values.flip(0)
+    U = planted.orthonormal(m, m, seed)
+    W0 = ((U[:, :r] * sigma) @ planted.orthonormal(shape[1], r, seed + 1).T).double()
+    Y = torch.cat([mixed(U[:, place], share, seed + place) for place in (0, r // 2, r - 1)], 1)
+    Y = (1 - null) * Y + null * U[:, -3:]
+    Y = Y / torch.linalg.vector_norm(Y, dim=0)
+    base = base_triplets(W0, solver="certified", dtype=torch.float64)
+    shifted = ShiftedGram(Dense(W0), Sketch.of(Dense(W0)), torch.float64)
+    bounds, _ = rational_bounds(Y, base, Dense(W0), shifted, torch.full((3,), 0.5).double())
+    truth = [planted.true_overlap(Y[:, j], W0) for j in range(3)]
+    assert all(t <= bound + 1e-9 for t, bound in zip(truth, bounds.tolist(), strict=True))
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    first=st.floats(0.2, 0.7),
+    second=st.floats(0.2, 0.7),
+    apart=st.sampled_from((1, 2, 30)),
+    shape=st.sampled_from(SHAPES),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_vector_without_its_witness_bounds_the_others(
+    seed: int, first: float, second: float, apart: int, shape: tuple[int, int]
+) -> None:
+    """Two heavy overlaps, of which the witness is one: the other must not be lost with it."""
+    W0 = spiked(*shape)
+    U = torch.linalg.svd(W0.double(), full_matrices=False)[0]
+    rest = planted.orthonormal(shape[0], 1, seed)[:, 0]
+    y = first * U[:, 150] + second * U[:, 150 + apart] + max(0.0, 1 - first**2 - second**2) ** 0.5 * rest
+    y = y / y.norm()
+    base = base_triplets(W0, solver="certified", dtype=torch.float64)
+    (found,) = largest_overlaps([y], base, matrix=Dense(W0, torch.float64), throw=False, shifts=True, most_steps=0)
+    assert found.lower - 1e-9 <= planted.true_overlap(y, W0) <= found.upper + 1e-9
 
 
 def test_largest_overlaps_takes_shifts_for_what_products_leave_open() -> None:

@@ -226,3 +226,15 @@ def test_float64_decides_what_the_certified_solver_leaves_open() -> None:
     deep = measure_matrix(base, strong, Sum(base, strong), Question(k=1, solver="certified"))
     assert (deep.solver, deep.directions[0].verdict) == ("certified float64", "matched")
     assert deep.directions[0].cosine_bounds[0] > 0.8
+
+
+def test_a_flat_spectrum_is_decided_by_factorisations() -> None:
+    """Leading values a part of 1e-9 apart, which no iteration tells apart: no SVD, the base's Gram matrix alone."""
+    U, sigma, V = spread(320, 320)
+    base = Dense(((U * (1 + 1e-6 * sigma / sigma[0])) @ V.T).float())
+    update = LowRank(delocalised(U, 2).float(), delocalised(V, 2).float().T, 2.0)
+    found = measure_matrix(base, update, Sum(base, update), Question(k=6, solver="certified"))
+    truth = measure_matrix(base, update, Sum(base, update), Question(k=6, solver="exact", dtype=torch.float64))
+    assert (found.solver, found.undecided, found.decompositions) == ("certified float64", 0, 1)
+    assert [one.verdict for one in found.directions] == [one.verdict for one in truth.directions]
+    assert {one.decided_by for one in found.directions} == {"vector"}

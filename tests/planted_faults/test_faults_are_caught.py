@@ -292,6 +292,24 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "outside = 0.0",
         "tests/linalg/test_shifts.py::test_two_equal_values_have_no_witness",
     ),
+    "a proof that needs no factor": (
+        "linalg/shifted.py",
+        "            return math.inf\n",
+        "            return shift\n",
+        "tests/linalg/test_inverted.py::test_a_missed_vector_has_no_proof",
+    ),
+    "a factor without its error": (
+        "linalg/shifted.py",
+        "return ROUNDING_FACTOR * seen + hidden",
+        "return hidden",
+        "tests/linalg/test_inverted.py::test_a_wrong_factor_widens_the_bound",
+    ),
+    "a witness that is lost with its part": (
+        "linalg/overlaps.py",
+        "max(abs(along), float(torch.linalg.vector_norm(parts)))",
+        "float(torch.linalg.vector_norm(parts))",
+        "tests/linalg/test_shifts.py::test_a_vector_without_its_witness_bounds_the_others",
+    ),
     "products without their rounding": (
         "linalg/sketch.py",
         "return ROUNDING_FACTOR * worst",

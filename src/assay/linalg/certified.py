@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from assay.errors import ValuesError
+from assay.linalg.inverted import leading_by_shifts
 from assay.linalg.operators import AbstractOperator, Deflated, LowRank, Sum
 from assay.linalg.projection import (
     Projection,
@@ -24,6 +25,7 @@ from assay.linalg.projection import (
     norm_bound,
     orthonormal,
 )
+from assay.linalg.shifted import ShiftedGram
 from assay.linalg.sketch import ROUNDING_MISSED, Sketch, rounding
 from assay.linalg.triplets import ANGLE_ACCEPTED, ANGLE_LIMIT, Cost, Defects, Triplets, group
 
@@ -67,8 +69,11 @@ def base_triplets(operator: AbstractOperator, frobenius: float) -> Triplets:
     return replace(_bounded(found, rest, products), frobenius=frobenius)
 
 
-def tuned_triplets(operator: AbstractOperator, k: int, near: Triplets | None) -> Triplets:
-    """The k leading triplets, from what is known of the matrix before its update; bounds as far as they go."""
+def tuned_triplets(operator: AbstractOperator, k: int, near: Triplets | None, *, shifts: bool = False) -> Triplets:
+    """The k leading triplets, from what is known of the matrix before its update; bounds as far as they go.
+
+    With `shifts` those that are not proved in float64 are found by factorisations (`inverted`).
+    """
     update, near = _known(operator, near)
     if update is not None and near is not None and near.sketch is not None:
         sketch = near.sketch.plus(Sketch.of(update))
@@ -84,7 +89,21 @@ def tuned_triplets(operator: AbstractOperator, k: int, near: Triplets | None) ->
         steps = _steps_to_tell(float(ritz.sigma[count - 1]), ritz.sigma, kept, operator.shape[1])
         rest, products = _rest(operator, found, seed=3, steps=steps)
         proved = _bounded(found, rest, products)
+    if shifts and operator.dtype == torch.float64 and _open(proved, k):
+        proved = _by_shifts(operator, k, proved, sketch)
     return proved.leading(k)
+
+
+def _by_shifts(operator: AbstractOperator, k: int, open_: Triplets, sketch: Sketch) -> Triplets:
+    """The same triplets found anew by factorisations of the smaller Gram matrix; as they are if that fails."""
+    shifted = ShiftedGram(operator, sketch, torch.float64)
+    inverted = leading_by_shifts(shifted, k, open_.v if shifted.tall else open_.u)
+    cost = open_.cost + Cost(inverted.projection.products, factorisations=inverted.factorisations)
+    if inverted.count == 0:
+        return replace(open_, cost=cost)
+    found = _package(inverted.projection, inverted.ritz, inverted.count, shifted.sketch, with_defects=False)
+    found = replace(found, cost=cost, missed=found.missed + ROUNDING_MISSED)
+    return _bounded(found if shifted.tall else found.T, inverted.rest, 0)
 
 
 def _steps_to_tell(above: float, sigma: Tensor, kept: int, columns: int) -> int:
@@ -151,13 +170,15 @@ def _start(
 def _refine(projection: Projection, k: int, clear: float) -> tuple[Ritz, int, int]:
     """Widen both spaces by the residuals of the leading triplets until the k leading ones are told apart.
 
-    `W P` is inside the span of Q and stays there, so that the left residuals are rounding. Values down to the part
-    `clear` of the k-th are iterated. Returns the decomposition, how many leading triplets belong together with the k,
+    `W P` is inside the span of Q and stays there, so that the left residuals are next to rounding. Values down to the
+    part `clear` of the k-th are iterated. Returns the decomposition, how many leading triplets belong together with the k,
     and how many may be kept beside them without their residuals blurring the gap after those.
     """
     noise = 16 * torch.finfo(projection.operator.dtype).eps
     for _ in range(REFINEMENTS):
         ritz = projection.ritz()
+        if len(ritz.sigma) == 0:  # of a matrix of zeros
+            break
         candidates = _candidates(ritz.sigma, k, clear)
         left, right = projection.residuals(ritz, candidates)
         residuals, floor = _lengths(left, right), noise * float(ritz.sigma[0])
@@ -170,9 +191,10 @@ def _refine(projection: Projection, k: int, clear: float) -> tuple[Ritz, int, in
         if projection.Q.shape[1] + candidates > min(MOST_DIRECTIONS, int(0.7 * min(projection.operator.shape))):
             break
         added = projection.add_right(_above(right, floor))
-        if added == 0:
+        # Of W P, what is nearly in the span of Q was dropped, and is left over here where it matters.
+        new = torch.cat([projection.WP[:, projection.WP.shape[1] - added :], _above(left, floor)], 1)
+        if projection.add_left(new) + added == 0:
             break
-        projection.add_left(projection.WP[:, -added:])
     ritz = projection.ritz()
     least = min(k, len(ritz.sigma))
     return ritz, least, least

@@ -20,12 +20,14 @@ from assay.linalg.certificate import CHECKS, Range, upper_bounds
 from assay.linalg.floor import floor_of
 from assay.linalg.gram import GramSpectrum
 from assay.linalg.operators import AbstractOperator, as_operator
-from assay.linalg.shifts import LOW, WIDE, ShiftedGram, rational_bounds
+from assay.linalg.shifted import ShiftedGram
+from assay.linalg.shifts import LOW, WIDE, rational_bounds
+from assay.linalg.shifts import MISSED as SHIFTS_MISSED
 from assay.linalg.sketch import ROUNDING_MISSED
 from assay.linalg.triplets import Cost, Triplets
 from assay.linalg.windows import CLUSTER_GAP, exact_overlaps
 from assay.linalg.witness import MISSED as WITNESS_MISSED
-from assay.linalg.witness import find_witness, places
+from assay.linalg.witness import Witness, find_witness, places
 
 # A leading base vector is used by itself if the angle of its space is known to be under this.
 ANGLE_USED = 0.05
@@ -240,11 +242,11 @@ def narrowed(
     # Weight close to zero is mostly many values that are not resolved, and no match: those are bounded first.
     low = LOW * (base.cut(0).rest) ** 2
     first = {i: place for i, place in found_at.items() if place >= low}
-    taken = _matched(shifted, Ys, out, first, wanted, angles)
+    taken, witnesses = _matched(shifted, Ys, out, first, wanted, angles)
     still = [i for i in still if not decided(out[i], thresholds)]
-    taken += _bounded_by_shifts(shifted, Ys, out, still, base, operator, wanted, angles)
+    taken += _bounded_by_shifts(shifted, Ys, out, still, base, operator, wanted, angles, witnesses)
     second = {i: place for i, place in found_at.items() if i not in first and not decided(out[i], thresholds)}
-    taken += _matched(shifted, Ys, out, second, wanted, angles)
+    taken += _matched(shifted, Ys, out, second, wanted, angles)[0]
     return [replace(overlap, cost=overlap.cost + Cost(factorisations=taken)) for overlap in out]
 
 
@@ -255,16 +257,18 @@ def _matched(
     found_at: dict[int, float],
     wanted: dict[int, list[float]],
     angles: list[float],
-) -> int:
-    """Raise the lower bounds by witnesses close to these places; returns how many factorisations they took."""
-    taken = 0
+) -> tuple[int, dict[int, Witness]]:
+    """Raise lower bounds by witnesses close to these places; returns the factorisations taken, and the witnesses."""
+    taken, found = 0, {}
     for i, place in found_at.items():
         witness = find_witness(shifted, Ys[i], wanted[i][-1] + angles[i], place)
         taken += witness.factorisations
+        if witness.outside <= ANGLE_USED:
+            found[i] = witness
         if witness.lower - angles[i] > out[i].lower:
             missed = out[i].missed + WITNESS_MISSED
             out[i] = replace(out[i], lower=witness.lower - angles[i], decided_by="shifts", missed=missed)
-    return taken
+    return taken, found
 
 
 def _bounded_by_shifts(
@@ -276,17 +280,27 @@ def _bounded_by_shifts(
     operator: AbstractOperator,
     wanted: dict[int, list[float]],
     angles: list[float],
+    witnesses: dict[int, Witness],
 ) -> int:
-    """Lower the upper bounds of these overlaps; returns how many factorisations that took."""
+    """Lower the upper bounds of these overlaps; returns how many factorisations that took.
+
+    A vector's overlap with its witness is known. All other singular vectors are orthogonal to that one, so for them the
+    vector is bounded without its part along it.
+    """
     if not which:
         return 0
     widths = torch.tensor([Ys[i].shape[1] for i in which])
     targets = torch.tensor([wanted[i][0] - angles[i] for i in which], dtype=torch.float64) / widths.double().sqrt()
-    Y = torch.cat([Ys[i] for i in which], 1)
+    known = {i: (float((witnesses[i].left * Ys[i]).sum()), witnesses[i].outside) for i in which if i in witnesses}
+    others = [Ys[i] - known[i][0] * witnesses[i].left if i in known else Ys[i] for i in which]
+    targets = targets - torch.tensor([known[i][1] if i in known else 0.0 for i in which], dtype=torch.float64)
+    Y = torch.cat(others, 1)
     bounds, taken = rational_bounds(Y, base, operator, shifted, targets.repeat_interleave(widths).to(Y.device))
     for i, parts in zip(which, bounds.split(widths.tolist()), strict=True):
-        upper = min(out[i].upper, float(torch.linalg.vector_norm(parts)) + angles[i])
-        out[i] = replace(out[i], upper=upper, decided_by="shifts", missed=out[i].missed + ROUNDING_MISSED)
+        along, off = known.get(i, (0.0, 0.0))
+        upper = min(out[i].upper, max(abs(along), float(torch.linalg.vector_norm(parts))) + off + angles[i])
+        missed = out[i].missed + SHIFTS_MISSED + (WITNESS_MISSED if i in known else 0.0)
+        out[i] = replace(out[i], upper=upper, decided_by="shifts", missed=missed)
     return taken
 
 

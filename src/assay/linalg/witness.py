@@ -15,15 +15,17 @@ products with the matrix in float64.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from assay.linalg.projection import gaussian
 from assay.linalg.quadrature import lanczos, tridiagonal
-from assay.linalg.shifts import WIDE, ShiftedGram
-from assay.linalg.sketch import ROUNDING_MISSED
+from assay.linalg.shifted import ShiftedGram
+from assay.linalg.shifts import WIDE
+from assay.linalg.sketch import ROUNDING_MISSED, rounding
+from assay.linalg.windows import CLUSTER_GAP
 
 # |N(0, 1)| is under .17 with probability .135; eight of them are with 1.1e-7.
 PROBES, LIKELY, MISSED = 8, 0.17, 1.2e-7 + 2 * ROUNDING_MISSED
@@ -31,6 +33,7 @@ FACTORS = 2  # shifts that are tried: where the search points to, and where the 
 SEARCH = 40  # Lanczos steps from the vector that say where to look
 HEAVY = 0.8  # part of a threshold's square that a Ritz value must weigh to be looked at
 NEAR = 48  # steps of shift-and-invert Lanczos around it
+CONVERGED, SOME = 0.01, 0.1  # relative residual of what has converged, and the least part of the largest overlap
 POLISH = 6  # corrections of a vector or a solution by its float64 residual
 
 
@@ -44,10 +47,14 @@ class Witness:
     Attributes:
         lower: one singular vector overlaps with it by at least this (0 if none was found).
         factorisations: what that took.
+        left: that singular vector, as far as it is known (m, 1).
+        outside: bound on the sine of the angle that it is off by; 1 if none was found.
     """
 
     lower: float
     factorisations: int
+    left: Tensor
+    outside: float
 
 
 def places(shifted: ShiftedGram, Y: Tensor, eps: Sequence[float]) -> list[float | None]:
@@ -75,15 +82,17 @@ def find_witness(shifted: ShiftedGram, y: Tensor, eps: float, place: float) -> W
         place: about the square of the singular value to look for, from `places`.
     """
     seen = _seen(shifted, y)
-    best, z = 0.0, seen / torch.linalg.vector_norm(seen)
+    best, z = Witness(0.0, 0, y, 1.0), seen / torch.linalg.vector_norm(seen)
     for factorisations in range(1, FACTORS + 1):
         factors = shifted.factors(place)
         z, place = _nearby(shifted, factors, place, z)
         z, value, residual = _polished(shifted, factors, z)
-        best = max(best, _proved(shifted, factors, z, value, residual, seen))
-        if best >= eps:
-            return Witness(best, factorisations)
-    return Witness(best, FACTORS)
+        lower, outside = _proved(shifted, factors, z, value, residual, seen)
+        if lower > best.lower:
+            best = Witness(lower, factorisations, *_on_the_left(shifted, z, outside))
+        if best.lower >= eps:
+            return best
+    return replace(best, factorisations=FACTORS)
 
 
 def _seen(shifted: ShiftedGram, Y: Tensor) -> Tensor:
@@ -92,7 +101,10 @@ def _seen(shifted: ShiftedGram, Y: Tensor) -> Tensor:
 
 
 def _nearby(shifted: ShiftedGram, factors: Factors, shift: float, z: Tensor) -> tuple[Tensor, float]:
-    """Of the eigenvectors near the shift the one that z has most of, by Lanczos on the inverse, and its value."""
+    """Of the eigenvectors near the shift the one that z has most of, by Lanczos on the inverse, and its value.
+
+    Those that have not converged are lumps of many: they are taken only if nothing has converged that z has some of.
+    """
     basis = z
     for _ in range(NEAR):
         w = shifted.solve(factors, basis[:, -1:])
@@ -102,9 +114,18 @@ def _nearby(shifted: ShiftedGram, factors: Factors, shift: float, z: Tensor) -> 
         if float(length) == 0.0:
             break
         basis = torch.cat([basis, w / length], 1)
-    inverse = basis.T @ shifted.solve(factors, basis)
+    product = shifted.solve(factors, basis)
+    inverse = basis.T @ product
     values, vectors = torch.linalg.eigh((inverse + inverse.T) / 2)
-    best = int((vectors[0].abs() * (values.abs() > values.abs().amax() / 1e4)).argmax())
+    sizes = values.abs()
+    residuals = torch.linalg.vector_norm(product @ vectors - basis @ (vectors * values), dim=0)
+    squares = (shift + 1 / values).clamp(min=shifted.null)
+    overlaps = vectors[0].abs() / (squares.sqrt() if shifted.tall else 1.0)
+    converged = torch.where(residuals <= CONVERGED * sizes, overlaps, 0.0)
+    if float(converged.amax()) >= SOME * float(overlaps.amax()):
+        best = int(converged.argmax())
+    else:
+        best = int((overlaps * (sizes > sizes.amax() / 1e4)).argmax())
     vector = basis @ vectors[:, best : best + 1]
     value = float(values[best])
     return vector / torch.linalg.vector_norm(vector), shift + (1 / value if value else 0.0)
@@ -129,8 +150,20 @@ def _polished(shifted: ShiftedGram, factors: Factors, z: Tensor) -> tuple[Tensor
     return min(found, key=lambda one: one[2])
 
 
-def _proved(shifted: ShiftedGram, factors: Factors, z: Tensor, value: float, residual: float, seen: Tensor) -> float:
-    """The lower bound that z proves; see the module."""
+def _on_the_left(shifted: ShiftedGram, z: Tensor, outside: float) -> tuple[Tensor, float]:
+    """The left singular vector, and its angle, from those of z: X takes the part of z that is off to one that is."""
+    if not shifted.tall:
+        return z, outside
+    product = shifted.exact.matmul(z)
+    length = float(torch.linalg.vector_norm(product))
+    error = rounding(shifted.sketch, (z, product), (product[:, :0], z[:, :0]))
+    return product / length, min(1.0, (outside * shifted.top + error) / length)
+
+
+def _proved(
+    shifted: ShiftedGram, factors: Factors, z: Tensor, value: float, residual: float, seen: Tensor
+) -> tuple[float, float]:
+    """The lower bound that z proves, and the part of z that may lie outside of that vector; see the module."""
     probes = gaussian(len(z), PROBES, shifted.exact, seed=6)
     wanted = probes - z @ (z.T @ probes)
     x, error = torch.zeros_like(wanted), wanted
@@ -149,7 +182,9 @@ def _proved(shifted: ShiftedGram, factors: Factors, z: Tensor, value: float, res
     gap = float(((LIKELY - off) / lengths.clamp(min=torch.finfo(torch.float64).tiny)).min())
     outside = residual / gap if gap > 0 else 1.0
     if outside >= 1 or value - residual <= shifted.null:
-        return 0.0
+        return 0.0, 1.0
     overlap = float((z * seen).sum().abs()) - outside * float(torch.linalg.vector_norm(seen))
     most = (value + residual) ** 0.5 if shifted.tall else 1.0
-    return max(0.0, overlap / most)
+    # With values this close their vectors count as one subspace, and z is only a part of it.
+    alone = gap > 2.1 * CLUSTER_GAP * shifted.top * (value + residual) ** 0.5
+    return max(0.0, overlap / most), outside if alone else 1.0

@@ -234,7 +234,15 @@ def _judge(parts: Parts, question: Question, solver: Solver, spectrum: Spectrum 
         ours = spectrum(parts.base, select_solver(parts.base.shape, solver))
     else:
         ours = base_triplets(parts.base, solver=solver, dtype=parts.base.dtype)
-    theirs = leading_triplets(parts.tuned, question.k, solver=solver, dtype=parts.base.dtype, near=ours, throw=False)
+    theirs = leading_triplets(
+        parts.tuned,
+        question.k,
+        solver=solver,
+        dtype=parts.base.dtype,
+        near=ours,
+        shifts=parts.base.dtype == torch.float64,  # two thirds of a dense SVD's time at 800, a third at 2048
+        throw=False,
+    )
     # The base's Gram matrix decides what is left, once float64 has decided what it can by products alone; but where the
     # tuned vectors themselves are not told apart it decides nothing, and the next solver has to.
     settle = parts.base.dtype == torch.float64 and _sharp(theirs, min(question.k, *parts.base.shape))
