@@ -216,7 +216,8 @@ def test_a_left_residual_that_the_right_ones_do_not_reach_is_followed() -> None:
     base = base_triplets(W0, solver="certified", dtype=torch.float64)
     W = Sum(Dense(W0), update)
     found = leading_triplets(W, 6, solver="certified", dtype=torch.float64, near=base, throw=False)
-    assert found.residuals is not None and float(found.residuals[:2].max()) < 1e-11
+    assert found.residuals is not None
+    assert float(found.residuals[:2].max()) < 1e-11
 
 
 def test_arrays_bring_back_the_same_triplets() -> None:

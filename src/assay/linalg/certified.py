@@ -171,8 +171,11 @@ def _refine(projection: Projection, k: int, clear: float) -> tuple[Ritz, int, in
     """Widen both spaces by the residuals of the leading triplets until the k leading ones are told apart.
 
     `W P` is inside the span of Q and stays there, so that the left residuals are next to rounding. Values down to the
-    part `clear` of the k-th are iterated. Returns the decomposition, how many leading triplets belong together with the k,
-    and how many may be kept beside them without their residuals blurring the gap after those.
+    part `clear` of the k-th are iterated.
+
+    Returns:
+        The decomposition, how many leading triplets belong together with the k, and how many may be kept beside them
+        without their residuals blurring the gap after those.
     """
     noise = 16 * torch.finfo(projection.operator.dtype).eps
     for _ in range(REFINEMENTS):
