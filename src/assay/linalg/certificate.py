@@ -27,15 +27,16 @@ from assay.linalg.sketch import rounding
 from assay.linalg.triplets import Triplets
 
 # Krylov steps after which the bound is computed; that takes as long as a product at 4096 or two, so not after all.
-CHECKS = (4, 8, 12, 16, 18, 20, 22, 24, 26, 29, 32)
-# Points of the first grid over the range, and most after refinement; the grid is finer at the low end, where singular
-# values of trained matrices are dense.
-FIRST_POINTS, MOST_POINTS = 40, 200
-REFINEMENTS = 5
+CHECKS = (4, 8, 12, 15, 17, 19, 21, 23, 25, 28, 32)
+# Points of the first grid over the range, and most intervals that are halved; the grid is finer at the low end, where
+# singular values of trained matrices are dense.
+FIRST_POINTS, MOST_INTERVALS = 32, 150
+REFINEMENTS = 6
 A_DECADE = 4  # points of the grid on every tenfold of a range that starts over zero
 # For what is worth a factorisation: points taken from the Ritz values, and limits to the halving of what still fails.
 RITZ_POINTS, FINEST, FINEST_POINTS = 100, 20, 1200
 FINE = 0.98  # a finer grid that does not bring the largest bound under this part of it has nothing left to give
+RECENT = 3  # vectors that the next one of a Krylov space is made orthogonal to: in exact arithmetic to the others it is
 CONVERGED = 0.002  # residual of a Ritz vector, relative to its gap, from which it is taken for a singular vector
 
 
@@ -95,6 +96,7 @@ class Chains:
         values, vectors = torch.linalg.eigh(gram)
         # The nearest orthonormal basis; M times the difference is at most `skew` ||M||.
         self.U = u @ ((vectors / values.sqrt()) @ vectors.T)
+        self.working_U = self.U.to(operator.dtype)
         self.top = (max(float(base.sigma[0]), base.rest) if len(base.sigma) else base.rest) + base.error
         skew = float((values - 1).abs().max()) if len(values) else 0.0
         self.squares = base.sigma**2 - centre
@@ -117,21 +119,20 @@ class Chains:
 
     def extend_to(self, steps: int) -> None:
         """Multiply until there are this many products of each chain."""
-        U = self.U.to(self.operator.dtype)
         done = self.with_y.shape[1] // 2
         while done < steps:
             if done == self.K.shape[1]:
-                self.K = torch.cat([self.K, _next(self.last, self.K, U)[:, None]], 1)
+                self.K = torch.cat([self.K, _next(self.last, self.K[:, -RECENT:], self.working_U)[:, None]], 1)
             self._multiply()
             done += 1
         self._absorb()
 
     def widen(self, solve: Callable[[Tensor], Tensor], steps: int) -> None:
         """Add to each chain the vectors that `solve`, an inverse of M less some shift, makes of y, one of the other."""
-        U, last = self.U.to(self.operator.dtype), self.K[:, 0]
+        last = self.K[:, 0]
         for _ in range(steps):
-            added = _next(solve(last.T).T, self.K, U)
-            last = _next(added, self.K, U)
+            added = _next(solve(last.T).T, self.K, self.working_U)
+            last = _next(added, self.K, self.working_U)
             self.K = torch.cat([self.K, last[:, None]], 1)
             self._multiply()
         self._absorb()
@@ -194,8 +195,8 @@ class Chains:
         best = torch.full_like(targets, torch.inf)
         place = 0.0
         for _ in range(FINEST):
-            bounds, largest = small.over(points)
-            best = torch.minimum(best, largest)
+            bounds = small.over(points[:-1], points[1:])
+            best = torch.minimum(best, bounds.amax(1))
             middles = _middles(points + self.centre)
             place = float(middles[int(bounds[int(best.argmax())].argmax())])
             failing = (bounds >= targets[:, None]).any(0)
@@ -208,21 +209,26 @@ class Chains:
         """The bound of each vector over the range; without `every` none where no grid reaches the target."""
         small = SmallProblems.of(self)
         points = _grid(within).to(self.U.device) - self.centre
-        previous = torch.full_like(targets, torch.inf)
-        out = torch.zeros_like(targets, dtype=torch.bool) if every else small.least(points) >= targets
-        if bool(out.all()):
-            return previous
+        best = torch.full_like(targets, torch.inf)
+        open_ = torch.ones_like(targets, dtype=torch.bool) if every else small.least(points) < targets
+        if not bool(open_.any()):
+            return best
+        low, high = points[:-1], points[1:]
+        found = small.part(open_).over(low, high)
         for _ in range(REFINEMENTS):
-            bounds, largest = small.over(points)
-            best = torch.minimum(previous, largest)
-            open_vectors = (largest >= targets) & (largest <= FINE * previous) & ~out
-            if not bool(open_vectors.any()) or len(points) * 2 > MOST_POINTS:
-                return best
-            split = (bounds[open_vectors] >= targets[open_vectors, None]).any(0)
-            middles = (points[:-1] + points[1:]) / 2
-            points = torch.cat([points, middles[split]]).sort().values
-            previous = best
-        return previous
+            largest, wanted = found.amax(1), targets[open_]
+            better, best[open_] = largest <= FINE * best[open_], torch.minimum(best[open_], largest)
+            still = better & (largest >= wanted)
+            if not bool(still.any()) or len(low) > MOST_INTERVALS:
+                break
+            open_[open_.clone()] = still
+            found, wanted = found[still], wanted[still]
+            split = (found >= wanted[:, None]).any(0)
+            middles = (low[split] + high[split]) / 2
+            halves = torch.cat([low[split], middles]), torch.cat([middles, high[split]])
+            low, high = torch.cat([low[~split], halves[0]]), torch.cat([high[~split], halves[1]])
+            found = torch.cat([found[:, ~split], small.part(open_).over(*halves)], 1)
+        return best
 
 
 def _grid(within: Range) -> Tensor:
@@ -244,7 +250,7 @@ def _middles(points: Tensor) -> Tensor:
 
 
 def _next(S: Tensor, K: Tensor, U: Tensor) -> Tensor:
-    """The next vectors of the chains: S (c, m) without its parts along the earlier ones (c, q, m) and along U (m, p).
+    """The next vectors of the chains: S (c, m) without its parts along earlier ones K (c, q, m) and along U (m, p).
 
     Removed once: what rounding leaves of them makes the space no smaller, and nothing rests on orthogonality.
     """

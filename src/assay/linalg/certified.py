@@ -38,7 +38,7 @@ LEADING = 12  # leading triplets of a base that are iterated until they are told
 KEPT = 160  # most triplets that are kept of a base
 USABLE = 1e-2  # a base triplet is kept if its residual is under this part of the largest value
 CUTS = (2, 4, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128)  # lengths of leading parts looked at by themselves
-STARTED = 48  # of those, as many start the iteration for the updated matrix
+STARTED = 32  # of those, as many start the iteration for the updated matrix
 # The test of what was missed: block Lanczos with these sizes, failing with probability MISSED. Eight steps of eight
 # columns put the bound at most 1.14 times above the largest value that is left.
 TEST_COLUMNS, TEST_STEPS, MISSED = 8, 8, 1e-9

@@ -367,18 +367,21 @@ def _against_leading(Y: Tensor, leading: Triplets) -> tuple[float, float, bool]:
     has members: one of them has at least its share. All of it is one of them alone if float64 cannot tell its values
     apart; values that are merely not resolved yet are not so.
     """
-    lower = upper = 0.0
-    of_cluster = False
     coefficients = leading.u.double().T @ Y
-    firsts = leading.clusters.tolist()
-    for first in sorted(set(firsts)):
-        members = [index for index, start in enumerate(firsts) if start == first]
+    firsts = leading.clusters
+    alone = torch.bincount(firsts, minlength=len(firsts))[firsts] == 1
+    lengths = torch.linalg.vector_norm(coefficients[alone], dim=1)
+    upper = max([0.0, *(lengths + leading.angles[alone]).tolist()])
+    lower = max([0.0, *(lengths - leading.angles[alone]).tolist()]) if Y.shape[1] == 1 else 0.0
+    of_cluster = False
+    for first in firsts[~alone].unique().tolist():
+        members = (firsts == first).nonzero()[:, 0].tolist()
         lengths = torch.linalg.svdvals(coefficients[members])
         angle = float(leading.angles[first])
         one = leading.is_float64 and _spread(leading, members) <= CLUSTER_GAP * float(leading.sigma[0])
         least = float(lengths[-1]) if len(members) >= Y.shape[1] else 0.0
         share = max(0.0, least - angle) / (1.0 if one else len(members) ** 0.5)
         if share > lower:
-            lower, of_cluster = share, len(members) > 1
+            lower, of_cluster = share, True
         upper = max(upper, float(lengths[0]) + angle)
     return lower, upper, of_cluster

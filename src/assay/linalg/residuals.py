@@ -6,7 +6,7 @@ Everything is a sum in float64 with its rounding bounded; which z is taken is fr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 OUT = 2  # columns of what M leads out of the space of a chain: one for a Krylov space, one more for rounding
 RIDGE = 1e-13
+OF_EACH = ("basis", "ritz", "ends", "hy", "hK", "hS", "A0", "A1", "A2", "b0", "b1", "yy", "sizes")  # first index: c
 NOISE = 1e-9  # relative rounding of a float64 sum of squares, with much room
 
 
@@ -61,19 +62,18 @@ class SmallProblems:
             chains.known_error, chains.unseen,
         )  # fmt: skip
 
-    def over(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Between each two neighbouring points the bound of each vector (c, points - 1), and the largest of each."""
-        half = (points[1:] - points[:-1]) / 2
-        curves = self._solve(points, torch.maximum(torch.cat([half[:1], half]), torch.cat([half, half[-1:]])))
+    def over(self, low: Tensor, high: Tensor) -> Tensor:
+        """The bound of each vector over each of these intervals, (c, intervals)."""
+        half, count = (high - low) / 2, len(low)
+        curves = self._solve(torch.cat([low, high]), torch.cat([half, half]))
         # Each half of an interval is covered by the z of its own end.
-        ends = (
-            curves.at(slice(None, -1), torch.zeros_like(half)),
-            curves.at(slice(None, -1), half),
-            curves.at(slice(1, None), -half),
-            curves.at(slice(1, None), torch.zeros_like(half)),
-        )
-        between = torch.stack(ends).amax(0)
-        return between, between.amax(1)
+        first, last, none = slice(0, count), slice(count, None), torch.zeros_like(half)
+        ends = (curves.at(first, none), curves.at(first, half), curves.at(last, -half), curves.at(last, none))
+        return torch.stack(ends).amax(0)
+
+    def part(self, which: Tensor) -> SmallProblems:
+        """Those of some of the vectors."""
+        return replace(self, **{name: getattr(self, name)[which] for name in OF_EACH})
 
     def least(self, points: Tensor) -> Tensor:
         """The largest over the points of the best bound at each (c,): about what the finest grid would come to."""
