@@ -147,7 +147,7 @@ def matrix(m: int, n: int, power: float, generator: torch.Generator) -> Tensor:
 
 def read(folder: Path) -> tuple[float, int]:
     """Seconds to read all weights once from the page cache, and their bytes."""
-    files = sorted(folder.rglob("*.safetensors"))
+    files = sorted(path for part in ("base", "adapter") for path in (folder / part).rglob("*.safetensors"))
     seconds = []
     for _ in range(3):
         started, size = time.perf_counter(), 0

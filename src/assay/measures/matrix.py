@@ -86,11 +86,12 @@ def measure_matrix(
     Returns:
         The measures. A zero update has no directions to judge: it has no intruders, and rank 0.
     """
-    base_norm, update_norm = base.frobenius(), update.frobenius()
+    update_norm = update.frobenius()
     if update_norm == 0.0:
-        return _unchanged(base_norm, question)
+        return _unchanged(base.frobenius(), question)
     judged = judge_matrix(base, update, tuned, question, spectrum, floor)
-    parts = judged.parts
+    parts, kept_norm = judged.parts, judged.base.frobenius
+    base_norm = base.frobenius() if kept_norm is None else kept_norm
     spectrum_of_update = update_spectrum(parts.update, question.k, select_solver(base.shape, question.solver))
     rank, sigma = spectrum_of_update.rank, spectrum_of_update.sigma
     width = min(rank or question.k if isinstance(update, LowRank) else question.k, len(sigma))
