@@ -28,9 +28,8 @@ GAP, FILTERS, NULL_ANGLE = 1e-9, 3, 0.02  # the filter of the null space, and wh
 FLAT = 0.02  # relative width of a spectrum from which it is seen about its centre
 EDGES = 20  # Lanczos steps that find the ends of such a spectrum
 CLEAR = (0.1, 1.0)  # parts of its width by which the proof of its ends clears them
-MISSED = (
-    4 * ROUNDING_MISSED
-)  # the rounding of products, both ends of a flat spectrum, and what is seen of a vector there
+# The rounding of products, both ends of a flat spectrum, and what is seen of a vector there.
+MISSED = 4 * ROUNDING_MISSED
 
 
 def rational_bounds(
