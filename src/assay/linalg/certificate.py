@@ -36,7 +36,9 @@ A_DECADE = 4  # points of the grid on every tenfold of a range that starts over 
 # For what is worth a factorisation: points taken from the Ritz values, and limits to the halving of what still fails.
 RITZ_POINTS, FINEST, FINEST_POINTS = 100, 20, 1200
 FINE = 0.98  # a finer grid that does not bring the largest bound under this part of it has nothing left to give
-RECENT = 3  # vectors that the next one of a Krylov space is made orthogonal to: in exact arithmetic to the others it is
+# Vectors that the next one of a Krylov space is made orthogonal to; in exact arithmetic it is so to the others. Rounding
+# undoes that where Ritz vectors converge, which few do once the leading singular vectors are known and left out.
+RECENT = 3
 CONVERGED = 0.002  # residual of a Ritz vector, relative to its gap, from which it is taken for a singular vector
 
 
@@ -122,7 +124,8 @@ class Chains:
         done = self.with_y.shape[1] // 2
         while done < steps:
             if done == self.K.shape[1]:
-                self.K = torch.cat([self.K, _next(self.last, self.K[:, -RECENT:], self.working_U)[:, None]], 1)
+                earlier = self.K[:, -RECENT:] if self.U.shape[1] else self.K
+                self.K = torch.cat([self.K, _next(self.last, earlier, self.working_U)[:, None]], 1)
             self._multiply()
             done += 1
         self._absorb()
