@@ -98,6 +98,17 @@ def test_intruders_with_mass_next_to_zero_are_proved(name: str, shape: tuple[int
     assert all(t <= bound < 0.5 for t, bound in zip(truth, bounds.tolist(), strict=True))
 
 
+@pytest.mark.parametrize("name", ["power .5", "power 1"])
+def test_what_few_products_leave_open_is_decided_by_shifts(name: str) -> None:
+    """Their Krylov spaces hold the leading vectors, which converge: without orthogonality few of the ten are proved."""
+    W0 = planted.matrix(name, 320, 320)
+    base = base_triplets(W0, solver="certified", dtype=torch.float64)
+    Y = planted.orthonormal(320, 10, seed=9)
+    matrix = Dense(W0, torch.float64)
+    found = largest_overlaps(list(Y.T), base, matrix=matrix, throw=False, most_steps=0, shifts=True)
+    assert all(overlap.upper < 0.5 for overlap in found)
+
+
 @given(
     seed=st.integers(0, 10_000),
     width=st.floats(-8, -2),

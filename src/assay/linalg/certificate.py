@@ -36,7 +36,7 @@ A_DECADE = 4  # points of the grid on every tenfold of a range that starts over 
 # For what is worth a factorisation: points taken from the Ritz values, and limits to the halving of what still fails.
 RITZ_POINTS, FINEST, FINEST_POINTS = 100, 20, 1200
 FINE = 0.98  # a finer grid that does not bring the largest bound under this part of it has nothing left to give
-# Vectors that the next one of a Krylov space is made orthogonal to; in exact arithmetic it is so to the others. Rounding
+# Vectors that the next one of a Krylov space is made orthogonal to; in exact arithmetic it is so to the rest. Rounding
 # undoes that where Ritz vectors converge, which few do once the leading singular vectors are known and left out.
 RECENT = 3
 CONVERGED = 0.002  # residual of a Ritz vector, relative to its gap, from which it is taken for a singular vector
