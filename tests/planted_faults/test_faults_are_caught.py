@@ -264,8 +264,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "dropped absolute value": (
         "linalg/windows.py",
-        'energies = torch.einsum("ip,iq->ipq", coefficients, coefficients)',
-        'energies = torch.einsum("ip,iq->ipq", coefficients.clamp(min=0), coefficients.clamp(min=0))',
+        "parts = coefficients.unflatten",
+        "parts = coefficients.clamp(min=0).unflatten",
         PLANTED,
     ),
     "one direction too few": (
@@ -276,14 +276,14 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "null directions match": (
         "linalg/windows.py",
-        "alive = base.sigma > _null_level(base)",
-        "alive = base.sigma >= 0",
+        "alive = (base.sigma > _null_level(base))",
+        "alive = (base.sigma >= 0)",
         f"{PLANTED}::test_null_directions_of_the_base_match_nothing",
     ),
     "bounds without the angle": (
         "linalg/triplets.py",
-        "2 * residual / room",
-        "0 * residual / room",
+        "twice, room = 2 * residual,",
+        "twice, room = 0 * residual,",
         f"{PLANTED}::test_equal_values_are_judged_as_one_space",
     ),
     "a witness that need not be alone": (
