@@ -66,7 +66,8 @@ def upper_bounds(
         The bounds (c,), and the columns multiplied.
     """
     chains = Chains(Y, base, operator)
-    bounds, active = torch.ones(Y.shape[1], dtype=torch.float64, device=Y.device), torch.arange(Y.shape[1])
+    bounds = torch.ones(Y.shape[1], dtype=torch.float64, device=Y.device)
+    active = torch.arange(Y.shape[1], device=Y.device)
     for steps in CHECKS:
         if steps > most_steps or len(active) == 0:
             break
