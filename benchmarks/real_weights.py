@@ -1,8 +1,8 @@
 """How many directions of trained models does the certified solver leave to the exact fall-back?
 
 Matrices of a base and its tuned counterparts are judged by the certified solver alone, whatever their size (`auto`
-takes the dense one for small matrices): in float32, and again in float64 where that leaves one open, as an audit does.
-The dense solver in float64 tells whether a verdict is wrong.
+takes the dense one for small matrices): in float32, again in float64 where that leaves one open, and then by
+factorisations of the shifted Gram matrix. The dense solver in float64 tells whether a verdict is wrong.
 
     OMP_NUM_THREADS=1 python benchmarks/real_weights.py BASE TUNED... [--matrices 40] [--record FILE]
 
@@ -18,12 +18,20 @@ from pathlib import Path
 
 import torch
 
-from assay.linalg import base_triplets, leading_triplets
+from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets, largest_overlaps, leading_triplets
 from assay.measures.intruders import find_directions, judge
+from assay.records.audit import Direction, Side, Verdict
 from assay.weights.pairing import pair
 from assay.weights.updates import AbstractPair
 
 K, EPS = 10, 0.5
+SIDES: tuple[Side, ...] = ("left", "right")
+STAGES: tuple[tuple[str, Solver, torch.dtype], ...] = (
+    ("float32", "certified", torch.float32),
+    ("float64", "certified", torch.float64),
+    ("shifts", "certified", torch.float64),
+    ("truth", "exact", torch.float64),
+)
 
 
 def main() -> None:
@@ -53,29 +61,42 @@ def main() -> None:
 def directions(entry: AbstractPair) -> Counter[str]:
     """Both sides of one matrix: directions, those left open, and those decided against the float64 truth."""
     operators = entry.load(torch.float32, torch.device("cpu"))
-    verdicts = {}
-    for solver, dtype in (("certified", torch.float32), ("certified", torch.float64), ("exact", torch.float64)):
+    verdicts: dict[str, dict[tuple[Side, int], Verdict]] = {}
+    for stage, solver, dtype in STAGES:
         base, tuned = operators.base.to(dtype), operators.tuned.to(dtype)
         ours = base_triplets(base, solver=solver, dtype=dtype)
         near = None if ours.complete else ours
-        theirs = leading_triplets(tuned, K, solver=solver, dtype=dtype, near=near, throw=False)
-        for side in ("left", "right"):
-            found = find_directions(theirs, ours, base, None, k=K, eps=(EPS,), side=side)
-            for direction in found.directions:
-                verdicts[solver, dtype, side, direction.position] = judge(direction.cosine_bounds, EPS)
+        shifts = stage == "shifts"
+        theirs = leading_triplets(tuned, K, solver=solver, dtype=dtype, near=near, shifts=shifts, throw=False)
+        found = [
+            direction
+            for side in SIDES
+            for direction in find_directions(theirs, ours, base, None, k=K, eps=(EPS,), side=side).directions
+        ]
+        verdicts[stage] = {(one.side, one.position): judge(one.cosine_bounds, EPS) for one in found}
+        if shifts:
+            open_ = [one for one in found if verdicts[stage][one.side, one.position] == "undecided"]
+            verdicts[stage] |= {(one.side, one.position): by_shifts(theirs, ours, base, one) for one in open_}
     counts: Counter[str] = Counter()
-    for (solver, _, side, position), truth in verdicts.items():
-        if solver == "exact":
-            single, double = (
-                verdicts.get(("certified", dtype, side, position), "undecided")
-                for dtype in (torch.float32, torch.float64)
-            )
-            counts["directions"] += 1
-            counts["open in float32"] += single == "undecided"
-            counts["open"] += single == double == "undecided"
-            counts["wrong"] += any(found not in ("undecided", truth) for found in (single, double))
-            counts["intruders"] += truth == "intruder"
+    for place, truth in verdicts["truth"].items():
+        answers = [verdicts[stage].get(place, "undecided") for stage, *_ in STAGES[:-1]]
+        counts["directions"] += 1
+        counts["open in float32"] += answers[0] == "undecided"
+        counts["open by products"] += set(answers[:2]) == {"undecided"}
+        counts["open"] += set(answers) == {"undecided"}
+        counts["wrong"] += any(answer not in ("undecided", truth) for answer in answers)
+        counts["intruders"] += truth == "intruder"
     return counts
+
+
+def by_shifts(tuned: Triplets, base: Triplets, matrix: AbstractOperator, direction: Direction) -> Verdict:
+    """The verdict on a direction, or its cluster, by factorisations of the shifted Gram matrix."""
+    if direction.side == "right":
+        tuned, base, matrix = tuned.T, base.T, matrix.T
+    first, last = direction.cluster or (direction.position, direction.position)
+    space, angle = tuned.u[:, first - 1 : last], float(tuned.angles[first - 1])
+    (overlap,) = largest_overlaps([space], base, matrix=matrix, eps=EPS, angles=[angle], throw=False, shifts=True)
+    return judge((overlap.lower, overlap.upper), EPS)
 
 
 if __name__ == "__main__":
