@@ -6,7 +6,7 @@ factorisations of the shifted Gram matrix. The dense solver in float64 tells whe
 
     OMP_NUM_THREADS=1 python benchmarks/real_weights.py BASE TUNED... [--matrices 40] [--record FILE]
 
-Conclusion: the table that it prints.
+A record keeps the rows of other families of models. Conclusion: the table that it prints.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -53,9 +54,15 @@ def main() -> None:
         rows.append({"model": found.model_type, "update": found.kind, "matrices": len(chosen)} | dict(counts))
         print(rows[-1], flush=True)
     if arguments.record:
-        arguments.record.write_text(
-            json.dumps({"rows": rows, "versions": {"torch": torch.__version__}}, indent=1) + "\n"
-        )
+        write(arguments.record, rows)
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Put these rows into the record, in the place of those of the same family of models."""
+    kept = json.loads(path.read_text(encoding="utf8"))["rows"] if path.exists() else []
+    others = [row for row in kept if row["model"] not in {row["model"] for row in rows}]
+    record = {"rows": [*others, *rows], "versions": {"torch": torch.__version__}}
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
 
 
 def directions(entry: AbstractPair) -> Counter[str]:

@@ -25,6 +25,8 @@ COMMANDS = {
     "fails_safely": "python benchmarks/fails_safely.py --rounds 2 --record benchmarks/records/fails_safely.json",
     "real_weights": "python benchmarks/real_weights.py demo/models/smollm2-135m demo/runs/lora demo/runs/full"
     " --record benchmarks/records/real_weights.json",
+    "real_weights, MiniLM": "python benchmarks/real_weights.py plans/materials/minilm-l6 ADAPTER..."
+    " --matrices 9 --record benchmarks/records/real_weights.json (three that plans/rslora.toml trains)",
     "seven_billion": "OMP_NUM_THREADS=2 python benchmarks/seven_billion.py --folder FOLDER"
     " --record benchmarks/records/seven_billion.json",
     "steps": "python benchmarks/steps.py plans/materials/minilm-l6 plans/materials/trec.train.jsonl --steps 6"
