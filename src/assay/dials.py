@@ -20,7 +20,7 @@ from assay.linalg import AbstractOperator, Dense, Triplets, base_triplets, times
 from assay.measures.chance import named_generator, random_update
 from assay.measures.intruders import judge_update
 from assay.models import Place, find_pair, load, load_merged, load_tokenizer, positions_of
-from assay.records import Dial, DialPoint, Forgetting, Provenance, Setting
+from assay.records import Dial, DialPoint, Forgetting, Provenance, as_given
 from assay.records.audit import Direction, Side, energies
 from assay.replays import Replay
 from assay.tables import source_of
@@ -106,9 +106,7 @@ def dial(
     lost = [forgetting(source, documents, losses[0], after, window, seed) for after in losses[1:]]
     settings = {"at": list(at), "matrices": patterns, "window": window, "batch_tokens": batch_tokens, "device": device}
     return Dial(
-        provenance=Provenance.of(
-            _PACKAGES, {name: Setting(value=value, origin="given") for name, value in settings.items()}, seed
-        ),
+        provenance=Provenance.of(_PACKAGES, as_given(settings), seed),
         base=home.source,
         tuned=place.source,
         text=source,

@@ -15,7 +15,7 @@ from assay.behaviour.tasks import task_score
 from assay.errors import SettingError
 from assay.linalg import AbstractOperator, Dense, LowRank
 from assay.models import find_pair, load, load_merged, load_tokenizer
-from assay.records import Provenance, Setting, Truncation, TruncationPoint
+from assay.records import Provenance, Truncation, TruncationPoint, as_given
 from assay.replays import Replay
 from assay.weights.pairing import pair
 
@@ -94,9 +94,7 @@ def truncate(
         "batch_tokens": batch_tokens,
     }
     return Truncation(
-        provenance=Provenance.of(
-            _PACKAGES, {name: Setting(value=value, origin="given") for name, value in settings.items()}, seed
-        ),
+        provenance=Provenance.of(_PACKAGES, as_given(settings), seed),
         base=home.source,
         tuned=place.source,
         text=questions.text,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from assay.linalg.dense import backward_error
 from assay.linalg.operators import AbstractOperator, Dense, LowRank
+from assay.linalg.projection import norm_of, skew_of
 from assay.linalg.sketch import ROUNDING_MISSED, ROUNDING_PROBES
 from assay.linalg.triplets import ANGLE_LIMIT, Cost, Triplets, group
 
@@ -61,13 +62,13 @@ def adapted_triplets(base: AbstractOperator, update: LowRank, k: int, near: Trip
     a, sigma, bt = torch.linalg.svd(middle)
     u, v = (left @ a).to(base.dtype).double(), (start @ bt.T).to(base.dtype).double()
     errors = torch.cat([W0.matmul(v) + B @ (Q.T @ v) - u * sigma, W0.rmatmul(u) + Q @ (B.T @ u) - v * sigma])
-    skew = float(sigma[0]) * max(_skew(u), _skew(v))
+    skew = float(sigma[0]) * max(skew_of(u), skew_of(v))
     residuals = torch.linalg.vector_norm(errors, dim=0) + 2 * skew
     found = Triplets(
         u.to(base.dtype),
         sigma,
         v.to(base.dtype),
-        error=float(torch.linalg.eigvalsh(errors.T @ errors)[-1].clamp(min=0).sqrt()) + 2 * skew,
+        error=norm_of(errors) + 2 * skew,
         angles=torch.ones_like(sigma),
         clusters=torch.zeros(len(sigma), dtype=torch.int64, device=sigma.device),
         asked=k,
@@ -190,10 +191,3 @@ def _coordinates(basis: Tensor, X: Tensor) -> tuple[Tensor, float]:
     inside = basis.T @ X
     skewed = (basis.T @ (basis @ inside) - inside) / 2
     return inside - skewed, float(torch.linalg.vector_norm(skewed))
-
-
-def _skew(basis: Tensor) -> float:
-    """How far a basis is from an orthonormal one, in the Frobenius norm."""
-    gram = basis.T @ basis
-    gram.diagonal().sub_(1.0)
-    return float(torch.linalg.vector_norm(gram))

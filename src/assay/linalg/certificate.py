@@ -93,7 +93,7 @@ class Chains:
     """
 
     def __init__(self, Y: Tensor, base: Triplets, operator: AbstractOperator, centre: float = 0.0) -> None:
-        self.operator, self.base, self.centre, self.products = operator, base, centre, 0
+        self.operator, self.centre, self.products = operator, centre, 0
         u = base.u.double()
         gram = u.T @ u
         values, vectors = torch.linalg.eigh(gram)

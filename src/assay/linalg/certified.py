@@ -23,7 +23,9 @@ from assay.linalg.projection import (
     gaussian,
     krylov,
     norm_bound,
+    norm_of,
     orthonormal,
+    skew_of,
 )
 from assay.linalg.shifted import ShiftedGram
 from assay.linalg.sketch import ROUNDING_MISSED, Sketch, rounding
@@ -235,7 +237,7 @@ def _package(projection: Projection, ritz: Ritz, count: int, sketch: Sketch, *, 
     left = projection.WP.double() @ b - u.double() * sigma
     right = projection.WtQ.double() @ a - v.double() * sigma
     largest = float(ritz.sigma[0]) if len(ritz.sigma) else 0.0
-    skew = max(_skew(u), _skew(v)) * largest
+    skew = max(skew_of(u), skew_of(v)) * largest
     defects, products = None, projection.products
     # What is added back is what the defects stand for, so the probes see every rounding since the product was made.
     known = (v, left + u.double() * sigma), (u, right + v.double() * sigma)
@@ -256,7 +258,7 @@ def _package(projection: Projection, ritz: Ritz, count: int, sketch: Sketch, *, 
         u,
         sigma,
         v,
-        error=_norm_of(torch.cat([left, right])) + 2 * missing + 2 * skew,
+        error=norm_of(torch.cat([left, right])) + 2 * missing + 2 * skew,
         angles=torch.ones_like(sigma),
         clusters=torch.zeros(count, dtype=torch.int64, device=sigma.device),
         asked=count,
@@ -356,17 +358,6 @@ def _lengths(left: Tensor, right: Tensor) -> Tensor:
 def _above(residuals: Tensor, floor: float) -> Tensor:
     """The residuals that are more than rounding."""
     return residuals[:, torch.linalg.vector_norm(residuals, dim=0) > floor]
-
-
-def _norm_of(block: Tensor) -> float:
-    """Spectral norm of a tall float64 block, by its Gram matrix."""
-    return float(torch.linalg.eigvalsh(block.T @ block)[-1].clamp(min=0).sqrt()) if block.shape[1] else 0.0
-
-
-def _skew(basis: Tensor) -> float:
-    """How far a basis is from an orthonormal one, in the Frobenius norm."""
-    gram = basis.double().T @ basis.double()
-    return float(torch.linalg.vector_norm(gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)))
 
 
 def _check_finite(projection: Projection) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from assay.linalg.projection import norm_of
 from assay.linalg.sketch import ROUNDING_FACTOR, ROUNDING_MISSED, ROUNDING_PROBES, probes
 from assay.linalg.triplets import Cost, Triplets, group
 
@@ -65,8 +66,7 @@ def backward_error(matmul: Product, rmatmul: Product, U: Tensor, sigma: Tensor, 
     seen = _beyond(rmatmul, V, sigma[:, None], U, seen)
     if not bool(torch.isfinite(seen).all()):
         return math.inf
-    largest = float(torch.linalg.eigvalsh(seen.T @ seen)[-1].clamp(min=0).sqrt())
-    return math.sqrt(ROUNDING_FACTOR / math.sqrt(ROUNDING_PROBES) * largest)
+    return math.sqrt(ROUNDING_FACTOR / math.sqrt(ROUNDING_PROBES) * norm_of(seen))
 
 
 def _beyond(product: Product, U: Tensor, scale: Tensor, V: Tensor, X: Tensor) -> Tensor:

@@ -34,6 +34,18 @@ def orthonormal(X: Tensor, against: Tensor | None = None) -> Tensor:
     return X
 
 
+def norm_of(block: Tensor) -> float:
+    """Spectral norm of a tall float64 block, by its Gram matrix."""
+    return float(torch.linalg.eigvalsh(block.T @ block)[-1].clamp(min=0).sqrt()) if block.shape[1] else 0.0
+
+
+def skew_of(basis: Tensor) -> float:
+    """How far a basis is from an orthonormal one, in the Frobenius norm."""
+    gram = basis.double().T @ basis.double()
+    gram.diagonal().sub_(1.0)
+    return float(torch.linalg.vector_norm(gram))
+
+
 @dataclass(frozen=True)
 class Ritz:
     """The decomposition `Q^T W P = left diag(sigma) right^T` of a projection, with all vectors of both small spaces."""

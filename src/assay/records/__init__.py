@@ -9,7 +9,7 @@ from assay.records.dial import Dial, DialPoint
 from assay.records.estimate import Estimate
 from assay.records.kinds import load
 from assay.records.partial import Partial
-from assay.records.record import Interval, Part, Provenance, Record, Setting, Source
+from assay.records.record import Interval, Part, Provenance, Record, Setting, Source, as_given
 from assay.records.repair import ArmOutcome, MatrixRepair, Measured, Repair, RepairCurve, RepairPoint
 from assay.records.run import Run
 from assay.records.scores import (
@@ -70,5 +70,6 @@ __all__ = [
     "TruncationPoint",
     "Unique",
     "WinRate",
+    "as_given",
     "load",
 ]

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -30,6 +31,11 @@ class Setting(Part):
 
     value: Any
     origin: Literal["default", "given", "derived"]
+
+
+def as_given(settings: Mapping[str, Any]) -> dict[str, Setting]:
+    """Settings that were all given by the caller, by name."""
+    return {name: Setting(value=value, origin="given") for name, value in settings.items()}
 
 
 class Source(Part):

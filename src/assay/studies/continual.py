@@ -20,7 +20,7 @@ from assay.conditions import Condition, pair_key
 from assay.data import order, text_ids
 from assay.errors import AssayError, InputError, SettingError, SourceError
 from assay.models import Place, find, load, load_base, load_tokenizer, stored_objective
-from assay.records import Continual, Provenance, Setting, Source
+from assay.records import Continual, Provenance, Source, as_given
 from assay.records import Sequence as Done
 from assay.records.continual import Cell, Stage
 from assay.studies.heads import as_bits, features, fit_head
@@ -284,7 +284,7 @@ def _write_body(body: Any, run: Path, folder: Path) -> None:
 
 def _empty(path: Path, plan: SequencePlan, base: Place, tasks: Sequence[_Task]) -> Continual:
     """The record with nothing done: what was asked."""
-    settings = {"plan": Setting(value=digests.of_files([path]), origin="given")}
+    settings = as_given({"plan": digests.of_files([path])})
     return Continual(
         provenance=Provenance.of(_PACKAGES, settings),
         base=base.source,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.errors import InputError, MismatchError
-from assay.records import Audit, Correlation, Forgetting, Interval, Provenance, Setting, Source, TaskScore
+from assay.records import Audit, Correlation, Forgetting, Interval, Provenance, Source, TaskScore, as_given
 from assay.records.correlation import MEASURES, Coefficient, Measure, SweptRun
 from assay.studies.folders import Filed, filed, place_of
 
@@ -72,9 +72,7 @@ def correlate(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Corr
     runs, first = tuple(one.run for one in measured), measured[0]
     settings = {"studies": len(folders), "earlier records": len(records)}
     return Correlation(
-        provenance=Provenance.of(
-            _PACKAGES, {name: Setting(value=value, origin="given") for name, value in settings.items()}, seed
-        ),
+        provenance=Provenance.of(_PACKAGES, as_given(settings), seed),
         base=first.base,
         text=first.text,
         task=first.task,

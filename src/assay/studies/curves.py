@@ -14,7 +14,7 @@ import numpy.typing as npt
 from assay.behaviour.intervals import weighted_mean
 from assay.conditions import Condition
 from assay.errors import InputError, MismatchError
-from assay.records import Curves, Forgetting, Interval, Provenance, Setting, TaskScore
+from assay.records import Curves, Forgetting, Interval, Provenance, TaskScore, as_given
 from assay.records.curves import CurveLine, CurvePoint, Matched
 from assay.studies.folders import Filed, filed
 
@@ -62,7 +62,7 @@ def curves(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Curves:
         )
     first = complete[0]
     return Curves(
-        provenance=Provenance.of(_PACKAGES, {"studies": Setting(value=len(given), origin="given")}, seed),
+        provenance=Provenance.of(_PACKAGES, as_given({"studies": len(given)}), seed),
         base=first.filed.run.base,
         task=first.task.task,
         text=first.lost.text,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from assay import digests
 from assay.models import find
-from assay.records import Provenance, Setting, Study, StudyRun
+from assay.records import Provenance, Study, StudyRun, as_given
 from assay.records.study import Became, Forecast, Stage
 from assay.studies.forecast import forecast
 from assay.studies.home import Home, locked
@@ -104,7 +104,7 @@ def _record(
     foreseen: Forecast | None = None,
     stored_bytes: int | None = None,
 ) -> Study:
-    settings = {"plan": Setting(value=digests.of_files([path]), origin="given")}
+    settings = as_given({"plan": digests.of_files([path])})
     return Study(
         provenance=Provenance.of(("torch", "transformers", "peft"), settings),
         plan=path.stem,
