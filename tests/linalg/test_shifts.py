@@ -5,7 +5,7 @@ from __future__ import annotations
 import planted
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from assay.linalg import Dense, LowRank, Sum, base_triplets, largest_overlaps, leading_triplets
@@ -142,6 +142,8 @@ def test_bounds_over_a_flat_spectrum_hold(
     apart=st.sampled_from((1, 2, 30)),
     shape=st.sampled_from(SHAPES),
 )
+@example(seed=9198, first=0.5, second=0.2, apart=1, shape=(420, 280))
+@example(seed=5409, first=0.43, second=0.25, apart=2, shape=(420, 280))
 @settings(max_examples=25, deadline=None)
 def test_a_vector_without_its_witness_bounds_the_others(
     seed: int, first: float, second: float, apart: int, shape: tuple[int, int]
