@@ -27,7 +27,7 @@ from assay.linalg.sketch import rounding
 from assay.linalg.triplets import Triplets
 
 # Krylov steps after which the bound is computed; that takes as long as a product at 4096 or two, so not after all.
-CHECKS = (4, 8, 12, 15, 17, 19, 21, 23, 25, 28, 32)
+CHECKS = (4, 8, 12, 15, 18, 21, 24, 28, 32)
 # Points of the first grid over the range, and most intervals that are halved; the grid is finer at the low end, where
 # singular values of trained matrices are dense.
 FIRST_POINTS, MOST_INTERVALS = 32, 150
@@ -35,6 +35,9 @@ REFINEMENTS = 6
 A_DECADE = 4  # points of the grid on every tenfold of a range that starts over zero
 # For what is worth a factorisation: points taken from the Ritz values, and limits to the halving of what still fails.
 RITZ_POINTS, FINEST, FINEST_POINTS = 100, 20, 1200
+# A grid fine enough to bound a whole range comes to more than the best bounds at its points do, by a twentieth or more:
+# it is not tried before those are under this part of the target.
+PROMISING = 0.95
 FINE = 0.98  # a finer grid that does not bring the largest bound under this part of it has nothing left to give
 # Vectors that the next one of a Krylov space is made orthogonal to; in exact arithmetic it is so to the rest. Rounding
 # undoes that where Ritz vectors converge, which few do once the leading singular vectors are known and left out.
@@ -86,10 +89,10 @@ def upper_bounds(
 class Chains:
     """A Krylov space of `M` for each of several vectors, with the products that were computed on the way.
 
-    Vectors are rows here: K (c, q, m) of the chains, S = M K - centre K as computed. With a centre amid close values
-    all that is small is about `M - centre`, so that sums do not cancel. In small coordinates, float64: what K and S, in
-    turn, have along U is `along` (c, 2q, p); what they make with each other and with y across it are `gram` (c, 2q, 2q)
-    and `with_y` (c, 2q).
+    Vectors are rows here: those of the chains are K, a list of (c, m), and S = M K - centre K as computed. With a
+    centre amid close values all that is small is about `M - centre`, so that sums do not cancel. In small coordinates,
+    float64: what K and S, in turn, have along U is `along` (c, 2q, p); what they make with each other and with y across
+    it are `gram` (c, 2q, 2q) and `with_y` (c, 2q).
     """
 
     def __init__(self, Y: Tensor, base: Triplets, operator: AbstractOperator, centre: float = 0.0) -> None:
@@ -112,8 +115,8 @@ class Chains:
         self.along_y = Y.T @ self.U
         self.across_y = Y.T - self.along_y @ self.U.T
         start = self.across_y / _lengths(self.across_y)
-        self.K = start.to(operator.dtype)[:, None]
-        self.last = self.K[:, :0]  # S of the last vector that was multiplied
+        self.K = [start.to(operator.dtype)]
+        self.last = start[:0]  # S of the last vector that was multiplied
         self.pending: list[tuple[Tensor, Tensor, Tensor]] = []  # K, W^T K and S that are not in small coordinates yet
         self.blocks: list[Tensor] = []
         c, p = self.along_y.shape
@@ -124,25 +127,25 @@ class Chains:
         """Multiply until there are this many products of each chain."""
         done = self.with_y.shape[1] // 2
         while done < steps:
-            if done == self.K.shape[1]:
-                earlier = self.K[:, -RECENT:] if self.U.shape[1] else self.K
-                self.K = torch.cat([self.K, _next(self.last, earlier, self.working_U)[:, None]], 1)
+            if done == len(self.K):
+                earlier = self.K[-RECENT:] if self.U.shape[1] else self.K
+                self.K.append(_next(self.last, earlier, self.working_U))
             self._multiply()
             done += 1
         self._absorb()
 
     def widen(self, solve: Callable[[Tensor], Tensor], steps: int) -> None:
         """Add to each chain the vectors that `solve`, an inverse of M less some shift, makes of y, one of the other."""
-        last = self.K[:, 0]
+        last = self.K[0]
         for _ in range(steps):
             added = _next(solve(last.T).T, self.K, self.working_U)
             last = _next(added, self.K, self.working_U)
-            self.K = torch.cat([self.K, last[:, None]], 1)
+            self.K.append(last)
             self._multiply()
         self._absorb()
 
     def _multiply(self) -> None:
-        K = self.K[:, -1]
+        K = self.K[-1]
         T = self.operator.rmatmul(K.T)
         self.last = self.operator.matmul(T).T - self.centre * K
         self.products += 2 * len(K)
@@ -152,12 +155,12 @@ class Chains:
         """Bring what was multiplied since the last time into small coordinates, and measure its rounding."""
         if not self.pending:
             return
-        K, T, S = (torch.stack(part, 1) for part in zip(*self.pending, strict=True))
+        K, T, S = (torch.stack(part, 1).double() for part in zip(*self.pending, strict=True))
         self.pending = []
-        right, left = (T, S + self.centre * K), (K, T)
+        right, left = (T, S + self.centre * K if self.centre else S), (K, T)
         off = rounding(self.sketch, *((X.flatten(0, 1).T, Z.flatten(0, 1).T) for X, Z in (right, left)))
         self.unseen = math.hypot(self.unseen, off * (1 + self.top))
-        X = torch.stack([K, S], 2).flatten(1, 2).double()
+        X = torch.stack([K, S], 2).flatten(1, 2)
         self.blocks.append(X)
         along = (X.flatten(0, 1) @ self.U).unflatten(0, X.shape[:2])
         self.along = torch.cat([self.along, along], 1)
@@ -169,9 +172,9 @@ class Chains:
 
     def keep(self, which: Tensor) -> None:
         """Go on with some of the vectors."""
-        for name in ("K", "last", "along_y", "across_y", "along", "gram", "with_y"):
+        for name in ("last", "along_y", "across_y", "along", "gram", "with_y"):
             setattr(self, name, getattr(self, name)[which])
-        self.blocks = [block[which] for block in self.blocks]
+        self.K, self.blocks = ([part[which] for part in parts] for parts in (self.K, self.blocks))
 
     def hopeless(self, targets: Tensor) -> Tensor:
         """Whether a Ritz vector of the chain has converged that y overlaps with by more than the target.
@@ -214,7 +217,7 @@ class Chains:
         small = SmallProblems.of(self)
         points = _grid(within).to(self.U.device) - self.centre
         best = torch.full_like(targets, torch.inf)
-        open_ = torch.ones_like(targets, dtype=torch.bool) if every else small.least(points) < targets
+        open_ = torch.ones_like(targets, dtype=torch.bool) if every else small.least(points) < PROMISING * targets
         if not bool(open_.any()):
             return best
         low, high = points[:-1], points[1:]
@@ -253,12 +256,13 @@ def _middles(points: Tensor) -> Tensor:
     return found
 
 
-def _next(S: Tensor, K: Tensor, U: Tensor) -> Tensor:
-    """The next vectors of the chains: S (c, m) without its parts along earlier ones K (c, q, m) and along U (m, p).
+def _next(S: Tensor, earlier: list[Tensor], U: Tensor) -> Tensor:
+    """The next vectors of the chains: S (c, m) without its parts along earlier ones, each (c, m), and along U (m, p).
 
     Removed once: what rounding leaves of them makes the space no smaller, and nothing rests on orthogonality.
     """
     S = S - (S @ U) @ U.T
+    K = torch.stack(earlier, 1)
     S = S - (K.mT @ (K @ S[..., None]))[..., 0]
     unit: Tensor = S / _lengths(S)
     return unit

@@ -88,25 +88,27 @@ class SmallProblems:
         x = points[None, :, None]
         diagonal = (self.ritz[:, None] - x) ** 2 + half[None, :, None] ** 2
         diagonal = diagonal + RIDGE * diagonal.amax(-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
-        side = torch.einsum("cqr,cgq->cgr", self.basis, self.b1[:, None] - x * self.b0[:, None])
-        first = side / diagonal
+        first = (self.b1[:, None] - x * self.b0[:, None]) @ self.basis / diagonal
         ends = self.ends[:, None] / diagonal[..., None]  # (c, points, q, OUT)
-        inner = torch.einsum("cqa,cgqb->cgab", self.ends, ends)
+        inner = self.ends.mT[:, None] @ ends
         inner.diagonal(dim1=-2, dim2=-1).add_(1)
-        wanted = torch.einsum("cqa,cgq->cga", self.ends, first)
+        wanted = first @ self.ends
         found = first - (ends @ torch.linalg.solve(inner, wanted[..., None]))[..., 0]
-        coefficients = torch.einsum("crq,cgq->cgr", self.basis, found)
+        coefficients = found @ self.basis.mT
         return self._evaluate(points, half, torch.nan_to_num(coefficients, nan=0.0, posinf=0.0, neginf=0.0))
 
     def _evaluate(self, points: Tensor, half: Tensor, c: Tensor) -> Curves:
         """The curves for these coefficients, with what is best along U and all rounding added."""
         x = points[None, :, None]
-        h = self.hy[:, None] - torch.einsum("cpq,cgq->cgp", self.hS, c) + x * torch.einsum("cpq,cgq->cgp", self.hK, c)
+        by_K = c @ self.hK.mT
+        h = torch.addcmul(self.hy[:, None] - c @ self.hS.mT, x, by_K)
         d = self.squares - x
-        defects = self.defect_gram.diagonal()
-        a = d * h / (d**2 + half[None, :, None] ** 2 + defects)
-        along = (h - d * a).square().sum(-1)
-        quadratic = _form(self.A2, c) - 2 * x[..., 0] * _form(self.A1, c) + x[..., 0] ** 2 * _form(self.A0, c)
+        least = half[None, :, None] ** 2 + self.defect_gram.diagonal()
+        both = d**2 + least
+        a, rest = h * (d / both), h * (least / both)  # rest = h - d a
+        along = torch.linalg.vector_norm(rest, dim=-1).square()
+        forms = [_form(A, c) for A in (self.A0, self.A1, self.A2)]
+        quadratic = forms[2] - 2 * x[..., 0] * forms[1] + x[..., 0] ** 2 * forms[0]
         linear = torch.einsum("cq,cgq->cg", self.b1, c) - x[..., 0] * torch.einsum("cq,cgq->cg", self.b0, c)
         across = (self.yy[:, None] - 2 * linear + quadratic).clamp(min=0)
         length_a, length_c = torch.linalg.vector_norm(a, dim=-1), torch.linalg.vector_norm(c, dim=-1)
@@ -116,13 +118,13 @@ class SmallProblems:
         largest = self.squares.abs().amax() if len(self.squares) else 0.0
         absolute = 1 + (c.abs() * (of_S + x.abs() * of_K)).sum(-1) + length_a * largest
         noise = self.terms * torch.finfo(torch.float64).eps
-        z_along = a + torch.einsum("cpq,cgq->cgp", self.hK, c)
-        product = ((h - d * a) * z_along).sum(-1) + torch.einsum("cq,cgq->cg", self.b0, c)
-        product = product - _form(self.A1, c) + x[..., 0] * _form(self.A0, c)
+        z_along = a + by_K
+        product = torch.einsum("cgp,cgp->cg", rest, z_along) + torch.einsum("cq,cgq->cg", self.b0, c)
+        product = product - forms[1] + x[..., 0] * forms[0]
         return Curves(
             value=along + across + noise * absolute**2,
             slope=product,
-            curvature=_form(self.A0, c).clamp(min=0) + z_along.square().sum(-1),
+            curvature=forms[0].clamp(min=0) + torch.linalg.vector_norm(z_along, dim=-1).square(),
             error=lost
             + self.known_error * length_a
             + self.product_error * length_c
