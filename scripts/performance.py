@@ -53,13 +53,13 @@ LIMITS = """\
 
 - **Time at 4096.** With its base kept, a verdict is bound by memory: a pass of ten columns over 64 MB of weights takes
   about 5 ms, whatever is done with them, and is already made of a few rows at a time that stay in the second-level
-  cache. On `i^-.25` the tuned triplets take 11 passes and the certificate 15 there and 15 back, on `i^-.5` 7 and 23,
-  which a profile shows as two thirds of the time; the rest is orthogonalisation and small least-squares problems. The
-  23 are what keeps `i^-.5` from 60 x: half of its squared values lie in the lowest 6% of the range that it covers, and
-  no polynomial of a lower degree tells so little mass apart there. Rounding costs no pass: it is measured against a
-  sketch of the base that is kept with its triplets. Nor does the proof that no larger direction of an adapter was
-  missed: it follows from the base's bound on its own rest. Without the cache, base triplets (about a thousand columns)
-  come on top, and take one and a half to two times as long as all of that.
+  cache. On `i^-.25` the tuned triplets take 11 passes and the certificate 15 there and 15 back, on `i^-.5` 7 and 24,
+  the last three for a single vector, which a profile shows as two thirds of the time; the rest is orthogonalisation and
+  small least-squares problems. `i^-.5` needs more because half of its squared values lie in the lowest 6% of the range
+  that it covers: no polynomial of a lower degree tells so little mass apart there. Rounding costs no pass: it is
+  measured against a sketch of the base that is kept with its triplets. Nor does the proof that no larger direction of
+  an adapter was missed: it follows from the base's bound on its own rest. Without the cache, base triplets (about a
+  thousand columns) come on top, and take one and a half to two times as long as all of that.
 - **What products leave open.** Overlaps with one singular vector *deep in the bulk* are what no few products can find:
   next to it lie others at relative distances of 1e-4 and less, and a polynomial that tells them apart has a degree in
   the hundreds. Steep and rank-deficient bases hide an intruder's mass next to zero in the same way. Both are decided by
