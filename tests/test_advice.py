@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ import assay
 import tiny
 from assay.advice import advise
 from assay.errors import InputError, SettingError
+from assay.reports.advice_section import SHOWN
+from assay.reports.formats import number
 
 BaseOf = Callable[[str], Path]
 
@@ -121,3 +124,15 @@ def test_what_cannot_be_advised(base_of: BaseOf, tmp_path: Path) -> None:
             advise(base_of("llama"), **settings)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="LoRA"):
         advise(base_of("llama"), base_of("llama"))
+
+
+def test_a_page_has_every_counsel_and_the_matrices_nearest_to_their_threshold(base_of: BaseOf, tmp_path: Path) -> None:
+    before = advise(base_of("llama"), rank=8)
+    after = advise(base_of("llama"), adapter(tmp_path / "adapter"))
+    page = html.unescape(assay.report([before, after]).html).replace("<wbr>", "")
+    for record in (before, after):
+        assert all(one.says in page and one.evidence in page and one.source in page for one in record.counsels)
+        assert all(one.name in page and number(one.threshold) in page for one in record.nearest[:SHOWN])
+    past = [one.multiplier for one in after.nearest if one.multiplier is not None]
+    assert past == sorted(past)
+    assert f"{number(1 / past[0])} ×" in page

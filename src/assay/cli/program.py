@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -51,4 +52,5 @@ def _version(value: bool) -> None:
 def _assay(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
-    pass
+    # What transformers tells the libraries that call it of its own next version; a user can do nothing about it.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")

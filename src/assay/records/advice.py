@@ -78,3 +78,15 @@ class Advice(Record):
     counsels: tuple[Counsel, ...]
     matrices: tuple[MatrixAdvice, ...]
     seconds: float
+
+    @property
+    def when(self) -> str:
+        """What was known when it was given."""
+        return "before training" if self.tuned is None else f"after training {self.tuned.name}"
+
+    @property
+    def nearest(self) -> list[MatrixAdvice]:
+        """The matrices that have a threshold, those first that are furthest past it or whose alpha is capped most."""
+        known = [one for one in self.matrices if one.threshold is not None]
+        known.sort(key=lambda one: (one.cap or one.alpha or 0.0) / (one.alpha or 1.0))
+        return sorted(known, key=lambda one: one.multiplier if one.multiplier is not None else 1.0)

@@ -11,15 +11,31 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from assay.errors import RecordError
-from assay.records import Audit, Continual, Correlation, Curves, Dial, Record, Repair, Run, Scores, Truncation
+from assay.records import (
+    Advice,
+    Audit,
+    Continual,
+    Correlation,
+    Curves,
+    Dial,
+    Estimate,
+    Record,
+    Repair,
+    Run,
+    Scores,
+    Study,
+    Truncation,
+)
 from assay.records.record import write_bytes, write_text
 from assay.reports import formats
 from assay.version import __version__
 
 if TYPE_CHECKING:
     from assay.reports.pictures import Picture
+    from assay.reports.section import Section
 
-_OF_STUDIES = Continual | Correlation | Curves | Truncation
+_STUDIES = Continual | Correlation | Curves | Study | Truncation
+_ALONE = Advice | Estimate | _STUDIES  # records that stand for themselves
 
 
 @dataclass(frozen=True)
@@ -77,11 +93,11 @@ def report(records: Record | Sequence[Record]) -> Page:
     if not given:
         raise RecordError("there is no record to report on", wanted="one record or more")
     for record in given:
-        if not isinstance(record, Audit | Dial | Repair | Run | Scores | _OF_STUDIES):
+        if not isinstance(record, Audit | Dial | Repair | Run | Scores | _ALONE):
             found = record.kind if isinstance(record, Record) else type(record).__name__
             raise RecordError(
                 f"a page has no section for {found!r}",
-                wanted="audits, dials, repairs, runs, scores, or what comes out of studies",
+                wanted="advice, audits, dials, estimates, repairs, runs, scores, or what comes out of studies",
             )
     audits = [record for record in given if isinstance(record, Audit)]
     return _of_audits(audits) if len(audits) == len(given) else _of_arms(given)
@@ -111,21 +127,22 @@ def _of_audits(audits: list[Audit]) -> Page:
 
 
 def _of_arms(records: list[Record]) -> Page:
-    """A page of several kinds of record: grouped into arms, which it sets side by side; then what studies came to."""
+    """A page of several kinds of record: grouped into arms, side by side; then those that stand for themselves."""
     from altair.utils.schemapi import debug_mode
 
     from assay.reports.joined import joined
-    from assay.reports.study_section import StudyPage
 
-    studies = StudyPage([record for record in records if isinstance(record, _OF_STUDIES)])
     with debug_mode(False):
-        if len(studies.records) == len(records):
-            title, template = ", ".join(view.title for view in studies.views), "studies_page.html"
-            pictures, shown = studies.pictures, dict[str, Any]()
+        alone = [record for record in records if isinstance(record, _ALONE)]
+        sections = [_section(record, place) for place, record in enumerate(alone, start=1)]
+        pictures = tuple(picture for section in sections for picture in section.pictures)
+        if len(sections) == len(records):
+            title, template = ", ".join(section.title for section in sections), "sections_page.html"
+            shown = dict[str, Any]()
         else:
-            found = joined([record for record in records if not isinstance(record, _OF_STUDIES)])
+            found = joined([record for record in records if not isinstance(record, _ALONE)])
             title, template = found.title, "joined.html"
-            pictures = (*found.pictures, *studies.pictures)
+            pictures = (*found.pictures, *pictures)
             shown = {"page": found, "views": [one.view for one in found.inside]}
     text = (
         _environment()
@@ -134,12 +151,23 @@ def _of_arms(records: list[Record]) -> Page:
             title=title,
             subject="fine-tuning",
             records=len(records),
-            studies=studies.views,
+            sections=sections,
             version=__version__,
             **shown,
         )
     )
     return Page(text, pictures)
+
+
+def _section(record: Record, place: int) -> Section:
+    """A record that stands for itself; `place` numbers its pictures."""
+    from assay.reports.advice_section import advice_section
+    from assay.reports.estimate_section import estimate_section
+    from assay.reports.study_section import study_section
+
+    if isinstance(record, Advice):
+        return advice_section(record)
+    return estimate_section(record) if isinstance(record, Estimate) else study_section(record, place)
 
 
 def _environment() -> jinja2.Environment:

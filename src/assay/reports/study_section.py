@@ -1,60 +1,33 @@
-"""The sections that show what comes out of studies: tasks in a row, curves, correlations, rank truncations."""
+"""The sections on studies: what became of their runs; tasks in a row, curves, correlations, rank truncations."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
-from assay.records import Continual, Correlation, Curves, Record, Truncation
+from assay.records import Continual, Correlation, Curves, Record, Study, Truncation
 from assay.records.continual import average_accuracy, backward_transfer
-from assay.reports.formats import number, plural, points, points_range, share, share_range, signed, signed_range
-from assay.reports.pictures import Picture
+from assay.records.study import Stage, Tuned
+from assay.reports.formats import (
+    MISSING,
+    number,
+    plural,
+    points,
+    points_range,
+    share,
+    share_range,
+    signed,
+    signed_range,
+)
+from assay.reports.section import Section
 from assay.reports.study_charts import against_measure, learning_forgetting, r_matrix, truncated
 
 NOT_RUN = "not run"
 
 
-@dataclass(frozen=True)
-class StudyView:
-    """One record of a study, as a section of a page.
-
-    Attributes:
-        title: its heading.
-        words: sentences that say what it came to.
-        columns, rows: its table, as text.
-        pictures: its charts.
-        note: how to read it.
-    """
-
-    title: str
-    words: tuple[str, ...]
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    pictures: tuple[Picture, ...]
-    note: str
-
-
-@dataclass(frozen=True)
-class StudyPage:
-    """The sections of a page of such records."""
-
-    records: Sequence[Record]
-
-    @cached_property
-    def views(self) -> tuple[StudyView, ...]:
-        """One for every record, in their order."""
-        return tuple(view_of(record, place) for place, record in enumerate(self.records, start=1))
-
-    @property
-    def pictures(self) -> tuple[Picture, ...]:
-        """All pictures, in the order of the page."""
-        return tuple(picture for view in self.views for picture in view.pictures)
-
-
-def view_of(record: Record, place: int) -> StudyView:
+def study_section(record: Record, place: int) -> Section:
     """The section of one record; `place` numbers its pictures."""
+    if isinstance(record, Study):
+        return _study(record)
     if isinstance(record, Continual):
         return _continual(record, place)
     if isinstance(record, Correlation):
@@ -66,7 +39,43 @@ def view_of(record: Record, place: int) -> StudyView:
     raise TypeError(type(record))
 
 
-def _continual(record: Continual, place: int) -> StudyView:
+def _study(record: Study) -> Section:
+    stages: tuple[Stage, ...] = ("train", "audit", "score")
+    done = sum(set(run.stages.values()) <= {"done", "not applicable"} for run in record.runs)
+    rows = tuple(
+        (
+            run.method,
+            run.task,
+            str(run.arm.get("method.rank", MISSING)),
+            number(run.arm["method.lr"]),
+            f"{run.steps:,}",
+            str(run.seed),
+            *(run.stages.get(stage, MISSING) for stage in stages),
+        )
+        for run in record.runs
+    )
+    failed = dict.fromkeys(f"{run.method} on {run.task} failed: {run.error}" for run in record.failed if run.error)
+    return Section(
+        f"{record.plan}: {plural(len(record.runs), 'run')}",
+        (f"{done} of {len(record.runs)} done, {len(record.failed)} failed.", *map(_choice, record.tuned), *failed),
+        ("Method", "Task", "Rank", "Rate", "Steps", "Seed", *(stage.capitalize() for stage in stages)),
+        rows,
+        (),
+        "A run that is not done goes on where it stood when the plan is run again.",
+    )
+
+
+def _choice(tuned: Tuned) -> str:
+    """How a rate was chosen."""
+    arm = f"{tuned.method}, rank {tuned.arm['method.rank']}" if "method.rank" in tuned.arm else tuned.method
+    if tuned.lr is None:
+        return f"{arm} on {tuned.task}: no rate is chosen yet."
+    edge = ", the last that was allowed" if tuned.at_edge else ""
+    trials = ", ".join(f"{number(trial.loss)} at {number(trial.lr)}" for trial in tuned.trials)
+    return f"{arm} on {tuned.task}: rate {number(tuned.lr)}{edge}. Validation loss {trials}."
+
+
+def _continual(record: Continual, place: int) -> Section:
     rows, words, pictures = [], [], []
     for number_, (name, sequences) in enumerate(record.arms().items(), start=1):
         done = [one for one in sequences if record.finished(one)]
@@ -93,7 +102,7 @@ def _continual(record: Continual, place: int) -> StudyView:
         if any(one.stages for one in sequences):
             pictures.append(r_matrix(record, number_ + 100 * (place - 1), name, sequences))
     columns = ("Arm", "Seed", "Tasks", "Average accuracy", "Backward transfer, points (95%)", "Intruders")
-    return StudyView(
+    return Section(
         f"{record.base.name}: {len(record.tasks)} tasks in a row",
         (*words, *(f"{one.name}, seed {one.seed} ended: {one.error}" for one in record.failed)),
         (*columns, "Energy share", "Relative norm"),
@@ -105,7 +114,7 @@ def _continual(record: Continual, place: int) -> StudyView:
     )
 
 
-def _correlation(record: Correlation, place: int) -> StudyView:
+def _correlation(record: Correlation, place: int) -> Section:
     rows, words = [], []
     for one in record.coefficients:
         title = one.measure.replace("_", " ")
@@ -120,7 +129,7 @@ def _correlation(record: Correlation, place: int) -> StudyView:
         if one.among == "all":
             words.append(f"Forgetting and {title}: {value}{'' if one.interval is None else f' ({ends})'}.")
     left = f" {plural(record.left_out, 'run')} without audit or score left out." if record.left_out else ""
-    return StudyView(
+    return Section(
         f"{record.base.name}: forgetting over {plural(len(record.runs), 'run')}",
         tuple(words),
         ("With", "Among", "Runs", "Spearman", "95% interval", "At equal norm"),
@@ -131,7 +140,7 @@ def _correlation(record: Correlation, place: int) -> StudyView:
     )
 
 
-def _curves(record: Curves, place: int) -> StudyView:
+def _curves(record: Curves, place: int) -> Section:
     rows = tuple(
         (
             line.name,
@@ -155,7 +164,7 @@ def _curves(record: Curves, place: int) -> StudyView:
         else:
             shown = "" if one.interval[0] > 0 or one.interval[1] < 0 else ": no difference shown"
             words.append(f"{said} ({signed_range(one.interval)}){shown}.")
-    return StudyView(
+    return Section(
         f"{record.base.name}: learning against forgetting",
         tuple(words),
         ("Line", "Steps", "What", "Seeds", "Task score (95%)", "Forgetting (95%)"),
@@ -166,7 +175,7 @@ def _curves(record: Curves, place: int) -> StudyView:
     )
 
 
-def _truncation(record: Truncation, place: int) -> StudyView:
+def _truncation(record: Truncation, place: int) -> Section:
     rows = tuple(
         (
             str(point.rank),
@@ -178,7 +187,7 @@ def _truncation(record: Truncation, place: int) -> StudyView:
         )
         for point in record.points
     )
-    return StudyView(
+    return Section(
         f"{record.tuned.name}: the first directions of the update alone",
         (),
         ("Directions kept", "Of the update’s energy", "Task score (95%)", "Forgetting (95%)"),

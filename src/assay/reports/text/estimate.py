@@ -14,6 +14,7 @@ def print_estimate(record: Estimate) -> None:
         ("gradients", record.gradient_bytes),
         ("optimizer", record.optimizer_bytes),
         (f"activations of {examples} x {tokens} tokens", record.activation_bytes),
+        ("the loss's gradients", record.passing_bytes),
     )
     lines(
         [

@@ -1,4 +1,4 @@
-"""The page of what comes out of studies: every number of the record is on it, and what is missing is said."""
+"""Records that stand for themselves on a page: every number of them is on it, and what is missing is said."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ import numpy as np
 import pytest
 from reading import read
 
-from assay.records import Continual, Correlation, Curves, Provenance, Sequence, Source, Truncation, TruncationPoint
+from assay.records import (
+    Continual,
+    Correlation,
+    Curves,
+    Estimate,
+    Provenance,
+    Sequence,
+    Source,
+    Study,
+    Truncation,
+    TruncationPoint,
+)
 from assay.records.continual import Cell, Stage
 from assay.records.correlation import Coefficient, SweptRun
 from assay.records.curves import CurveLine, CurvePoint, Matched
+from assay.records.study import StudyRun, Trial, Tuned
 from assay.reports import report
-from assay.reports.formats import number, share, signed
+from assay.reports.formats import number, share, signed, size
 from assay.studies.heads import as_bits
 
 MADE = Provenance.of((), {})
@@ -153,3 +165,56 @@ def test_each_is_a_page_by_itself_and_reads_back(record: Continual | Correlation
     assert type(record).model_validate_json(record.to_json()) == record
     assert number(0.031) in report(continual()).html
     assert record.base.name in report(record).html or record.kind == "truncation"
+
+
+def study() -> Study:
+    """A run that is done, one that failed, and one whose rate is not chosen yet."""
+
+    def run(seed: int, lr: float | None, became: tuple[str, str, str], error: str = "") -> StudyRun:
+        stages = dict(zip(("train", "audit", "score"), became, strict=True))
+        arm = {"method.lr": lr, "method.rank": 8}
+        asked = {"task": "headlines", "method": "lora", "arm": arm, "rate": "tune", "steps": 1200, "seed": seed}
+        return StudyRun(key=str(seed), stages=stages, error=error, **asked)
+
+    runs = (
+        run(0, 3e-3, ("done", "not applicable", "done")),
+        run(1, 3e-3, ("failed", "not run", "not run"), "the loss is not finite"),
+        run(2, None, ("not run", "not run", "not run")),
+    )
+    of_both = {"task": "headlines", "arm": {"method.rank": 8}, "steps": 5, "seed": 0, "held_out": 20}
+    trials = (Trial(key="a", lr=1e-3, loss=1.25), Trial(key="b", lr=3e-3, loss=0.875))
+    chosen = Tuned(method="lora", trials=trials, lr=3e-3, at_edge=True, **of_both)
+    return Study(
+        provenance=MADE, plan="plan", runs=runs, tuned=(chosen, Tuned(method="dora", trials=(), lr=None, **of_both))
+    )
+
+
+def test_a_study_says_what_became_of_every_run() -> None:
+    document = read(report(study()).html)
+    rows = [[cell.text for cell in row] for row in document.table("Train")]
+    assert [row[3:] for row in rows] == [
+        ["0.00300", "1,200", "0", "done", "not applicable", "done"],
+        ["0.00300", "1,200", "1", "failed", "not run", "not run"],
+        ["–", "1,200", "2", "not run", "not run", "not run"],
+    ]
+    for said in (
+        "1 of 3 done, 1 failed.",
+        "lora on headlines failed: the loss is not finite",
+        "rate 0.00300, the last that was allowed. Validation loss 1.25 at 0.00100, 0.875 at 0.00300.",
+        "dora, rank 8 on headlines: no rate is chosen yet.",
+    ):
+        assert said in document.text
+
+
+def test_an_estimate_shows_every_part_and_their_sum() -> None:
+    parts = {"weight_bytes": 4_000, "gradient_bytes": 3_000, "optimizer_bytes": 2_000, "activation_bytes": 50_000}
+    stored = {"parameters": 1_000, "trainable": 750, "stored": 750, "stored_bytes": 3_100, "checkpoint_bytes": 9_000}
+    asked = {"method": "lora", "base": BASE, "batch": (4, 12), "passing_bytes": 600, "step_flops": 7_000_000_000}
+    record = Estimate(provenance=MADE, notes=("one thing to know",), **parts, **stored, **asked)
+    document = read(report(record).html)
+    found = {row[0].text: row[1].text for row in document.table("Size")}
+    assert [found[name] for name in ("Weights", "Activations of 4 × 12 tokens")] == [size(4_000), size(50_000)]
+    assert found["Peak memory, about"] == size(sum(parts.values()) + 600)
+    assert found["Stored by the run"] == size(3_100)
+    for said in ("750 of 1,000 parameters learn", "7.0 GFLOP", "one thing to know"):
+        assert said in document.text
