@@ -31,9 +31,7 @@ PICTURE = ROOT / "docs" / "demo.png"  # forgetting against the size of the updat
 def schemas() -> dict[Path, str]:
     """The JSON Schema of every kind of record."""
     home = ROOT / "docs" / "schemas"
-    return {
-        home / f"{name}.json": json.dumps(kind.model_json_schema(), indent=1) + "\n" for name, kind in KINDS.items()
-    }
+    return {home / f"{name}.json": json.dumps(kind.file_schema(), indent=1) + "\n" for name, kind in KINDS.items()}
 
 
 def file_map() -> dict[Path, str]:

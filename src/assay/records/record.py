@@ -92,6 +92,18 @@ class Record(Part):
             return {key: value for key, value in data.items() if key not in cls.model_computed_fields}
         return data
 
+    @classmethod
+    def file_schema(cls) -> dict[str, Any]:
+        """The JSON Schema of a file: with what is computed, and requiring no more than reading it does."""
+        written, read = cls.model_json_schema(mode="serialization"), cls.model_json_schema()
+        for part, wanted in (
+            (written, read),
+            *((part, read["$defs"][name]) for name, part in written["$defs"].items()),
+        ):
+            if "properties" in part:
+                part["required"] = wanted.get("required", [])
+        return written
+
     def to_json(self) -> str:
         """The record as JSON text, with sorted settings and a final newline."""
         return self.model_dump_json(indent=1) + "\n"
