@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,24 +48,62 @@ def test_a_killed_audit_goes_on_where_it_stood(base_of: BaseOf, adapter: Path, t
     with pytest.raises(KilledError):
         audit(base_of("llama"), adapter, resume=half, progress=kill)
     with half.open("a") as file:
-        file.write('{"name": "torn')
+        file.write(f'{half.read_text().partition(" ")[0]} {{"name": "torn')
     before = len(seen)
     resumed = audit(base_of("llama"), adapter, resume=half, progress=watch)
     assert before == at
     assert len(seen) == 14 + 1  # every matrix once, and the end
     assert same(resumed, audit(base_of("llama"), adapter))
-    assert not half.exists()
+
+
+def stop_at_5(done: int, total: int, name: str) -> None:
+    if done == 5:
+        raise KilledError
 
 
 def test_what_another_question_left_is_not_used(base_of: BaseOf, adapter: Path, tmp_path: Path) -> None:
-    def kill(done: int, total: int, name: str) -> None:
-        if done == 5:
-            raise KilledError
+    base, half = base_of("llama"), tmp_path / "half"
+    with pytest.raises(KilledError):
+        audit(base, adapter, eps=0.3, resume=half, progress=stop_at_5)
+    assert same(audit(base, adapter, eps=0.6, resume=half), audit(base, adapter, eps=0.6))
+
+
+def test_what_other_weights_of_a_sum_left_is_not_used(base_of: BaseOf, adapter: Path, tmp_path: Path) -> None:
+    base, half = base_of("llama"), tmp_path / "half"
+    with pytest.raises(KilledError):
+        audit(base, [(adapter, 1.0)], resume=half, progress=stop_at_5)
+    resumed = audit(base, [(adapter, 3.0)], resume=half)
+    assert same(resumed, audit(base, [(adapter, 3.0)]))
+    assert resumed.provenance.settings["weights"].value == [3.0]
+    assert {matrix.scale for matrix in resumed.matrices} == {
+        3 * matrix.scale for matrix in audit(base, adapter).matrices
+    }
+
+
+def test_what_another_alpha_left_is_not_used(base_of: BaseOf, adapter: Path, tmp_path: Path) -> None:
+    base, half = base_of("llama"), tmp_path / "half"
+    with pytest.raises(KilledError):
+        audit(base, adapter, resume=half, progress=stop_at_5)
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"lora_alpha": 160}))
+    assert same(audit(base, adapter, resume=half), audit(base, adapter))
+
+
+def test_two_audits_with_one_file_take_nothing_of_each_other(base_of: BaseOf, adapter: Path, tmp_path: Path) -> None:
+    base, half = base_of("llama"), tmp_path / "half"
+
+    def other(done: int, total: int, name: str) -> None:
+        if done == 2:
+            with pytest.raises(KilledError):
+                audit(base, adapter, eps=0.6, resume=half, progress=stop_at_5)
+        stop_at_5(done, total, name)
 
     with pytest.raises(KilledError):
-        audit(base_of("llama"), adapter, eps=0.3, resume=tmp_path / "half", progress=kill)
-    resumed = audit(base_of("llama"), adapter, eps=0.6, resume=tmp_path / "half")
-    assert same(resumed, audit(base_of("llama"), adapter, eps=0.6))
+        audit(base, adapter, eps=0.3, resume=half, progress=other)
+    for eps in (0.6, 0.3):
+        copy = tmp_path / f"half-{eps}"
+        copy.write_text(half.read_text())
+        assert same(audit(base, adapter, eps=eps, resume=copy), audit(base, adapter, eps=eps))
 
 
 def test_a_kept_base_gives_the_same_record(

@@ -13,10 +13,11 @@ from typing import Any, Literal
 import torch
 
 from assay.devices import device_of
-from assay.errors import SettingError
+from assay.errors import SettingError, ValuesError
 from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets, floor_of
 from assay.measures.matrix import Floor, Question, Spectrum, measure_matrix
 from assay.records import Audit, MatrixAudit, Partial, Provenance, Setting, Source
+from assay.records.record import as_given
 from assay.weights.pairing import Tuned, pair
 from assay.weights.sides import Pairing, Scope
 from assay.weights.spectra_cache import SpectraCache
@@ -38,7 +39,7 @@ def audit(
     precision: Literal["float32", "float64"] = "float32",
     adapter: str | None = None,
     matrices: str | Sequence[str] | None = None,
-    include: Sequence[str] = (),
+    include: str | Sequence[str] = (),
     chance: int = 0,
     seed: int = 0,
     device: str = "cpu",
@@ -65,7 +66,8 @@ def audit(
         seed: of those draws.
         device: where the arithmetic is done.
         cache: keep what is known of the base's spectra in the user's cache folder, and use what is kept there.
-        resume: a file for matrices that are done: after a kill, the same call goes on where it stood.
+        resume: a file for matrices that are done: after a kill, the same call goes on where it stood. It is left there:
+            delete it when the record is saved.
         progress: called before every matrix.
 
     Returns:
@@ -75,7 +77,8 @@ def audit(
         InputError: with the file, the tensor, what was wanted and the remedy. Nothing is written.
     """
     started = time.perf_counter()
-    thresholds = tuple(float(value) for value in (eps if isinstance(eps, Sequence) else (eps,)))
+    thresholds = tuple(eps) if isinstance(eps, Sequence) else (eps,)
+    include = (include,) if isinstance(include, str) else tuple(include)
     _check(k, thresholds, side, solver, precision, chance)
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
     given = {
@@ -91,17 +94,19 @@ def audit(
         "seed": seed,
         "device": device,
     }
-    found = pair(base, tuned, adapter, Scope(tuple(include), patterns))
+    found = pair(base, tuned, adapter, Scope(include, patterns))
     question = Question(k, thresholds, side, solver, _PRECISIONS[precision], chance, seed)
     sources = (found.base.described(), tuple(side.described() for side in found.tuned))
     settings = _settings(given)
-    partial = _partial(resume, sources, settings) if resume is not None else None
+    if not isinstance(tuned, str | Path):
+        settings |= as_given({"weights": [weight for _, weight in tuned]})
+    partial = _partial(resume, found, sources, settings) if resume is not None else None
     measured = _measure_all(found, question, device_of(device), cache, partial, progress)
     for matrix in measured:
         if matrix.update_norm == 0.0:
             found.coverage[matrix.name] = found.coverage[matrix.name].model_copy(update={"status": "unchanged"})
     _compare(found)
-    record = Audit(
+    return Audit(
         provenance=Provenance.of(PACKAGES, settings, seed if chance else None),
         base=sources[0],
         tuned=sources[1],
@@ -115,16 +120,13 @@ def audit(
         notes=tuple(found.notes + _notes(found, measured)),
         seconds=time.perf_counter() - started,
     )
-    if partial is not None:
-        partial.close()
-    return record
 
 
 def _check(k: int, eps: tuple[float, ...], side: str, solver: str, precision: str, chance: int) -> None:
     """Refuse settings that have no meaning, before anything is read."""
-    if k < 1:
-        raise SettingError(f"k is {k}", wanted="at least 1")
-    if not eps or not all(0.0 < value <= 1.0 for value in eps):
+    if not isinstance(k, int) or k < 1:
+        raise SettingError(f"k is {k!r}", wanted="a whole number, at least 1")
+    if not eps or not all(isinstance(value, int | float) and 0.0 < value <= 1.0 for value in eps):
         raise SettingError(f"eps is {list(eps)}", wanted="one or more numbers over 0 and up to 1")
     for name, value, allowed in (
         ("side", side, ("left", "right", "both")),
@@ -133,8 +135,8 @@ def _check(k: int, eps: tuple[float, ...], side: str, solver: str, precision: st
     ):
         if value not in allowed:
             raise SettingError(f"{name} is {value!r}", wanted=f"one of {', '.join(allowed)}")
-    if chance < 0:
-        raise SettingError(f"chance is {chance}", wanted="a number of draws, or 0 for none")
+    if not isinstance(chance, int) or chance < 0:
+        raise SettingError(f"chance is {chance!r}", wanted="a number of draws, or 0 for none")
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Setting]:
@@ -147,12 +149,13 @@ def _settings(given: dict[str, Any]) -> dict[str, Setting]:
 
 
 def _partial(
-    path: str | Path, sources: tuple[Source, tuple[Source, ...]], settings: dict[str, Setting]
+    path: str | Path, found: Pairing, sources: tuple[Source, tuple[Source, ...]], settings: dict[str, Setting]
 ) -> Partial[MatrixAudit]:
-    """The matrices that are done of the same audit."""
+    """The matrices that are done of the same audit: of the same weights, configurations and settings."""
     asked = {name: setting.value for name, setting in settings.items()}
-    tuned = [source.model_dump() for source in sources[1]]
-    return Partial.open(path, [sources[0].model_dump(), tuned, asked], MatrixAudit)
+    described = [source.model_dump() for source in (sources[0], *sources[1])]
+    configurations = [side.configuration_digest() for side in (found.base, *found.tuned)]
+    return Partial.open(path, [described, configurations, asked], MatrixAudit)
 
 
 def _measure_all(
@@ -213,7 +216,10 @@ def known_of_base(entry: AbstractPair, operators: Operators, kept: SpectraCache 
 def _measure(entry: AbstractPair, operators: Operators, question: Question, kept: SpectraCache | None) -> MatrixAudit:
     """Measure one pair, and put it into the record's shape."""
     known = known_of_base(entry, operators, kept)
-    measures = measure_matrix(operators.base, operators.update, operators.tuned, question, *known)
+    try:
+        measures = measure_matrix(operators.base, operators.update, operators.tuned, question, *known)
+    except ValuesError as error:  # the tensors as stored are finite: what is computed of them is not
+        raise ValuesError(error.found, wanted=error.wanted, remedy=error.remedy, where=entry.name) from None
     return MatrixAudit(
         name=entry.name,
         role=entry.slot.role,

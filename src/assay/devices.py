@@ -19,7 +19,7 @@ def device_of(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(1, device=device).item()  # "meta" knows shapes and no numbers
     except (RuntimeError, AssertionError) as error:  # what torch raises for an unknown or absent device
         reason = str(error).splitlines()[0].rstrip(".")
         raise SettingError(f"the device {name!r} cannot be used ({reason})", remedy="use cpu") from None

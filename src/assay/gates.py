@@ -29,11 +29,13 @@ class Gate:
         condition: the condition as it was given.
         outcome: crossed, held or inconclusive.
         reason: one sentence with the values that decided.
+        compares: whether it is a comparison with an earlier record.
     """
 
     condition: str
     outcome: Outcome
     reason: str
+    compares: bool = False
 
 
 def evaluate(condition: str, fields: Mapping[str, Range | None], old: Mapping[str, Range | None] | None = None) -> Gate:
@@ -61,8 +63,8 @@ def evaluate(condition: str, fields: Mapping[str, Range | None], old: Mapping[st
             remedy=f"for example 'energy_share > 0.2'; fields: {', '.join(sorted(fields))}",
         )
     name, operator, right_text = match.groups()
-    left = _field(name, fields)
-    if right_text.startswith("old."):
+    left, compares = _field(name, fields), right_text.startswith("old.")
+    if compares:
         if old is None:
             raise SettingError(
                 f"the gate {condition!r} compares with an earlier record, and none was given",
@@ -75,12 +77,12 @@ def evaluate(condition: str, fields: Mapping[str, Range | None], old: Mapping[st
         except ValueError:
             raise SettingError(f"{right_text!r} in the gate {condition!r} is not a number") from None
     if left is None or right is None:
-        return Gate(condition, "inconclusive", f"{name} does not apply to this record")
+        return Gate(condition, "inconclusive", f"{name} does not apply to this record", compares)
     always, never = _compare(left, operator, right)
     outcome: Outcome = "crossed" if always else "held" if never else "inconclusive"
     shown = _show(left)
-    against = f" against {_show(right)}" if right_text.startswith("old.") else ""
-    return Gate(condition, outcome, f"{name} is {shown}{against}")
+    against = f" against {_show(right)}" if compares else ""
+    return Gate(condition, outcome, f"{name} is {shown}{against}", compares)
 
 
 def _field(name: str, fields: Mapping[str, Range | None]) -> Range | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import assay
@@ -105,7 +108,7 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(pair: tuple[str, str],
 
 def test_an_output_that_cannot_be_written_and_a_device_that_is_not_there(pair: tuple[str, str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for flags in (["-o", str(tmp_path / "file" / "out")], ["--device", "nonsense"], ["--device", "meta:7x"]):
+    for flags in (["-o", str(tmp_path / "file" / "out")], ["--device", "nonsense"], ["--device", "meta"]):
         result = run.invoke(app, ["audit", *pair, *flags])
         assert result.exit_code == 2
         assert result.stderr.startswith("error: ")
@@ -119,6 +122,48 @@ def test_several_adapters_side_by_side_and_as_a_sum(pair: tuple[str, str], tmp_p
     result = run.invoke(app, ["audit", base, adapter, adapter, "--weights", "0.5,0.5", "--json"])
     assert json.loads(result.stdout)["count"] == assay.audit(base, adapter).count
     assert run.invoke(app, ["audit", base, adapter, "--weights", "1,1"]).exit_code == 2
+
+
+def test_a_model_that_is_done_is_not_lost_with_the_next(pair: tuple[str, str], tmp_path: Path) -> None:
+    base, adapter = pair
+    out, broken = tmp_path / "out", tmp_path / "broken"
+    shutil.copytree(adapter, broken)
+    factors = load_file(broken / "adapter_model.safetensors")
+    factors[min(factors)].fill_(torch.nan)
+    save_file(factors, broken / "adapter_model.safetensors")
+    result = run.invoke(app, ["audit", base, adapter, str(broken), "-o", str(out)])
+    assert result.exit_code == 2
+    assert "NaN" in result.stderr
+    assert [path.parent.name for path in out.glob("*/audit.json")] == ["1-adapter"]
+    result = run.invoke(app, ["audit", base, adapter, adapter, "-o", str(out), "--fail-on", "count < 0"])
+    assert result.exit_code == 0
+    assert "1-adapter: gate held: count < 0" in result.stderr
+    assert "2-adapter: gate held: count < 0" in result.stderr
+    assert not list(out.glob(".*"))
+
+
+def test_a_record_of_another_question_decides_no_gate(pair: tuple[str, str], tmp_path: Path) -> None:
+    assay.audit(*pair, k=3, side="right").save(tmp_path / "old.json")
+    flags = ["--against", str(tmp_path / "old.json"), "--fail-on", "count > old.count"]
+    result = run.invoke(app, ["audit", *pair, *flags])
+    assert result.exit_code == 3
+    assert "the earlier record has another k and side" in result.stderr
+
+
+def test_a_pattern_that_fits_nothing_is_bad_input(pair: tuple[str, str]) -> None:
+    result = run.invoke(app, ["audit", *pair, "--matrices", "*q_porj*", "--fail-on", "count > 0"])
+    assert result.exit_code == 2
+    assert "no matrix fits '*q_porj*'" in result.stderr
+
+
+def test_a_fault_of_our_own_is_not_taken_for_a_gate(pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("of our own")
+
+    monkeypatch.setattr("assay.audits.audit", fail)
+    result = run.invoke(app, ["audit", *pair])
+    assert result.exit_code == 4
+    assert "ZeroDivisionError: of our own" in result.stderr
 
 
 def test_the_module_is_the_program() -> None:

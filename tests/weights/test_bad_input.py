@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, PromptTuningConfig, VeraConfig, get_peft_model
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import tiny
 from assay.audits import audit
@@ -221,3 +221,83 @@ def test_every_error_says_where_and_survives_pickling(base_of: BaseOf, copy: Pat
     again = pickle.loads(pickle.dumps(caught.value))
     assert str(again) == str(caught.value)
     assert str(copy) in str(again)
+
+
+def test_a_weighted_sum_of_what_is_no_adapter(base_of: BaseOf) -> None:
+    with pytest.raises(AdapterError, match="no adapter"):
+        audit(base_of("llama"), [(base_of("llama"), 1.0)])
+
+
+@pytest.mark.parametrize("stored", [torch.int8, torch.float8_e4m3fn])
+def test_codes_in_a_base_are_never_taken_for_weights(
+    base_of: BaseOf, copy: Path, adapter: Path, stored: torch.dtype
+) -> None:
+    tensors = load_file(copy / "model.safetensors")
+    tensors[Q] = (100 * tensors[Q]).to(stored)
+    save_file(tensors, copy / "model.safetensors")
+    for record in (audit(copy, adapter), audit(base_of("llama"), copy)):
+        assert "codes" in record.coverage[Q].reason
+        assert record.check("count > 1000").outcome == "inconclusive"
+        assert Q not in {matrix.name for matrix in record.matrices}
+
+
+@pytest.mark.parametrize("changes", [{"lora_alpha": None}, {"lora_alpha": "x"}, {"alpha_pattern": {"q_proj": None}}])
+def test_an_alpha_that_is_no_number(base_of: BaseOf, adapter: Path, changes: dict[str, object]) -> None:
+    edit(adapter / "adapter_config.json", **changes)
+    with pytest.raises(AdapterError, match="alpha"):
+        audit(base_of("llama"), adapter)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"r": 8}, "have rank 2, and the configuration says 8"), ({"use_dora": True}, "DoRA")]
+)
+def test_a_configuration_that_its_factors_contradict(
+    base_of: BaseOf, adapter: Path, changes: dict[str, object], said: str
+) -> None:
+    edit(adapter / "adapter_config.json", **changes)
+    with pytest.raises(AdapterError, match=said):
+        audit(base_of("llama"), adapter)
+
+
+def test_factors_that_do_not_fit_together(base_of: BaseOf, adapter: Path) -> None:
+    file = adapter / "adapter_model.safetensors"
+    whole = load_file(file)
+    name = next(name for name in whole if "lora_A" in name)
+    for wrong in (whole[name][:1].clone(), whole[name][0].clone(), whole[name].to(torch.float8_e4m3fn)):
+        save_file(whole | {name: wrong}, file)
+        with pytest.raises(AdapterError, match=r"lora_A has shape|codes"):
+            audit(base_of("llama"), adapter)
+
+
+@pytest.mark.parametrize("rows", [[3, 10**6], [-1, 3], [3]])
+def test_trained_rows_that_the_base_does_not_have(base_of: BaseOf, tmp_path: Path, rows: list[int]) -> None:
+    config = LoraConfig(r=2, target_modules=["q_proj"], trainable_token_indices=[3, 5], init_lora_weights=False)
+    get_peft_model(tiny.build("llama"), config).save_pretrained(tmp_path)
+    edit(tmp_path / "adapter_config.json", trainable_token_indices=rows)
+    with pytest.raises(InputError, match="row"):
+        audit(base_of("llama"), tmp_path, include="embeddings")
+
+
+def test_a_weight_for_what_is_not_linear_in_it(base_of: BaseOf, tmp_path: Path) -> None:
+    config = LoraConfig(r=2, target_modules=["q_proj"], use_dora=True, init_lora_weights=False)
+    get_peft_model(tiny.build("llama"), config).save_pretrained(tmp_path)
+    assert audit(base_of("llama"), [(tmp_path, 1.0)]).matrices
+    with pytest.raises(AdapterError, match="not linear"):
+        audit(base_of("llama"), [(tmp_path, 0.5)])
+
+
+def test_values_that_overflow_are_said_to_be_of_a_matrix(base_of: BaseOf, adapter: Path) -> None:
+    with pytest.raises(ValuesError, match=Q):
+        audit(base_of("llama"), [(adapter, float("nan"))])
+
+
+def test_a_base_that_the_adapter_does_not_name_is_noted(base_of: BaseOf, adapter: Path) -> None:
+    assert not any("names" in note for note in audit(base_of("llama"), adapter).notes)
+    edit(adapter / "adapter_config.json", base_model_name_or_path="somebody/another-7b")
+    assert any("names another-7b as its base" in note for note in audit(base_of("llama"), adapter).notes)
+
+
+def test_a_relative_base_that_has_moved(adapter: Path) -> None:
+    edit(adapter / "adapter_config.json", base_model_name_or_path="../../gone/base")
+    with pytest.raises(SourceError, match="the base that the adapter names"):
+        audit(None, adapter)

@@ -107,6 +107,8 @@ def test_resized_embeddings_extra_and_missing_tensors(base_of: BaseOf, tmp_path:
     assert set(record.open_tensors) == {f"{layer}extra.weight", f"{layer}self_attn.q_proj.weight"}
     assert record.check("count >= 0").outcome == "crossed"
     assert record.check("count > 0").outcome == "inconclusive"
+    asked = audit(base_of("llama"), tmp_path / "tuned", include="embeddings", matrices="*embed*")
+    assert asked.open_tensors == ("model.embed_tokens.weight",)
 
 
 def test_a_matrix_of_another_shape_is_an_error(base_of: BaseOf, tmp_path: Path) -> None:

@@ -14,7 +14,10 @@ from assay.cli.program import CROSSED, DONE, INCONCLUSIVE, command
 from assay.errors import SettingError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from assay.records import Audit
+    from assay.weights.pairing import Tuned
 
 
 @command(
@@ -67,7 +70,8 @@ def audit(
     for condition in fail_on or []:  # refuse what is not understood before hours of work, not after
         gates.evaluate(condition, records.Audit.ANY_FIELDS, records.Audit.ANY_FIELDS if old else None)
     found: list[Audit] = []
-    for entry in _sum(tuned, weights) if weights else tuned:
+    asked: Sequence[Tuned] = _sum(tuned, weights) if weights else tuned
+    for position, entry in enumerate(asked, start=1):
         with progress_bar() as progress:
             record = audits.audit(
                 base,
@@ -84,14 +88,17 @@ def audit(
                 seed=seed,
                 device=device,
                 cache=cache,
-                resume=output and output / f".audit-{len(found)}.partial",
+                resume=output and _done_so_far(output, position),
                 progress=progress,
             )
         found.append(record)
+        if output is not None:
+            home = output if len(asked) == 1 else output / _called(position, record)
+            say(f"wrote {record.save(home / 'audit.json')}")
     if output is not None:
-        _write(found, output)
+        _finish(found, output)
     _show(found, as_json)
-    _exit_by([record.check(condition, old) for record in found for condition in fail_on or []])
+    _exit_by(found, fail_on or [], old)
 
 
 def _sum(tuned: list[str], weights: str) -> list[list[tuple[str, float]]]:
@@ -102,15 +109,23 @@ def _sum(tuned: list[str], weights: str) -> list[list[tuple[str, float]]]:
     return [list(zip(tuned, shares, strict=True))]
 
 
-def _write(found: list[Audit], output: Path) -> None:
-    """Each record in the folder (in one of its own if there are several), and one page of them all."""
+def _done_so_far(output: Path, position: int) -> Path:
+    """The file of the matrices that are done, from which an audit that was stopped goes on."""
+    return output / f".audit-{position}.partial"
+
+
+def _called(position: int, record: Audit) -> str:
+    """One of several models, told from others of its name by its place."""
+    return f"{position}-{record.tuned[0].name.replace('/', '-')}"
+
+
+def _finish(found: list[Audit], output: Path) -> None:
+    """One page of all records; what was kept to go on from is not needed any more."""
     from assay.reports.page import report as page
 
-    for position, record in enumerate(found):
-        home = output if len(found) == 1 else output / f"{position + 1}-{record.tuned[0].name.replace('/', '-')}"
-        record.save(home / "audit.json")
-        say(f"wrote {home / 'audit.json'}")
     say(f"wrote {page(found).save(output / 'report.html')}")
+    for position in range(1, len(found) + 1):
+        _done_so_far(output, position).unlink(missing_ok=True)
 
 
 def _show(found: list[Audit], as_json: bool) -> None:
@@ -124,14 +139,17 @@ def _show(found: list[Audit], as_json: bool) -> None:
         print_audit(record)
 
 
-def _exit_by(outcomes: list[gates.Gate]) -> None:
-    """Say what became of each gate, and exit by the gravest."""
-    for gate in outcomes:
-        remedy = ""
-        if gate.outcome == "inconclusive":
-            remedy = "; the undecided directions and skipped matrices in the record say why"
-        say(f"gate {gate.outcome}: {gate.condition} ({gate.reason}{remedy})")
-    reached = {gate.outcome for gate in outcomes}
+def _exit_by(found: list[Audit], conditions: list[str], old: Audit | None) -> None:
+    """Say what became of each gate, of which model where there are several, and exit by the gravest."""
+    reached = set()
+    for position, record in enumerate(found, start=1):
+        whose = f"{_called(position, record)}: " if len(found) > 1 else ""
+        for gate in (record.check(condition, old) for condition in conditions):
+            reached.add(gate.outcome)
+            remedy = ""
+            if gate.outcome == "inconclusive" and (record.undecided or record.open_tensors):
+                remedy = "; the undecided directions and skipped matrices in the record say why"
+            say(f"{whose}gate {gate.outcome}: {gate.condition} ({gate.reason}{remedy})")
     code = CROSSED if "crossed" in reached else INCONCLUSIVE if "inconclusive" in reached else DONE
     if code:
         raise typer.Exit(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from assay.cli.output import say
 from assay.errors import AssayError
 from assay.version import __version__
 
-DONE, CROSSED, BAD_INPUT, INCONCLUSIVE = 0, 1, 2, 3
+DONE, CROSSED, BAD_INPUT, INCONCLUSIVE, FAILED = 0, 1, 2, 3, 4
 
 app = typer.Typer(
     help="What did fine-tuning do to this model, and would another way of tuning it have been better?",
@@ -25,7 +26,10 @@ app = typer.Typer(
 
 
 def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command of its name, with examples in `--help`; an error of ours is one line and exit 2."""
+    """Make a function a command of its name, with examples in `--help`; an error of ours is one line and exit 2.
+
+    Any other exception is a fault of assay's own: Python's exit 1 would tell CI that a gate was crossed.
+    """
 
     def join(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -35,6 +39,11 @@ def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., Non
             except (AssayError, OSError) as error:  # the system's own words name a full disk or a closed folder
                 say(f"error: {error}")
                 raise typer.Exit(BAD_INPUT) from None
+            except (typer.Exit, typer.Abort):
+                raise
+            except Exception:  # noqa: BLE001 (nothing above this frame can tell what it was)
+                traceback.print_exc()
+                raise typer.Exit(FAILED) from None
 
         heading = "Examples:" if len(examples) > 1 else "Example:"
         return app.command(epilog="\n\n".join([heading, *examples]))(run)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, computed_field
 
@@ -230,9 +232,30 @@ class Audit(Record):
         """Evaluate a gate such as `energy_share > 0.2` or `count > old.count` on this record.
 
         Crossed only if it is for every outcome of the undecided directions; a matrix of the body that could not be
-        analysed could hold anything.
+        analysed could hold anything. Inconclusive where the earlier record answers another question.
         """
-        return gates.evaluate(condition, self.fields(), against.fields() if against else None)
+        found = gates.evaluate(condition, self.fields(), against.fields() if against else None)
+        other = self._unlike(against) if against is not None and found.compares else []
+        if not other:
+            return found
+        return replace(found, outcome="inconclusive", reason=f"the earlier record has another {' and '.join(other)}")
+
+    def _unlike(self, other: Audit) -> list[str]:
+        """What two audits do not share and must for their counts to be compared: a matrix that one left out counts."""
+
+        def question(audit: Audit) -> dict[str, Any]:
+            settings = audit.provenance.settings
+            asked = {name: settings[name].value or None for name in ("matrices", "include") if name in settings}
+            return {
+                "base": audit.base.digest or audit.base.name,
+                "k": audit.k,
+                "eps": audit.eps[0],
+                "side": "right" if audit.side == "right" else "left",
+                "choice of matrices": json.dumps(asked, sort_keys=True),
+            }
+
+        ours, theirs = question(self), question(other)
+        return [name for name in ours if ours[name] != theirs[name]]
 
     def fields(self) -> dict[str, gates.Range | None]:
         """The ranges of what a gate can be set on; None for all when the method changes no weight matrix."""

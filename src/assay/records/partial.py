@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from pydantic import ValidationError
 
+from assay import digests
 from assay.records.record import write_text
 from assay.version import __version__
 
@@ -33,19 +35,23 @@ _P = TypeVar("_P", bound=_Named)
 
 @dataclass
 class Partial(Generic[_P]):
-    """A file with one line for the question and one for every part of the answer that is done.
+    """A file with a line for every part of the answer that is done, each under the key of its question.
+
+    Two processes with different questions may so have one file: neither takes the other's parts for its own.
 
     Attributes:
         path: the file.
+        key: of the question.
         done: the parts in it, by name.
     """
 
     path: Path
+    key: str
     done: dict[str, _P] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: str | Path, question: Any, kind: type[_P]) -> Partial[_P]:
-        """Read what is done of the same question; a file of another question, or a torn line, is not used.
+        """Read what is done of the same question; lines of another question, and torn ones, are not used.
 
         Args:
             path: the file; made unless it is there.
@@ -53,33 +59,30 @@ class Partial(Generic[_P]):
             kind: the parts' type, a pydantic model.
         """
         path = Path(path)
-        first = json.dumps([__version__, question], default=str)
-        done = cls._lines(path, first, kind)
-        write_text(path, "".join(f"{line}\n" for line in [first, *(part.model_dump_json() for part in done)]))
-        return cls(path, {part.name: part for part in done})
+        key = digests.of_bytes(json.dumps([__version__, question], default=str).encode())
+        found = cls(path, key, {part.name: part for part in cls._parts(path, key, kind)})
+        write_text(path, "".join(map(found._line, found.done.values())))
+        return found
 
     @staticmethod
-    def _lines(path: Path, first: str, kind: type[_P]) -> list[_P]:
+    def _parts(path: Path, key: str, kind: type[_P]) -> Iterator[_P]:
         try:
             lines = path.read_text(encoding="utf8").split("\n")  # splitlines would cut at separators inside of a text
         except (FileNotFoundError, UnicodeDecodeError):
-            return []
-        if lines[0] != first:
-            return []
-        found = []
-        for line in lines[1:]:
-            try:
-                found.append(kind.model_validate_json(line))
-            except ValidationError:
-                break  # the line that the kill tore
-        return found
+            return
+        for line in lines:
+            whose, _, text = line.partition(" ")
+            if whose == key:
+                try:
+                    yield kind.model_validate_json(text)
+                except ValidationError:
+                    continue  # the line that a kill tore
+
+    def _line(self, part: _P) -> str:
+        return f"{self.key} {part.model_dump_json()}\n"
 
     def add(self, part: _P) -> None:
         """Keep a part that is done."""
         self.done[part.name] = part
         with self.path.open("a", encoding="utf8") as file:
-            file.write(part.model_dump_json() + "\n")
-
-    def close(self) -> None:
-        """The record is whole: the file is not needed any more."""
-        self.path.unlink(missing_ok=True)
+            file.write(self._line(part))

@@ -36,7 +36,13 @@ def pair_adapters(base: str | Path | None, adapters: list[tuple[Adapter, float]]
     kind: Literal["adapter", "adapters", "none"]
     kind = "none" if not changing else "adapter" if len(adapters) == 1 else "adapters"
     found = Pairing(checkpoint, [entry[0].stored for entry in adapters], kind, model_type, notes=ours.notes("base"))
-    collected = _Collected(ours, found, several=len(adapters) > 1)
+    scope.check(ours.slots)
+    for named in dict.fromkeys(adapter.base_name for adapter, _ in adapters):
+        if named is not None and Path(named).name != Path(checkpoint.source.name).name:
+            found.notes.append(
+                f"An adapter names {Path(named).name} as its base, and was put on {checkpoint.source.name}."
+            )
+    collected = _Collected(ours, found, several=len(adapters) > 1, weighted=[weight for _, weight in adapters] != [1.0])
     for adapter, weight in adapters:
         collected.add(adapter, weight)
     for name, slot in ours.slots.items():
@@ -47,8 +53,8 @@ def pair_adapters(base: str | Path | None, adapters: list[tuple[Adapter, float]]
 class _Collected:
     """What all adapters do to the base, by the base's tensor names."""
 
-    def __init__(self, ours: Side, found: Pairing, several: bool) -> None:
-        self.ours, self.found, self.several = ours, found, several
+    def __init__(self, ours: Side, found: Pairing, several: bool, weighted: bool) -> None:
+        self.ours, self.found, self.several, self.weighted = ours, found, several, weighted
         self.terms: dict[str, list[tuple[Adapter, Factors, float]]] = {}
         self.replaced: dict[str, tuple[Adapter, str]] = {}
         self.rows: dict[str, Rows] = {}
@@ -69,8 +75,8 @@ class _Collected:
             self.found.notes.append(
                 f"PEFT could not be asked for the scale of {len(ruled)} module(s); its rule was applied to their names."
             )
-        if self.several and any(factors.magnitude for factors in adapter.factors.values()):
-            raise AdapterError("a sum of adapters with DoRA is not linear", where=str(adapter.stored.folder))
+        if self.weighted and any(factors.magnitude for factors in adapter.factors.values()):
+            raise AdapterError("a weighted sum of adapters with DoRA is not linear", where=str(adapter.stored.folder))
         for module, factors in adapter.factors.items():
             canonical = theirs.place(f"{module}.weight", (2, 2)).canonical
             name, shared = self.ours.find(canonical), theirs.tied.get(canonical)
@@ -95,13 +101,17 @@ class _Collected:
             return
         why = scope.leaves_out(name, slot)
         status: Status = "analysed"
+        stored, matters = self.ours.checkpoint.tensors[name], False
         if slot.kind in ("vector", "other"):
             status, why = "changed, not a matrix", None
         elif why is not None:
             status = "skipped"
+        elif not stored.is_float:
+            status, matters = "skipped", True
+            why = f"the base stores it as {stored.dtype}, which are codes and not the matrix"
         else:
             self._pair(name, slot)
-        self.found.coverage[name] = Coverage(status=status, files="base", reason=why or "")
+        self.found.coverage[name] = Coverage(status=status, files="base", reason=why or "", matters=matters)
         for adapter, key, reason in self.parts[name]:
             self._tell(adapter, key, status, reason)
 
@@ -110,10 +120,10 @@ class _Collected:
             self.found.pairs.append(LayerPair(name, slot, self.ours.checkpoint, *self.layers[name]))
             return
         terms, replaced, rows = self.terms.get(name, []), self.replaced.get(name), self.rows.get(name)
-        if self.several and (replaced or rows):
+        if self.weighted and (replaced or rows):
             owner = (replaced or rows or (terms[0][0],))[0]
             raise AdapterError(
-                f"replaces {name} whole, so a sum of adapters has no meaning there", where=str(owner.stored.folder)
+                f"replaces {name} whole, so a weighted sum has no meaning there", where=str(owner.stored.folder)
             )
         self.found.pairs.append(AdapterPair(name, slot, self.ours.checkpoint, tuple(terms), replaced, rows))
 
@@ -126,9 +136,10 @@ class _Collected:
 
     def _add_layers(self, adapter: Adapter, theirs: Architecture) -> None:
         """Layers that PEFT merges; some types change a bias with the matrix."""
-        if self.several and adapter.layers:
+        if self.weighted and adapter.layers:
             raise AdapterError(
-                f"a sum with an adapter of type {adapter.peft_type} is not linear", where=str(adapter.stored.folder)
+                f"a weighted sum with an adapter of type {adapter.peft_type} is not linear",
+                where=str(adapter.stored.folder),
             )
         for module, keys in adapter.layers.items():
             name = self.ours.find(theirs.place(f"{module}.weight", (2, 2)).canonical)
@@ -156,6 +167,13 @@ class _Collected:
             name = self.ours.find(theirs.place(f"{module}.weight", (2, 2)).canonical)
             if name is None:
                 self._foreign(adapter, module)
+            rows = self.ours.checkpoint.tensors[name].shape[0]
+            if indices and not 0 <= min(indices) <= max(indices) < rows:
+                raise MismatchError(
+                    f"the adapter trains row {max(indices, key=abs)} of {name}, which has {rows}",
+                    wanted="the base that the adapter was trained on",
+                    where=str(adapter.stored.folder),
+                )
             self.rows[name] = (adapter, key, indices)
             self.parts.setdefault(name, []).append((adapter, key, f"{len(indices)} trained row(s) of {name}"))
 

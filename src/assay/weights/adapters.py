@@ -8,6 +8,7 @@ stored names with PEFT's own pattern matching. With `merged_layers.py`, this tou
 from __future__ import annotations
 
 import copy
+import math
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -21,7 +22,15 @@ from assay.errors import AdapterError, SourceError
 from assay.records import Source
 from assay.records.record import read_json
 from assay.weights.architecture import Architecture
-from assay.weights.checkpoints import ADAPTER_CONFIG, ADAPTER_FILE, Checkpoint, locate, open_files, refuse_pickles
+from assay.weights.checkpoints import (
+    ADAPTER_CONFIG,
+    ADAPTER_FILE,
+    HUB_ID,
+    Checkpoint,
+    locate,
+    open_files,
+    refuse_pickles,
+)
 from assay.weights.merged_layers import MERGED_TYPES, module_of
 
 # Initialisations that leave the base as it is, so that `W0 + s BA` holds for the stored factors.
@@ -108,6 +117,8 @@ def open_adapter(source: str | Path, name: str | None = None) -> Adapter:
     """
     folder, named = locate(source)
     found = _named(folder)
+    if not found:
+        raise AdapterError("there is no adapter", wanted=f"a folder with {ADAPTER_CONFIG}", where=str(source))
     if name is not None and name not in found:
         have = ", ".join(sorted(map(repr, found))) or "none"
         raise AdapterError(f"there is no adapter {name!r}", wanted=f"one of {have}", where=str(source))
@@ -131,6 +142,7 @@ def open_adapter(source: str | Path, name: str | None = None) -> Adapter:
     )
     if adapter.changes_matrices:
         _refuse_variants(adapter)
+        _refuse_scales(adapter)
         _sort(adapter)
     return adapter
 
@@ -146,7 +158,7 @@ def named_base(folder: Path, settings: dict[str, Any]) -> str | Path:
         raise SourceError("the adapter names no base", remedy="name it: assay audit BASE ADAPTER", where=str(folder))
     if (folder / name).is_dir():
         return Path(folder, name)
-    if Path(name).is_absolute() and not Path(name).is_dir():
+    if not HUB_ID.match(name) and not Path(name).is_dir():
         raise SourceError(
             f"the base that the adapter names ({name}) is not on this machine",
             remedy="name it: assay audit BASE ADAPTER",
@@ -202,6 +214,16 @@ def _refuse_variants(adapter: Adapter) -> None:
         )
 
 
+def _refuse_scales(adapter: Adapter) -> None:
+    """Refuse a configuration from which no scale follows."""
+    settings = adapter.settings
+    given = {"lora_alpha": settings.get("lora_alpha", 8), **(settings.get("alpha_pattern") or {})}
+    for name, value in given.items() if adapter.peft_type == "LORA" else ():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            where = str(adapter.stored.folder / ADAPTER_CONFIG)
+            raise AdapterError(f"the alpha of {name} is {value!r}", wanted="a number", where=where)
+
+
 def _sort(adapter: Adapter) -> None:
     """Sort the adapter's tensors into factors, replacements and trained tokens."""
     parts: dict[str, dict[str, str]] = {}
@@ -218,7 +240,11 @@ def _sort(adapter: Adapter) -> None:
             parts.setdefault(name.partition(".lora_magnitude_vector")[0], {})["magnitude"] = key
         elif name.endswith(".token_adapter.trainable_tokens_delta"):
             module = name.removesuffix(".token_adapter.trainable_tokens_delta")
-            adapter.tokens[module] = (key, _token_indices(adapter, module))
+            indices, rows = _token_indices(adapter, module), adapter.stored.tensors[key].shape[0]
+            if len(indices) != rows:
+                where = str(adapter.stored.folder)
+                raise AdapterError(f"{rows} trained rows of {module}, and {len(indices)} indices for them", where=where)
+            adapter.tokens[module] = (key, indices)
         elif ".original_module." not in name:
             plain = name.replace(".modules_to_save.", ".").replace(".base_layer.", ".")
             adapter.replaced[plain.replace(".lora_B.bias", ".bias")] = key
@@ -226,9 +252,30 @@ def _sort(adapter: Adapter) -> None:
         if "A" not in found or "B" not in found:
             missing = "B" if "A" in found else "A"
             raise AdapterError(f"no lora_{missing} for the module {module}", where=str(adapter.stored.folder))
+        _refuse_factors(adapter, module, found)
         adapter.factors[module] = Factors(found["A"], found["B"], float("nan"), found.get("magnitude"))
     if not (adapter.factors or adapter.layers or adapter.replaced or adapter.tokens):
         raise AdapterError("the adapter is empty", wanted="trained factors", where=str(adapter.stored.folder))
+
+
+def _refuse_factors(adapter: Adapter, module: str, found: dict[str, str]) -> None:
+    """Refuse factors that do not fit together, or not what the configuration says of them."""
+    where = f"{adapter.stored.folder / ADAPTER_FILE}, {found['B']}"
+    stored = [adapter.stored.tensors[key] for key in found.values()]
+    codes = [one.dtype for one in stored if not one.is_float]
+    if codes:
+        raise AdapterError(f"stored as {codes[0]}, which are codes and not the factor", where=where)
+    A, B = adapter.stored.tensors[found["A"]].shape, adapter.stored.tensors[found["B"]].shape
+    if len(A) != len(B) or len(A) < 2 or B[1] != A[0]:
+        raise AdapterError(
+            f"lora_A has shape {A} and lora_B {B}", wanted="(rank, inputs) and (outputs, rank)", where=where
+        )
+    if adapter.settings.get("use_dora") and "magnitude" not in found:
+        raise AdapterError(
+            f"the configuration says DoRA, and no magnitudes are stored for the module {module}",
+            remedy="save the adapter again with `save_pretrained`",
+            where=str(adapter.stored.folder),
+        )
 
 
 def _token_indices(adapter: Adapter, module: str) -> tuple[int, ...]:
@@ -253,7 +300,14 @@ def resolve_scales(adapter: Adapter, architecture: Architecture) -> tuple[str, .
     ruled = []
     for module, factors in adapter.factors.items():
         if module in asked:
-            scale = asked[module]
+            scale, rank = asked[module]
+            stored = adapter.stored.tensors[factors.A].shape[0]
+            if rank != stored:
+                raise AdapterError(
+                    f"the factors of {module} have rank {stored}, and the configuration says {rank}",
+                    remedy=f"restore the {ADAPTER_CONFIG} that they were saved with: the scale depends on it",
+                    where=str(adapter.stored.folder),
+                )
         else:
             scale = _scale_by_rule(adapter, module)
             ruled.append(module)
@@ -274,8 +328,8 @@ def _config(adapter: Adapter) -> Any:
     return config
 
 
-def _ask_peft(adapter: Adapter, model: nn.Module) -> dict[str, float]:
-    """The scale of every module, from the layers that PEFT builds for this configuration on the meta device."""
+def _ask_peft(adapter: Adapter, model: nn.Module) -> dict[str, tuple[float, int]]:
+    """Scale and rank of every module, from the layers that PEFT builds for this configuration on the meta device."""
     from peft import inject_adapter_in_model
     from peft.tuners.lora.layer import LoraLayer
 
@@ -285,12 +339,18 @@ def _ask_peft(adapter: Adapter, model: nn.Module) -> dict[str, float]:
             injected = inject_adapter_in_model(_config(adapter), copy.deepcopy(model))
     except (ValueError, KeyError, TypeError, RuntimeError, NotImplementedError):
         return {}  # the targets are not among these modules (experts that transformers fuses, another family)
-    scales = {
-        name: float(module.scaling["default"])
+    return {
+        name: (float(module.scaling["default"]), _rows(module))
         for name, module in injected.named_modules()
         if isinstance(module, LoraLayer) and "default" in module.scaling
     }
-    return scales
+
+
+def _rows(layer: Any) -> int:
+    """Rows of a layer's lora_A: its rank, times the experts where PEFT puts those of all in one."""
+    if "default" in layer.lora_A:
+        return int(layer.lora_A["default"].weight.shape[0])
+    return int(layer.lora_embedding_A["default"].shape[0])
 
 
 def _scale_by_rule(adapter: Adapter, module: str) -> float:

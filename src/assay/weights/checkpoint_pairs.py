@@ -11,9 +11,6 @@ from assay.weights.checkpoints import Checkpoint
 from assay.weights.sides import Pairing, Scope, Side
 from assay.weights.updates import CheckpointPair
 
-# Stored types that are numbers; anything else under a matrix's name is a code of a quantised one.
-_FLOATS = ("F64", "F32", "F16", "BF16")
-
 
 def pair_checkpoints(base: Checkpoint, tuned: Checkpoint, scope: Scope) -> Pairing:
     """Pair every tensor of two checkpoints.
@@ -28,6 +25,7 @@ def pair_checkpoints(base: Checkpoint, tuned: Checkpoint, scope: Scope) -> Pairi
             where=str(tuned.folder),
         )
     ours, theirs = Side.of(base), Side.of(tuned)
+    scope.check(ours.slots)
     model_type = (base.config or {}).get("model_type")
     found = Pairing(base, [tuned], "checkpoint", model_type, notes=ours.notes("base"))
     used: set[str] = set()
@@ -69,7 +67,8 @@ def _join(found: Pairing, scope: Scope, name: str, slot: Slot, tuned: Checkpoint
                 wanted="two models of one architecture and size",
                 where=str(tuned.folder),
             )
-        found.coverage[name] = Coverage(status="skipped", files=files, reason=reason)
+        asked = slot.kind in ("linear", "embedding") and scope.leaves_out(name, slot) is None
+        found.coverage[name] = Coverage(status="skipped", files=files, reason=reason, matters=asked)
         if files == "base":
             found.coverage[other] = Coverage(status="skipped", files="tuned", reason=reason)
         return
@@ -79,7 +78,7 @@ def _join(found: Pairing, scope: Scope, name: str, slot: Slot, tuned: Checkpoint
     why = scope.leaves_out(name, slot)
     if slot.kind == "fused":
         why = "experts fused in one tensor of three dimensions; save the model with per-expert tensors"
-    if why is not None or ours.dtype not in _FLOATS or theirs.dtype not in _FLOATS:
+    if why is not None or not (ours.is_float and theirs.is_float):
         packed = why is None
         why = why or f"stored as {ours.dtype} and {theirs.dtype}, which are codes and not the matrix"
         matters = packed or slot.kind == "fused"

@@ -21,11 +21,15 @@ from assay.errors import CheckpointError, PickleError, QuantisedError, SourceErr
 from assay.records import Source
 from assay.records.record import read_json
 
-MODEL_FILE, MODEL_INDEX = "model.safetensors", "model.safetensors.index.json"
+MODEL_CONFIG, MODEL_FILE, MODEL_INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 ADAPTER_FILE, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
-_HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", f"*{ADAPTER_CONFIG}")
+HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
+_HUB_FILES = ("*.safetensors", "*.safetensors.index.json", MODEL_CONFIG, f"*{ADAPTER_CONFIG}")
+
+
+# Stored types that are numbers; anything else under a matrix's name is a code of a quantised one.
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,11 @@ class Stored:
     file: Path
     shape: tuple[int, ...]
     dtype: str
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it is stored in a precision that is computed with."""
+        return self.dtype in _FLOATS
 
 
 @dataclass
@@ -70,7 +79,7 @@ class Checkpoint:
         except SafetensorError as error:
             raise CheckpointError(f"cannot be read ({error})", where=f"{stored.file}, {name}") from None
         self._digests[name] = digest(tensor)
-        if tensor.is_floating_point() and not _finite(tensor):
+        if stored.is_float and not _finite(tensor):
             raise ValuesError(
                 "holds NaN or infinite values",
                 wanted="finite weights",
@@ -87,6 +96,11 @@ class Checkpoint:
         """The source, with a digest of its weight files."""
         files = {stored.file for stored in self.tensors.values()}
         return self.source.model_copy(update={"digest": digests.of_files(files)})
+
+    def configuration_digest(self) -> str:
+        """Digest of what says how the weights are used: an adapter's scale is not in its weight files."""
+        names = (MODEL_CONFIG, ADAPTER_CONFIG)
+        return digests.of_files(self.folder / name for name in names if (self.folder / name).exists())
 
 
 def digest(tensor: Tensor) -> str:
@@ -113,7 +127,7 @@ def locate(source: str | Path) -> tuple[Path, Source]:
     if path.exists():
         raise SourceError("is a file", wanted="a checkpoint folder", remedy="name the folder it is in", where=str(path))
     text = str(source)
-    if not _HUB_ID.match(text) or text.startswith("."):
+    if not HUB_ID.match(text) or text.startswith("."):
         raise SourceError("there is no such folder", wanted="a checkpoint folder or a hub id", where=text)
     name, _, revision = text.partition("@")
     return _download(name, revision or None)
@@ -161,7 +175,8 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
         CheckpointError: files are missing, truncated, corrupt or outside of the folder.
     """
     folder, named = locate(source)
-    config = read_json(folder / "config.json", "a model's configuration") if (folder / "config.json").exists() else None
+    told = folder / MODEL_CONFIG
+    config = read_json(told, "a model's configuration") if told.exists() else None
     if config is not None and config.get("quantization_config"):
         method = config["quantization_config"].get("quant_method", "an unnamed method")
         raise QuantisedError(

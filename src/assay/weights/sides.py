@@ -7,10 +7,11 @@ what remains is compared to tell unchanged from changed.
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from assay.errors import SettingError
+from assay.errors import SettingError, nearest
 from assay.records import Coverage
 from assay.weights.architecture import Architecture, Slot, read_architecture
 from assay.weights.checkpoints import Checkpoint
@@ -60,6 +61,16 @@ class Scope:
         unknown = [word for word in self.include if word not in INCLUDE]
         if unknown:
             raise SettingError(f"cannot include {unknown[0]!r}", wanted=f"one of {', '.join(INCLUDE)}")
+
+    def check(self, slots: Mapping[str, Slot]) -> None:
+        """Refuse a pattern that fits nothing: what was meant by it would be passed over in silence."""
+        known = dict.fromkeys(text for name, slot in slots.items() for text in (name, slot.role))
+        for pattern in self.matrices or ():
+            if not any(fnmatch.fnmatchcase(text, pattern) for text in known):
+                raise SettingError(
+                    f"no matrix fits {pattern!r}{nearest(pattern, known)}",
+                    wanted="a shell pattern on stored names or roles",
+                )
 
     def leaves_out(self, name: str, slot: Slot) -> str | None:
         """Why a matrix is left out; None if it is looked at."""

@@ -128,7 +128,7 @@ class AdapterPair(AbstractPair):
             update = self._low_rank(dtype, device)
             tuned = Sum(start, update)
             (adapter, factors, _) = self.terms[0]
-            scale = factors.scale if len(self.terms) == 1 else None
+            scale = update.scale if len(self.terms) == 1 else None
             if factors.magnitude is not None:
                 magnitude = adapter.stored.read(factors.magnitude).to(device=device, dtype=torch.float64)
                 tuned = RowScaled((magnitude / _row_norms(tuned)).to(dtype), tuned)
