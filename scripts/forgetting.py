@@ -122,12 +122,16 @@ def read_off(record: Correlation) -> str:
             "this short."
         )
     else:
-        having, interval = sum(run.count > 0 for run in record.runs), by_name["count"].interval
+        count, having = by_name["count"], sum(run.count > 0 for run in record.runs)
         words.append(
-            f"The paper finds .97 for the count over such a sweep of RoBERTa; here it is {by_name['count'].rho:+.2f}, "
-            f"{'without an interval' if interval is None else 'with the interval above'}: {having} of "
-            f"{len(record.runs)} runs has an intruder at all, and the others forget as well."
+            f"The paper finds .97 for the count over such a sweep of RoBERTa; here it is "
+            f"{ends(count.rho, count.interval)}: {having} of {len(record.runs)} runs have an intruder at all, and the "
+            "others forget as well."
         )
+        if count.given_norm is not None and count.given_norm_interval is not None:
+            low, high = count.given_norm_interval
+            shown = "no correlation is shown" if low <= 0 <= high else "it stays"
+            words.append(f"At equal norm {shown}: {ends(count.given_norm, count.given_norm_interval)}.")
     norm = by_name["relative_norm"]
     if norm.rho is not None:
         words.append(f"The size of the update alone orders the runs by forgetting with {norm.rho:+.2f}.")
