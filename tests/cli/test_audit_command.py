@@ -150,6 +150,12 @@ def test_a_record_of_another_question_decides_no_gate(pair: tuple[str, str], tmp
     assert "the earlier record has another k and side" in result.stderr
 
 
+def test_a_base_that_comes_second_is_refused_before_any_work(pair: tuple[str, str]) -> None:
+    result = run.invoke(app, ["audit", *reversed(pair)])
+    assert result.exit_code == 2
+    assert "the base first" in result.stderr
+
+
 def test_a_pattern_that_fits_nothing_is_bad_input(pair: tuple[str, str]) -> None:
     result = run.invoke(app, ["audit", *pair, "--matrices", "*q_porj*", "--fail-on", "count > 0"])
     assert result.exit_code == 2

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from assay.errors import SettingError
+from assay.errors import SettingError, SourceError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the record instead of the table.")]
 Models = Annotated[
@@ -16,12 +16,19 @@ Device = Annotated[str, typer.Option(help="cpu, or cuda.")]
 
 
 def base_and_tuned(models: list[str]) -> tuple[str | None, list[str]]:
-    """The base, if one was named, and what is audited against it: adapters name their own."""
+    """The base, if one was named, and what is audited against it: adapters name their own.
+
+    Raises:
+        SourceError: a checkpoint stands behind an adapter, so that neither is a base.
+    """
     from assay.weights.pairing import names_its_base
 
-    if len(models) == 1 or names_its_base(models[0]):
-        return None, models
-    return models[0], models[1:]
+    if len(models) > 1 and not names_its_base(models[0]):
+        return models[0], models[1:]
+    for model in models[1:]:
+        if not names_its_base(model):
+            raise SourceError("a checkpoint behind an adapter", wanted="the base first: BASE TUNED...", where=model)
+    return None, models
 
 
 def only(tuned: list[str]) -> str:
