@@ -199,6 +199,50 @@ def test_a_zero_matrix_matches_nothing() -> None:
     assert largest_overlap(torch.eye(300)[0], base).lower == 0
 
 
+def sparse(rank: int, shape: tuple[int, int], kind: str, seed: int) -> torch.Tensor:
+    """A float32 matrix with few entries, rows or columns that are not zero."""
+    W, random = torch.zeros(*shape), planted.generator(seed)
+    for i in range(rank):
+        if kind == "entries":
+            W[3 + 7 * i, 5 + 11 * i] = 1.0 + i
+        else:
+            line = W[3 + 7 * i] if kind == "rows" else W[:, 3 + 7 * i]
+            line.normal_(generator=random)
+    return W
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["entries", "rows", "columns"])
+@pytest.mark.parametrize(("rank", "shape"), [(1, (400, 300)), (1, (300, 400)), (2, (300, 400)), (3, (400, 300))])
+def test_a_base_of_low_rank_is_bounded(rank: int, shape: tuple[int, int], kind: str, dtype: torch.dtype) -> None:
+    W0 = sparse(rank, shape, kind, seed=0)
+    base = base_triplets(W0, solver="certified", dtype=dtype)
+    exact = torch.linalg.svdvals(W0.double())
+    assert len(base.sigma) == rank
+    assert float((base.sigma - exact[:rank]).abs().max()) <= base.error
+    assert float(exact[rank]) <= base.rest < 1e-4 * float(exact[0])
+    W = Sum(Dense(W0), LowRank(*planted.factors(*shape, rank=4, seed=1)))
+    tuned = leading_triplets(W, 3, solver="certified", dtype=dtype, near=base)
+    assert check(W0, W, base, tuned, "left") + check(W0, W, base, tuned, "right") >= 2
+
+
+def test_auto_takes_a_base_with_one_row_of_values() -> None:
+    base = base_triplets(sparse(1, (900, 800), "rows", seed=0))
+    assert not base.complete
+    assert len(base.sigma) == 1
+
+
+@pytest.mark.parametrize("seed", [4, 10, 21])
+def test_a_chain_that_ends_in_rounding_is_left_there(seed: int) -> None:
+    """What `M` leads a vector to can be all rounding, too short for the sum of its squares."""
+    W0 = sparse(2, (400, 300), "rows", seed)
+    base = base_triplets(W0, solver="certified")
+    random = planted.generator(seed + 100)
+    update = LowRank(torch.randn(400, 4, generator=random), torch.randn(4, 300, generator=random) * 0.01)
+    tuned = leading_triplets(Sum(Dense(W0), update), 3, solver="certified", near=base, throw=False)
+    check(W0, Sum(Dense(W0), update), base, tuned, "left")
+
+
 def test_a_model_that_was_zeroed_has_singular_values_of_zero() -> None:
     W0 = planted.matrix("power .5", 800, 800)
     near = base_triplets(W0)
