@@ -139,6 +139,13 @@ def test_no_trouble_with_the_folder_stops_what_asks_it(
     assert trouble != "no room" or cache.entries() == [path]
 
 
+def test_a_folder_that_may_not_be_read_is_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = SpectraCache(tmp_path)
+    cache.number("key", lambda: 0.5)
+    monkeypatch.setattr(Path, "glob", refused)
+    assert (cache.entries(), cache.size(), cache.clear()) == ([], 0, 0)
+
+
 def test_clearing_says_what_it_cannot_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_CACHE_DIR", str(tmp_path))
     cache = SpectraCache.default()

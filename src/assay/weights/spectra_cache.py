@@ -82,16 +82,22 @@ class SpectraCache:
         self._write(self._path(key), {"number": torch.tensor(made, dtype=torch.float64)})
         return made
 
+    def _files(self, pattern: str) -> list[Path]:
+        try:
+            return list(self.folder.glob(pattern))
+        except OSError:  # a folder that this user may not read
+            return []
+
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.v{FORMAT}.safetensors"
 
     def entries(self) -> list[Path]:
         """Every entry, least recently used first."""
-        return sorted(self.folder.glob("*.safetensors"), key=lambda path: _stat(path)[0])
+        return sorted(self._files("*.safetensors"), key=lambda path: _stat(path)[0])
 
     def unfinished(self) -> list[Path]:
         """Files that are being written, or whose writer was killed."""
-        return list(self.folder.glob(".*.safetensors.*"))
+        return self._files(".*.safetensors.*")
 
     def size(self) -> int:
         """Bytes that all files take."""
