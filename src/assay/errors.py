@@ -10,7 +10,7 @@
     │   │   └── QuantisedError      packed weights, which cannot be audited as matrices
     │   ├── AdapterError            an adapter that is empty, foreign, or of an unsupported kind
     │   ├── MismatchError           a base and a tuned model that do not belong together
-    │   ├── ValuesError             NaN or infinite weights
+    │   ├── ValuesError             NaN or infinite weights, or such as a precision does not hold
     │   ├── SettingError            an option, a specification key or a gate that is not understood
     │   └── RecordError             a record file that is not one of ours, or of another version
     ├── WriteError                  (also OSError) a file that cannot be written: a full disk, most often
@@ -91,7 +91,7 @@ class MismatchError(InputError):
 
 
 class ValuesError(InputError):
-    """Weights that are NaN or infinite."""
+    """Values that are NaN or infinite, or that a precision does not hold."""
 
 
 class SettingError(InputError):

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.errors import NotConvergedError, ValuesError
+from assay.errors import NotConvergedError, SettingError, ValuesError
 from assay.linalg import (
     Dense,
     LowRank,
+    Solver,
     Sum,
     Triplets,
     base_triplets,
@@ -194,9 +195,113 @@ def test_values_that_are_not_finite_are_refused(value: float, solver: str) -> No
         leading_triplets(W, 3, solver=solver)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [1e20, 1e37, 1e-25])
+def test_values_whose_squares_float32_does_not_hold_are_decomposed_whole(
+    size: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assay.linalg.svd.CROSSOVER", 300)
+    W = (size * planted.matrix("power .5", 400, 300)).to(dtype)
+    exact = torch.linalg.svdvals(W.double())
+    base = base_triplets(W)
+    assert base.complete
+    assert float((base.sigma - exact).abs().max()) <= base.error < 1e-4 * size
+    found = leading_triplets(W, 3)
+    assert found.cost.decompositions == 1
+    assert float((found.sigma - exact[: len(found.sigma)]).abs().max()) <= found.error
+    with pytest.raises(NotConvergedError, match="auto"):
+        leading_triplets(W, 3, solver="certified", near=base)
+
+
+@pytest.mark.parametrize("solver", ["exact", "certified"])
+def test_finite_values_beyond_a_precision_are_not_called_infinite(solver: Solver) -> None:
+    W = planted.matrix("power .5", 320, 320).double()
+    for call in (lambda W: base_triplets(W, solver=solver), lambda W: leading_triplets(W, 3, solver=solver)):
+        with pytest.raises(ValuesError, match=r"is finite.*too large for float32.*dtype=torch.float64"):
+            call(W * 1e45)
+        with pytest.raises(ValuesError, match=r"is finite.*too large for float32.*scale"):
+            call(W * 1e200)
+        with pytest.raises(ValuesError, match=r"is finite.*too large for float32"):
+            call(torch.full((320, 320), 3e38))  # whose norm overflows
+    for size in (1e200, 1e153, 1e-200):
+        with pytest.raises(ValuesError, match=r"is finite.*for float64.*scale"):
+            base_triplets(W * size, solver=solver, dtype=torch.float64)
+
+
+def test_settings_that_mean_nothing_are_refused() -> None:
+    W = torch.eye(3)
+    with pytest.raises(SettingError, match=r"'foo'.*auto, exact, certified"):
+        base_triplets(W, solver="foo")  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="'foo'"):
+        leading_triplets(W, solver="foo")  # type: ignore[arg-type]
+    for k in (0, -1):
+        with pytest.raises(SettingError, match=f"k is {k}"):
+            leading_triplets(W, k)
+    for dtype in (torch.float16, torch.complex64):
+        with pytest.raises(SettingError, match=r"torch\.float32 or torch\.float64"):
+            base_triplets(W, dtype=dtype)
+        with pytest.raises(SettingError, match=r"torch\.float32 or torch\.float64"):
+            leading_triplets(W, 1, dtype=dtype)
+
+
+def test_a_parameter_that_learns_is_a_matrix() -> None:
+    W = torch.nn.Linear(300, 400).weight
+    for solver in ("exact", "certified"):
+        found = leading_triplets(W, 2, solver=solver, throw=False)
+        assert not found.u.requires_grad
+        base = base_triplets(W, solver=solver)
+        assert not base.u.requires_grad
+        update = LowRank(torch.nn.Linear(4, 400).weight, torch.nn.Linear(300, 4).weight)
+        assert not leading_triplets(Sum(Dense(W), update), 2, solver=solver, near=base, throw=False).u.requires_grad
+
+
 def test_a_zero_matrix_matches_nothing() -> None:
     base = base_triplets(torch.zeros(300, 300), solver="certified")
     assert largest_overlap(torch.eye(300)[0], base).lower == 0
+
+
+def sparse(rank: int, shape: tuple[int, int], kind: str, seed: int) -> torch.Tensor:
+    """A float32 matrix with few entries, rows or columns that are not zero."""
+    W, random = torch.zeros(*shape), planted.generator(seed)
+    for i in range(rank):
+        if kind == "entries":
+            W[3 + 7 * i, 5 + 11 * i] = 1.0 + i
+        else:
+            line = W[3 + 7 * i] if kind == "rows" else W[:, 3 + 7 * i]
+            line.normal_(generator=random)
+    return W
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["entries", "rows", "columns"])
+@pytest.mark.parametrize(("rank", "shape"), [(1, (400, 300)), (1, (300, 400)), (2, (300, 400)), (3, (400, 300))])
+def test_a_base_of_low_rank_is_bounded(rank: int, shape: tuple[int, int], kind: str, dtype: torch.dtype) -> None:
+    W0 = sparse(rank, shape, kind, seed=0)
+    base = base_triplets(W0, solver="certified", dtype=dtype)
+    exact = torch.linalg.svdvals(W0.double())
+    assert len(base.sigma) == rank
+    assert float((base.sigma - exact[:rank]).abs().max()) <= base.error
+    assert float(exact[rank]) <= base.rest < 1e-4 * float(exact[0])
+    W = Sum(Dense(W0), LowRank(*planted.factors(*shape, rank=4, seed=1)))
+    tuned = leading_triplets(W, 3, solver="certified", dtype=dtype, near=base)
+    assert check(W0, W, base, tuned, "left") + check(W0, W, base, tuned, "right") >= 2
+
+
+def test_auto_takes_a_base_with_one_row_of_values() -> None:
+    base = base_triplets(sparse(1, (900, 800), "rows", seed=0))
+    assert not base.complete
+    assert len(base.sigma) == 1
+
+
+@pytest.mark.parametrize("seed", [4, 10, 21])
+def test_a_chain_that_ends_in_rounding_is_left_there(seed: int) -> None:
+    """What `M` leads a vector to can be all rounding, too short for the sum of its squares."""
+    W0 = sparse(2, (400, 300), "rows", seed)
+    base = base_triplets(W0, solver="certified")
+    random = planted.generator(seed + 100)
+    update = LowRank(torch.randn(400, 4, generator=random), torch.randn(4, 300, generator=random) * 0.01)
+    tuned = leading_triplets(Sum(Dense(W0), update), 3, solver="certified", near=base, throw=False)
+    check(W0, Sum(Dense(W0), update), base, tuned, "left")
 
 
 def test_a_model_that_was_zeroed_has_singular_values_of_zero() -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from assay.cli import app
 from assay.linalg import Triplets, base_triplets, select_solver
 from assay.weights.spectra_cache import SpectraCache, cache_folder
 
@@ -94,6 +99,81 @@ def test_the_folder_is_read_at_each_call(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
     assert cache_folder() == tmp_path / "b" / "assay"
     assert SpectraCache.default().clear() == 0
+
+
+def refused(*_: object, **__: object) -> NoReturn:
+    raise PermissionError(13, "Permission denied")
+
+
+def test_an_entry_of_another_user_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, first = SpectraCache(tmp_path), made()
+    cache.triplets("key", lambda: first)
+    monkeypatch.setattr(os, "utime", refused)
+    assert equal(cache.triplets("key", never), first)
+    assert len(cache.entries()) == 1
+
+
+@pytest.mark.parametrize("trouble", ["read-only", "a folder for an entry", "a file for the folder", "no room"])
+def test_no_trouble_with_the_folder_stops_what_asks_it(
+    tmp_path: Path, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, first = SpectraCache(tmp_path / "spectra"), made()
+    if trouble == "a file for the folder":
+        cache.folder.write_text("")
+    else:
+        cache.triplets("key", lambda: first)
+    (path,) = cache.entries() or [cache.folder]
+    if trouble == "a folder for an entry":
+        path.unlink()
+        path.mkdir()
+    if trouble == "read-only":
+        path.write_bytes(b"damaged")
+        monkeypatch.setattr(Path, "unlink", refused)
+        monkeypatch.setattr("assay.weights.spectra_cache.write_bytes", refused)
+    if trouble == "no room":
+        monkeypatch.setattr(Path, "unlink", refused)
+        cache = SpectraCache(cache.folder, limit=cache.size())
+    assert equal(cache.triplets("key" if trouble != "no room" else "other", lambda: first), first)
+    assert cache.number("floor", lambda: 0.5) == 0.5
+    assert path.exists()
+    assert trouble != "no room" or cache.entries() == [path]
+
+
+def test_a_folder_that_may_not_be_read_is_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = SpectraCache(tmp_path)
+    cache.number("key", lambda: 0.5)
+    monkeypatch.setattr(Path, "glob", refused)
+    assert (cache.entries(), cache.size(), cache.clear()) == ([], 0, 0)
+
+
+def test_clearing_says_what_it_cannot_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_CACHE_DIR", str(tmp_path))
+    cache = SpectraCache.default()
+    cache.triplets("key", made)
+    cache.number("key-floor", lambda: 0.5)
+    (cache.folder / "odd.safetensors").mkdir()
+    done = CliRunner().invoke(app, ["cache", "--clear"])
+    assert done.exit_code == 0
+    assert ": 3 entries," in done.stdout
+    assert "removed 2" in done.stdout
+    assert "1 could not be removed" in done.stderr
+    assert [path.name for path in cache.entries()] == ["odd.safetensors"]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    cache = SpectraCache(tmp_path)
+    cache.triplets("key", made)
+    old, young = tmp_path / ".a.v3.safetensors.abcd1234", tmp_path / ".b.v3.safetensors.abcd1234"
+    size = cache.size()
+    for path in (old, young):
+        path.write_bytes(bytes(100))
+    assert cache.size() == size + 200
+    os.utime(old, (time.time() - 7200,) * 2)
+    cache.triplets("other", lambda: made(1))
+    assert not old.exists()
+    assert young.exists()
+    assert cache.clear() == 3
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_number_is_made_once(tmp_path: Path) -> None:

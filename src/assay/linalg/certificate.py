@@ -269,6 +269,6 @@ def _next(S: Tensor, earlier: list[Tensor], U: Tensor) -> Tensor:
 
 
 def _lengths(rows: Tensor) -> Tensor:
-    """Length of each row, (c, 1), over zero."""
-    lengths: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+    """Length of each row, (c, 1), over zero: rows so short that their squares vanish stay short when divided by it."""
+    lengths: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny ** 0.5)
     return lengths

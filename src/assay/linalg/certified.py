@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from assay.errors import ValuesError
 from assay.linalg.inverted import leading_by_shifts
 from assay.linalg.operators import AbstractOperator, Deflated, LowRank, Sum
 from assay.linalg.projection import (
@@ -27,6 +26,7 @@ from assay.linalg.projection import (
     orthonormal,
     skew_of,
 )
+from assay.linalg.ranges import squares_hold, usable
 from assay.linalg.shifted import ShiftedGram
 from assay.linalg.sketch import ROUNDING_MISSED, Sketch, rounding
 from assay.linalg.triplets import ANGLE_ACCEPTED, ANGLE_LIMIT, Cost, Defects, Triplets, group
@@ -54,13 +54,12 @@ SLACK = 1e-5  # float32 bases are orthonormal to 1e-6; the same part of sigma_1 
 
 
 def base_triplets(operator: AbstractOperator, frobenius: float) -> Triplets:
-    """Leading triplets of a base that is not zero, their known products, and bounds on all the others."""
+    """Leading triplets of a base whose squares hold (`ranges`), their known products, and bounds on all the others."""
     m, n = operator.shape
     sketch = Sketch.of(operator)
     block = WIDE_BLOCK if min(m, n) >= WIDE else BLOCK
     steps = min(max(min(m, n) // (4 * block), LEAST_STEPS), STEPS)
     projection = krylov(operator, gaussian(n, block, operator, seed=1), steps)
-    _check_finite(projection)
     ritz = projection.ritz()
     projection.compress(ritz, min(KEPT, len(ritz.sigma)))
     ritz, _, settled = _refine(projection, min(LEADING, min(m, n)), CLEAR)
@@ -82,7 +81,8 @@ def tuned_triplets(operator: AbstractOperator, k: int, near: Triplets | None, *,
     else:
         sketch = Sketch.of(operator)
     projection, outside = _start(operator, update, near)
-    _check_finite(projection)
+    if not _squares_hold(projection):
+        projection, outside = Projection(operator), None  # from which nothing is found
     ritz, count, kept = _refine(projection, k, CLEAR if outside is None else NEXT)
     found = _package(projection, ritz, kept, sketch, with_defects=False)
     rest = math.inf if outside is None else _rest_of_update(projection, ritz, len(found.sigma), outside, sketch)
@@ -360,7 +360,16 @@ def _above(residuals: Tensor, floor: float) -> Tensor:
     return residuals[:, torch.linalg.vector_norm(residuals, dim=0) > floor]
 
 
-def _check_finite(projection: Projection) -> None:
-    """A NaN or an infinity anywhere in a matrix reaches the product with a random vector."""
-    if not bool(torch.isfinite(projection.WP).all() and torch.isfinite(projection.WtQ).all()):
-        raise ValuesError("the matrix holds NaN or infinite values", wanted="finite weights")
+def _squares_hold(projection: Projection) -> bool:
+    """Whether products are of a size to go on with; a NaN or an infinity of the matrix is in that with a random vector.
+
+    Raises:
+        ValuesError: the matrix holds NaN or infinite values, or values beyond what the precision holds.
+    """
+    operator = projection.operator
+    size = float(torch.linalg.vector_norm(projection.WP, dtype=torch.float64))
+    size += float(torch.linalg.vector_norm(projection.WtQ, dtype=torch.float64))
+    if size == 0.0 or squares_hold(size, operator.dtype):
+        return True
+    usable(operator)
+    return False

@@ -19,11 +19,12 @@ from assay.errors import NotConvergedError
 from assay.linalg.certificate import CHECKS, Range, upper_bounds
 from assay.linalg.floor import floor_of
 from assay.linalg.gram import GramSpectrum
-from assay.linalg.operators import AbstractOperator, as_operator
+from assay.linalg.operators import AbstractOperator
 from assay.linalg.shifted import ShiftedGram
 from assay.linalg.shifts import LOW, WIDE, rational_bounds
 from assay.linalg.shifts import MISSED as SHIFTS_MISSED
 from assay.linalg.sketch import ROUNDING_MISSED
+from assay.linalg.spaces import bases_of, matrix_of
 from assay.linalg.triplets import Cost, Triplets
 from assay.linalg.windows import CLUSTER_GAP, exact_overlaps
 from assay.linalg.witness import MISSED as WITNESS_MISSED
@@ -74,7 +75,8 @@ def largest_overlap(
     """`max_i ||P_i y||` over the base's left singular vectors (or clusters of them), for all unit y in a space.
 
     Args:
-        vectors: orthonormal basis of the space, shape (m, q); a single vector may have shape (m,).
+        vectors: orthonormal basis of the space, shape (m, q); a single vector may have shape (m,). Its Gram
+            matrix may be off by 0.01, as rounding to bfloat16 leaves it: it is then made orthonormal.
         base: triplets of the base (for right vectors, pass `base.T`): all of them, or those of `base_triplets`.
         matrix: the base itself, needed where its triplets are not complete (for right vectors, pass its transpose).
         eps: threshold, or several, that the bounds must lie on one side of.
@@ -85,6 +87,8 @@ def largest_overlap(
         The overlap and its bounds.
 
     Raises:
+        InputError: a space or the matrix is not of the base's shape.
+        ValuesError: a space is not finite or not orthonormal.
         ValueError: the base's triplets are not complete and there is no matrix.
         NotConvergedError: bounds from incomplete triplets straddle a threshold.
 
@@ -131,10 +135,12 @@ def largest_overlaps(
         One overlap for each space, in their order.
 
     Raises:
+        InputError: a space or the matrix is not of the base's shape.
+        ValuesError: a space is not finite or not orthonormal.
         ValueError: the base's triplets are not complete and there is no matrix.
         NotConvergedError: bounds from incomplete triplets straddle a threshold.
     """
-    Ys = [(space[:, None] if space.ndim == 1 else space).double() for space in spaces]
+    Ys = bases_of(spaces, len(base.u))
     off = list(angles) if angles is not None else [0.0] * len(Ys)
     if base.complete:
         return [
@@ -144,7 +150,7 @@ def largest_overlaps(
     if matrix is None:
         raise ValueError("bounds from incomplete triplets need the base matrix itself: pass matrix=")
     thresholds = sorted([eps] if isinstance(eps, (int, float)) else eps)
-    operator = as_operator(matrix).to(base.u.dtype)
+    operator = matrix_of(base, matrix)
     found = _bounded(Ys, base, operator, thresholds, off, most_steps, floor or (lambda: floor_of(operator)))
     left = sum(not decided(overlap, thresholds) for overlap in found)
     if left and (shifts or (settle and min(operator.shape) >= WIDE and left <= FEW)):

@@ -148,10 +148,10 @@ def norm_bound(operator: AbstractOperator, *, steps: int, columns: int, missed: 
     if min(m, n) <= columns:
         return float(torch.linalg.matrix_norm(operator.dense().double(), 2)), 0
     projection = krylov(operator, gaussian(n, columns, operator, seed), steps)
-    if projection.P.shape[1] == 0:
-        return 0.0, projection.products
     if not bool(torch.isfinite(projection.WP).all()):
         return math.inf, projection.products
+    if min(projection.P.shape[1], projection.Q.shape[1]) == 0:  # a matrix of zeros, as what a rank of one leaves over
+        return 0.0, projection.products
     largest = float(projection.ritz().sigma[0])
     each = missed ** (1 / columns)
     eps = (math.log(1.648 * math.sqrt(n) / each) / (2 * steps - 1)) ** 2

@@ -5,17 +5,17 @@ Every result says how far a computed value or vector can be from the true one.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from assay.errors import NotConvergedError, ValuesError
+from assay.errors import NotConvergedError, SettingError
 from assay.linalg import adapted, certified
 from assay.linalg.dense import dense_triplets
 from assay.linalg.operators import AbstractOperator, as_operator
+from assay.linalg.ranges import squares_hold, usable
 from assay.linalg.triplets import ANGLE_ACCEPTED, Cost, Triplets
 
 Solver = Literal["auto", "exact", "certified"]
@@ -25,7 +25,13 @@ CROSSOVER = 768
 
 
 def select_solver(shape: tuple[int, int], solver: Solver = "auto") -> Solver:
-    """What "auto" chooses for a matrix of this shape: "exact" where a dense SVD is quick, else "certified"."""
+    """What "auto" chooses for a matrix of this shape: "exact" where a dense SVD is quick, else "certified".
+
+    Raises:
+        SettingError: there is no such solver.
+    """
+    if solver not in get_args(Solver):
+        raise SettingError(f"solver is {solver!r}", wanted=f"one of {', '.join(get_args(Solver))}")
     if min(shape) <= certified.SMALLEST:
         return "exact"  # the block iteration would span the whole space
     if solver != "auto":
@@ -33,6 +39,7 @@ def select_solver(shape: tuple[int, int], solver: Solver = "auto") -> Solver:
     return "certified" if min(shape) >= CROSSOVER else "exact"
 
 
+@torch.no_grad()
 def leading_triplets(
     matrix: AbstractOperator | Tensor,  # (m, n)
     k: int | None = None,
@@ -52,7 +59,8 @@ def leading_triplets(
         k: how many; None for all min(m, n), which takes a dense SVD.
         solver: "exact" takes a dense SVD; "certified" iterates from random and known vectors until the residuals prove
             the answer, and bounds what it could have missed; "auto" is `select_solver`'s choice, and a dense SVD
-            after all where the iteration does not prove its answer (`cost.decompositions` says so). With an adapter on
+            after all where the iteration does not prove its answer (`cost.decompositions` says so), as with values
+            whose squares float32 does not hold. With an adapter on
             a base of which `near` has all triplets, "auto" solves in the base's coordinates.
         dtype: precision of the decomposition and of the products.
         near: triplets of the matrix that this one is an update of (`base_triplets`); a start, and with an adapter
@@ -65,7 +73,8 @@ def leading_triplets(
         The triplets, at least `k` of them unless the matrix is smaller.
 
     Raises:
-        ValuesError: the matrix holds NaN or infinite values.
+        SettingError: `k`, `solver` or `dtype` is none that there is.
+        ValuesError: the matrix holds NaN or infinite values, or values beyond what the precision holds.
         NotConvergedError: the angles of the leading `k` could not be bounded (certified solver only).
 
     Example:
@@ -75,20 +84,23 @@ def leading_triplets(
 
     Source: Wedin 1972 for the angles; Kuczynski & Wozniakowski 1992 for what random starts can miss.
     """
-    operator = as_operator(matrix).to(dtype)
+    if k is not None and k < 1:
+        raise SettingError(f"k is {k}", wanted="at least 1, or None for all triplets")
+    operator = _operator(matrix, dtype)
+    chosen = select_solver(operator.shape, solver)
     if solver == "auto" and k is not None and near is not None and near.complete:
         base, update = certified.split_update(operator)
         found_there = None if update is None else adapted.adapted_triplets(base, update, k, near)
         if found_there is not None:
             return found_there
-    if k is None or select_solver(operator.shape, solver) == "exact":
-        found = dense_triplets(_finite(operator.dense()))
+    if k is None or chosen == "exact":
+        found = dense_triplets(usable(operator))
         return found if k is None else found.leading(k)
     found = certified.tuned_triplets(operator, k, near, shifts=shifts)
     if len(found.sigma) >= k and float(found.angles[:k].max()) <= ANGLE_ACCEPTED:
         return found
     if solver == "auto":
-        return replace(dense_triplets(_finite(operator.dense())), cost=found.cost + Cost(0, 1)).leading(k)
+        return replace(dense_triplets(usable(operator)), cost=found.cost + Cost(0, 1)).leading(k)
     if throw:
         raise NotConvergedError(
             f"the {k} leading singular vectors could not be told from the others",
@@ -98,6 +110,7 @@ def leading_triplets(
     return found
 
 
+@torch.no_grad()
 def base_triplets(
     matrix: AbstractOperator | Tensor,  # (m, n)
     *,
@@ -116,25 +129,24 @@ def base_triplets(
 
     Returns:
         With "exact" all triplets; with "certified" up to 160 of the leading ones (as many as converge quickly), and a
-        bound on the rest.
+        bound on the rest, or all if there is nothing to iterate: zeros, or values whose squares float32 does not hold.
 
     Raises:
-        ValuesError: the matrix holds NaN or infinite values.
+        SettingError: `solver` or `dtype` is none that there is.
+        ValuesError: the matrix holds NaN or infinite values, or values beyond what the precision holds.
     """
-    operator = as_operator(matrix).to(dtype)
+    operator = _operator(matrix, dtype)
     if select_solver(operator.shape, solver) == "exact":
-        W = _finite(operator.dense())
+        W = usable(operator)
         return replace(dense_triplets(W), frobenius=float(torch.linalg.vector_norm(W, dtype=torch.float64)))
     frobenius = operator.frobenius()
-    if not math.isfinite(frobenius):
-        raise ValuesError("the matrix holds NaN or infinite values", wanted="finite weights")
-    if frobenius == 0:
-        return replace(dense_triplets(operator.dense()), frobenius=frobenius)
+    if not squares_hold(frobenius, dtype):  # zeros, too
+        return replace(dense_triplets(usable(operator)), frobenius=frobenius)
     return certified.base_triplets(operator, frobenius)
 
 
-def _finite(W: Tensor) -> Tensor:
-    # A finite norm is seen in a tenth of the time; large values overflow it, and are looked at one by one.
-    if not math.isfinite(float(torch.linalg.vector_norm(W))) and not bool(torch.isfinite(W).all()):
-        raise ValuesError("the matrix holds NaN or infinite values", wanted="finite weights")
-    return W
+def _operator(matrix: AbstractOperator | Tensor, dtype: torch.dtype) -> AbstractOperator:
+    """The matrix in the precision that is asked for."""
+    if dtype not in (torch.float32, torch.float64):
+        raise SettingError(f"dtype is {dtype}", wanted="torch.float32 or torch.float64")
+    return as_operator(matrix).to(dtype)

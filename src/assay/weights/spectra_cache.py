@@ -3,12 +3,15 @@
 An entry is named by the digest of the stored tensor's bytes, how it is stored, and the solver and precision that made
 it. It is written to a temporary name and renamed, so two processes can share the folder; it carries the digest of its
 own content, so a damaged one is found, dropped and made again. The least recently used go when the folder grows too
-large.
+large. Nothing that goes wrong with the folder stops what asks it: what cannot be read is made, and what cannot be
+written is not kept.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +34,8 @@ FORMAT = 3
 LIMIT_BYTES = 10 * 2**30
 # All triplets of a matrix take two to three times its own size, so they are kept for small matrices alone.
 LARGEST_COMPLETE = 1024
+# A file that is being written is not this old: its writer was killed.
+STALE_SECONDS = 3600
 
 
 def cache_folder() -> Path:
@@ -77,23 +82,30 @@ class SpectraCache:
         self._write(self._path(key), {"number": torch.tensor(made, dtype=torch.float64)})
         return made
 
+    def _files(self, pattern: str) -> list[Path]:
+        try:
+            return list(self.folder.glob(pattern))
+        except OSError:  # a folder that this user may not read
+            return []
+
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.v{FORMAT}.safetensors"
 
     def entries(self) -> list[Path]:
         """Every entry, least recently used first."""
-        return sorted(self.folder.glob("*.safetensors"), key=lambda path: _stat(path)[0])
+        return sorted(self._files("*.safetensors"), key=lambda path: _stat(path)[0])
+
+    def unfinished(self) -> list[Path]:
+        """Files that are being written, or whose writer was killed."""
+        return self._files(".*.safetensors.*")
 
     def size(self) -> int:
-        """Bytes that the entries take."""
-        return sum(_stat(path)[1] for path in self.entries())
+        """Bytes that all files take."""
+        return sum(_stat(path)[1] for path in (*self.entries(), *self.unfinished()))
 
     def clear(self) -> int:
-        """Remove every entry; returns how many there were."""
-        entries = self.entries()
-        for path in entries:
-            path.unlink(missing_ok=True)
-        return len(entries)
+        """Remove every file that can be removed; returns how many."""
+        return sum(_drop(path) for path in (*self.entries(), *self.unfinished()))
 
     def _read(self, path: Path, parse: Callable[[dict[str, Tensor]], T]) -> T | None:
         """An entry, or None if there is none or it is damaged; using it makes it recent."""
@@ -102,41 +114,52 @@ class SpectraCache:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
                 whole = (file.metadata() or {}).get("content") == _content(arrays)
             if whole:
-                os.utime(path)
+                with contextlib.suppress(OSError):  # another user's entry is as good, with the time that it has
+                    os.utime(path)
                 return parse(arrays)
         except FileNotFoundError:
             return None
         except (SafetensorError, KeyError, OSError):
             pass  # damaged: dropped below, like one whose content does not fit its digest
-        path.unlink(missing_ok=True)
+        _drop(path)
         return None
 
     def _write(self, path: Path, arrays: dict[str, Tensor]) -> None:
         """Write an entry whole or not at all, after making room for it; a full disk costs the entry and no more."""
         data = save(arrays, metadata={"content": _content(arrays)})
-        try:
-            self._make_room(len(data))
-            write_bytes(path, data)
-        except OSError:
-            return
+        with contextlib.suppress(OSError):
+            if self._make_room(len(data)):
+                write_bytes(path, data)
 
-    def _make_room(self, wanted: int) -> None:
-        """Drop the least recently used entries until `wanted` more bytes fit."""
-        entries = self.entries()
-        sizes = [_stat(path)[1] for path in entries]
-        excess = sum(sizes) + wanted - self.limit
-        for path, size in zip(entries, sizes, strict=True):
+    def _make_room(self, wanted: int) -> bool:
+        """Drop the least recently used entries until `wanted` more bytes fit; False if they do not."""
+        for path in self.unfinished():
+            if _stat(path)[0] < time.time() - STALE_SECONDS:
+                _drop(path)
+        excess = self.size() + wanted - self.limit
+        for path in self.entries() if excess > 0 else []:
+            size = _stat(path)[1]
+            if _drop(path):
+                excess -= size
             if excess <= 0:
-                return
-            path.unlink(missing_ok=True)
-            excess -= size
+                break
+        return excess <= 0
+
+
+def _drop(path: Path) -> bool:
+    """Remove a file; False if that is not allowed, or it is none."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _stat(path: Path) -> tuple[float, int]:
     """Time of last use and size; of an entry that another process has just removed, nothing."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return 0.0, 0
     return found.st_mtime, found.st_size
 
