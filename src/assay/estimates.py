@@ -134,11 +134,15 @@ def _on_meta(spec: Spec, place: Place, labels: tuple[str, ...]) -> Any:
     with torch.device("meta"):
         model = kind.from_config(config, dtype=torch.float32)
         try:
-            return spec.method.prepare(model).train()
+            prepared = spec.method.prepare(model).train()
         except NotImplementedError:  # SHiRA chooses entries of the weights
             raise SettingError(
                 f"PEFT cannot build {spec.method.name} without weights", wanted="another method, for an estimate"
             ) from None
+    for module in prepared.modules():
+        if hasattr(module, "warn_if_padding_and_no_attention_mask"):  # it reads tokens, and there are none on meta
+            module.warn_if_padding_and_no_attention_mask = lambda *_: None
+    return prepared
 
 
 def _operations(model: Any, batch: dict[str, Tensor]) -> int:

@@ -28,6 +28,24 @@ _HEADS: dict[Head, tuple[str, ...]] = {  # by the ending of the stored class
 }
 
 
+# What weights and texts are read by; what else lies beside a model (READMEs, records) changes nothing of it.
+_READ_BY = (
+    "config.json",
+    ADAPTER_CONFIG,
+    BITFIT_CONFIG,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a model lies on this machine, and how a record names it.
@@ -43,6 +61,10 @@ class Place:
     source: Source
     is_adapter: bool
     base: Place | None = None
+
+    def settings(self) -> str:
+        """Digest of the files that say how its weights and a text are read: its configuration and its tokenizer's."""
+        return digests.of_files(path for path in self.folder.iterdir() if path.name in _READ_BY)
 
 
 def find(reference: str | Path, start: Path | None = None) -> Place:

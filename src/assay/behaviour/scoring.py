@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from assay import digests
 from assay.behaviour.diversity import Prompts, diversity, read_prompts
 from assay.behaviour.forgetting import Document, Reading, causal_reading, forgetting, read_documents
 from assay.behaviour.harness import harness_pass, harness_scores
@@ -26,8 +25,6 @@ from assay.models import Place, base_of, find_pair, labels_of, load, load_tokeni
 from assay.records import Provenance, Scores, Setting
 from assay.rewards import reward_of
 from assay.tables import raw_rows, source_of
-from assay.weights.bitfit import BITFIT_CONFIG
-from assay.weights.checkpoints import ADAPTER_CONFIG
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
 
@@ -337,9 +334,7 @@ def _sitting(place: Place, base: Place, keep: str | Path | None, device: str) ->
 
 def _identity(place: Place) -> list[Any]:
     """A model's weights and how they are read: an adapter's scale is in its settings, and its base beneath it."""
-    names = ("config.json", ADAPTER_CONFIG, BITFIT_CONFIG)
-    settings = digests.of_files([place.folder / name for name in names if (place.folder / name).exists()])
-    return [place.source.digest, settings, _identity(base_of(place)) if place.is_adapter else None]
+    return [place.source.digest, place.settings(), _identity(base_of(place)) if place.is_adapter else None]
 
 
 def _vocabulary(place: Place) -> int | None:

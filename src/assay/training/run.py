@@ -287,6 +287,7 @@ def conditions_of(spec: Spec, base: Place, data_file: Path, held_out: Path | Non
     validation = {} if held_out is None else {"validation": digests.of_files([held_out])}
     return {
         "base": base.source.digest,
+        "base.settings": base.settings(),
         "data": digests.of_files([data_file]),
         **data,
         **validation,
