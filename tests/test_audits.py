@@ -11,6 +11,7 @@ from peft import LoraConfig, get_peft_model
 
 import tiny
 from assay.audits import audit
+from assay.models import find
 from assay.records import Audit
 from assay.weights.spectra_cache import SpectraCache
 
@@ -87,6 +88,19 @@ def test_what_another_alpha_left_is_not_used(base_of: BaseOf, adapter: Path, tmp
     file = adapter / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"lora_alpha": 160}))
     assert same(audit(base, adapter, resume=half), audit(base, adapter))
+
+
+def test_an_adapter_is_named_by_its_settings_too_and_everywhere_alike(base_of: BaseOf, adapter: Path) -> None:
+    before = audit(base_of("llama"), adapter).tuned[0]
+    assert find(adapter).source == before
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": "elsewhere"}))
+    assert find(adapter).source == before
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"lora_alpha": 160}))
+    after = audit(base_of("llama"), adapter).tuned[0]
+    assert after == find(adapter).source
+    assert after.digest == before.digest
+    assert after.settings != before.settings
 
 
 def test_two_audits_with_one_file_take_nothing_of_each_other(base_of: BaseOf, adapter: Path, tmp_path: Path) -> None:

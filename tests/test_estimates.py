@@ -16,7 +16,7 @@ from assay.estimates import estimate
 from assay.methods import METHODS, AnyMethod
 from assay.training.run import train
 from assay.training.spec import parse_spec
-from models_in_miniature import bert, letters, lines, llama
+from models_in_miniature import bert, letters, lines, llama, other_family
 from test_methods import CASES, FITTING
 
 # The estimate is the sum of parts that are not all there at once, so it may be over; what it must not be is far under.
@@ -130,3 +130,12 @@ def test_operations_of_a_step_are_those_of_its_products(tmp_path: Path) -> None:
     first = 2 * 16 * (16 * 16 + 16 * 8 * 2)  # the first layer's inputs need no gradient: nothing before them learns
     assert found is not None
     assert products + output - first <= found <= products + output + attention
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_model_that_reads_its_tokens_for_padding_is_estimated(tmp_path: Path, method: str) -> None:
+    base = other_family(tmp_path / "base", "gpt2")
+    lines(tmp_path / "rows.jsonl", [{"text": letters(5, 9, s)} for s in range(12)])
+    data = {"kind": "text", "path": str(tmp_path / "rows.jsonl"), "max_length": 8}
+    tables = {"base": str(base), "data": data, "training": {"steps": 1, "batch_size": 2}}
+    assert estimate(parse_spec({**tables, "method": {"name": method, "lr": 1e-3}})).activation_bytes > 0

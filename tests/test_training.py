@@ -388,6 +388,26 @@ def test_a_stopped_run_of_other_conditions_is_begun_anew(place: Path) -> None:
     assert train(spec, place / "stopped").weights_digest == train(spec, place / "whole").weights_digest
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
+def test_a_stopped_run_on_a_base_that_is_read_otherwise_is_begun_anew(place: Path, name: str) -> None:
+    text = CAUSAL.replace("batch_size = 4", "batch_size = 4\ncheckpoint_every = 1")
+    spec = place / "spec.toml"
+    spec.write_text(text.format(method=LORA, seed=0, steps=5, lr=1e-2), encoding="utf8")
+    with pytest.raises(StoppedError):
+        train(spec, place / "stopped", progress=stop_at(3))
+    before = train(spec, place / "before")
+    file = place / "base" / name
+    read = file.read_text(encoding="utf8")
+    swapped = read.replace('"a":', '"?":').replace('"b":', '"a":').replace('"?":', '"b":').replace('"silu"', '"relu"')
+    assert swapped != read
+    file.write_text(swapped, encoding="utf8")
+    after = train(spec, place / "stopped")
+    assert after.weights_digest == train(spec, place / "whole").weights_digest != before.weights_digest
+    assert after.pair_key != before.pair_key
+    with pytest.raises(SettingError, match=r"base\.settings"):
+        train(spec, place / "before")
+
+
 def test_a_disk_that_is_full_leaves_the_checkpoint_before(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = CAUSAL.replace("batch_size = 4", "batch_size = 4\ncheckpoint_every = 2")
     spec = place / "spec.toml"

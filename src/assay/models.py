@@ -18,7 +18,7 @@ from assay.records.record import read_json
 from assay.records.run import Objective
 from assay.weights.adapters import named_base
 from assay.weights.bitfit import BITFIT_CONFIG, bitfit_settings, read_bitfit
-from assay.weights.checkpoints import ADAPTER_CONFIG, locate, refuse_pickles
+from assay.weights.checkpoints import ADAPTER_CONFIG, identified, locate, refuse_pickles
 
 Head = Literal["causal-lm", "masked-lm", "sequence-classification"]  # what a model predicts
 _HEADS: dict[Head, tuple[str, ...]] = {  # by the ending of the stored class
@@ -81,7 +81,7 @@ def find(reference: str | Path, start: Path | None = None) -> Place:
     if not weights:
         refuse_pickles(folder)
         raise CheckpointError("no safetensors file", wanted="a checkpoint or an adapter", where=str(reference))
-    described = source.model_copy(update={"digest": digests.of_files(weights)})
+    described = identified(source, weights, folder)
     needs_base = (folder / ADAPTER_CONFIG).exists() or (folder / BITFIT_CONFIG).exists()
     return Place(folder.resolve(), described, needs_base)
 

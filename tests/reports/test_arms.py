@@ -54,6 +54,17 @@ def test_equal_names_with_other_bytes_are_two_arms():
     assert len(arms([tuned("lora", "x:1"), tuned("lora", "x:2")])) == 2
 
 
+def test_equal_bytes_under_other_settings_are_two_arms():
+    def under(settings):
+        record = scores("lora")
+        return record.model_copy(update={"tuned": record.tuned.model_copy(update={"settings": settings})})
+
+    assert len(arms([under("alpha 8"), under(None), run("lora")])) == 1
+    found = arms([under("alpha 8"), under("alpha 16"), under("alpha 8")])
+    assert [arm.name for arm in found] == ["lora (1)", "lora (2)"]
+    assert len(arms([under("alpha 8"), under("alpha 16"), run("lora")])) == 3  # whose run it was is not known
+
+
 def test_a_run_alone_is_called_by_its_method():
     assert [arm.name for arm in arms([run("a", "lora")])] == ["lora"]
 

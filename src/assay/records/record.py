@@ -41,12 +41,14 @@ def as_given(settings: Mapping[str, Any]) -> dict[str, Setting]:
 class Source(Part):
     """A model or data set that was read, named so that another machine can find it: no path of this machine.
 
-    `name` is a hub id or the last part of a folder's path; `digest` identifies the bytes.
+    `name` is a hub id or the last part of a folder's path; `digest` identifies the bytes. `settings`, of an adapter, is
+    the digest of what its configuration says of them, such as alpha: without it two models could have one digest.
     """
 
     name: str
     revision: str | None = None
     digest: str | None = None
+    settings: str | None = None
 
 
 class Provenance(Part):

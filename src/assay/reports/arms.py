@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assay.conditions import differing
-from assay.records import Audit, Dial, Record, Repair, Run, Scores
+from assay.records import Audit, Dial, Record, Repair, Run, Scores, Source
 
 
 @dataclass
@@ -59,16 +59,21 @@ class Arm:
 def arms(records: Iterable[Record]) -> list[Arm]:
     """The arms, in the order in which their records were given.
 
-    All records name a tuned model by the digest of its weight files, and those with one digest are of one arm. A record
-    without a digest joins the one arm that has its tuned model's name; if several have, it stands alone.
+    All records name a tuned model by the digest of its weight files, and those with one digest are of one arm, but for
+    adapters whose configurations make other models of the same factors. A record without a digest joins the one arm
+    that has its tuned model's name; if several have, it stands alone.
     """
     given = list(records)
     known: dict[str, set[str]] = {}
+    settings: dict[str, set[str]] = {}
     for record in given:
         known.setdefault(_name(record), set()).update({_digest(record)} - {""})
+        settings.setdefault(_digest(record), set()).update({_settings(record)} - {""})
     found: dict[str, Arm] = {}
     for record in given:
         name, digest = _name(record), _digest(record)
+        if len(settings[digest]) > 1:
+            digest = f"{digest} under {_settings(record)}"
         if not digest:
             digest = next(iter(known[name])) if name and len(known[name]) == 1 else f"named {name}"
         arm = found.setdefault(digest, Arm(name))
@@ -102,15 +107,23 @@ def _digest(record: Record) -> str:
     """The digest of the tuned model's weight files, of several for a sum of adapters; none if one is not known."""
     if isinstance(record, Run):
         return record.weights_digest
-    sources = (
-        record.tuned
-        if isinstance(record, Audit)
-        else (record.tuned,)
-        if isinstance(record, Dial | Repair | Scores)
-        else ()
-    )
-    digests = [source.digest or "" for source in sources]
+    digests = [source.digest or "" for source in _tuned(record)]
     return " + ".join(digests) if all(digests) else ""
+
+
+def _settings(record: Record) -> str:
+    """What decides beside the weight files: adapters' settings, and their weights in a sum; empty if not known."""
+    found = [source.settings for source in _tuned(record) if source.settings]
+    weights = record.provenance.settings.get("weights") if isinstance(record, Audit) else None
+    if weights is not None and weights.value != [1.0]:
+        found.append(str(weights.value))
+    return " + ".join(found)
+
+
+def _tuned(record: Record) -> tuple[Source, ...]:
+    if isinstance(record, Audit):
+        return record.tuned
+    return (record.tuned,) if isinstance(record, Dial | Repair | Scores) else ()
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ is asked for, and checked for NaN and infinity then.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from assay.records.record import read_json
 
 MODEL_CONFIG, MODEL_FILE, MODEL_INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 ADAPTER_FILE, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+# What an adapter's configuration says of where and by what it was saved; the rest says what its factors do.
+_TOLD_OF_PLACE = ("base_model_name_or_path", "revision", "inference_mode", "peft_version", "auto_mapping")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
 _HUB_FILES = ("*.safetensors", "*.safetensors.index.json", MODEL_CONFIG, f"*{ADAPTER_CONFIG}")
@@ -95,12 +98,22 @@ class Checkpoint:
     def described(self) -> Source:
         """The source, with a digest of its weight files."""
         files = {stored.file for stored in self.tensors.values()}
-        return self.source.model_copy(update={"digest": digests.of_files(files)})
+        return identified(self.source, files, self.folder)
 
     def configuration_digest(self) -> str:
         """Digest of what says how the weights are used: an adapter's scale is not in its weight files."""
         names = (MODEL_CONFIG, ADAPTER_CONFIG)
         return digests.of_files(self.folder / name for name in names if (self.folder / name).exists())
+
+
+def identified(source: Source, files: Iterable[Path], folder: Path) -> Source:
+    """A source with the digests of its weight files and, of an adapter, of the settings that say what they do."""
+    found, file = {"digest": digests.of_files(files)}, folder / ADAPTER_CONFIG
+    if file.exists():
+        settings = read_json(file, "an adapter's configuration")
+        told = {name: value for name, value in settings.items() if name not in _TOLD_OF_PLACE}
+        found["settings"] = digests.of_bytes(json.dumps(told, sort_keys=True).encode())
+    return source.model_copy(update=found)
 
 
 def digest(tensor: Tensor) -> str:
