@@ -152,7 +152,8 @@ def lines_of(record: Curves) -> str:
         for point in line.points
     ]
     return (
-        "## Learning against forgetting\n\nThe same runs, a line a method, seeds averaged:\n\n"
+        f"## Learning against forgetting\n\nThe {sum(len(point.seeds) for line in record.lines for point in line.points)} "
+        "of these runs whose scores of every example were at hand, a line an arm, seeds averaged:\n\n"
         + table(("line", "steps", "seeds", "accuracy (95 %)", "forgetting (95 %)"), rows)
         + "\nAt matched task score, interpolated between durations:\n\n"
         + "".join(f"- {in_words(one)}\n" for one in record.matched)
