@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.data import Classification
+from assay.data import Classification, PromptAnswer
 from assay.errors import InputError, SettingError
 from assay.records import Failure, Run, Study
 from assay.studies.home import Home, locked
 from assay.studies.plan import read_plan
 from assay.studies.run import study
-from assay.studies.tuning import hold_out, next_places, rate_at, winner
+from assay.studies.tuning import hold_out, next_places, parts_of, rate_at, winner
 from assay.training.run import train
 from assay.training.spec import parse_spec
 from models_in_miniature import bert, letters, lines
@@ -71,6 +71,20 @@ def test_held_out_rows_are_no_longer_learned_and_every_class_stays(tmp_path: Pat
     assert {row["label"] for row in learned} == {"k", "rare"}
     with pytest.raises(InputError, match="40 rows, of which 20 are to be held out"):
         hold_out(file, data, 20, parts)
+
+
+def test_whatever_decides_the_two_parts_names_them(tmp_path: Path) -> None:
+    def data(label: str = "label") -> Classification:
+        return Classification(kind="classification", path="rows.jsonl", max_length=8, label=label)
+
+    file, found = tmp_path / "rows.jsonl", set()
+    for version in range(300):  # more than three digits of a hash tell apart
+        lines(file, [{"text": "a", "label": str(version)}])
+        found.add(parts_of(tmp_path, file, data(), 1))
+    prompts = PromptAnswer(kind="prompt-answer", path="rows.jsonl", max_length=8)
+    found |= {parts_of(tmp_path, file, *other) for other in ((data("other"), 1), (data(), 2), (prompts, 1))}
+    assert len(found) == 303
+    assert not any(":" in part.parent.name for parts in found for part in parts)  # which Windows forbids
 
 
 def test_every_seed_runs_at_the_rate_with_the_least_validation_loss(smoke: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from assay import digests
+from assay.conditions import pair_key
 from assay.data import AnyData
 from assay.errors import InputError
 from assay.records import Run
@@ -135,7 +136,7 @@ class Tuner:
     def _prepared(self, entry: Planned) -> Planned | None:
         """A planned run as a trial: a part of the data, and the plan's first seed; None before the data are parted."""
         plan, spec = self.home.plan, entry.spec
-        parts = _parts(self.home.folder, self.home.start / spec.data.path, plan.tuning.held_out)
+        parts = parts_of(self.home.folder, self.home.start / spec.data.path, spec.data, plan.tuning.held_out)
         if not all(part.exists() for part in parts):
             if self.do is None:
                 return None
@@ -178,9 +179,15 @@ def hold_out(path: Path, data: AnyData, rows: int, parts: tuple[Path, Path]) -> 
         write_text(part, "".join(f"{line}\n" for line in chosen))
 
 
-def _parts(home: Path, path: Path, rows: int) -> tuple[Path, Path]:
-    """The files of the two parts."""
-    folder = home / "held-out" / f"{path.stem}-{digests.of_files([path])[:12]}-{rows}"
+def parts_of(home: Path, path: Path, data: AnyData, rows: int) -> tuple[Path, Path]:
+    """The files of the two parts, in a folder named by the hash of everything that decides them.
+
+    Args:
+        home: of the study; the others as for `hold_out`.
+    """
+    label = data.label if data.kind == "classification" else None
+    decides = {"data": digests.of_files([path]), "kind": data.kind, "label": label, "held out": rows}
+    folder = home / "held-out" / f"{path.stem}-{pair_key(decides)}"
     return folder / "learned.jsonl", folder / "held-out.jsonl"
 
 
