@@ -73,6 +73,23 @@ def test_held_out_rows_are_no_longer_learned_and_every_class_stays(tmp_path: Pat
         hold_out(file, data, 20, parts)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"text": "a"', r"rows.jsonl, line 3: is not JSON"),
+        (b'{"text": "a"}', r"rows.jsonl, line 3: has no column 'label'"),
+        (b'["a", "k"]', r"rows.jsonl, line 3: is a JSON list"),
+        (b'{"text": "\xff", "label": "k"}', r"rows.jsonl: the data cannot be read"),
+    ],
+)
+def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: bytes, said: str) -> None:
+    good = b'{"text": "a", "label": "k"}\n'
+    (tmp_path / "rows.jsonl").write_bytes(good + good + line + b"\n" + 7 * good)
+    data = Classification(kind="classification", path="rows.jsonl", max_length=8)
+    with pytest.raises(InputError, match=said):
+        hold_out(tmp_path / "rows.jsonl", data, 1, (tmp_path / "learned.jsonl", tmp_path / "held.jsonl"))
+
+
 def test_whatever_decides_the_two_parts_names_them(tmp_path: Path) -> None:
     def data(label: str = "label") -> Classification:
         return Classification(kind="classification", path="rows.jsonl", max_length=8, label=label)

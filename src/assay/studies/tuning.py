@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from assay import digests
+from assay import digests, tables
 from assay.conditions import pair_key
 from assay.data import AnyData
 from assay.errors import InputError
@@ -149,34 +149,45 @@ class Tuner:
 
 
 def hold_out(path: Path, data: AnyData, rows: int, parts: tuple[Path, Path]) -> None:
-    """Part a file into rows to learn from and rows to judge on, drawn by a fixed seed; every class stays in the first.
+    """Part a file into rows to learn from and rows to judge on; see `drawn`.
 
     Args:
-        path: JSON Lines.
-        data: how they are read.
-        rows: how many are held out.
+        path: JSON Lines; data: how they are read; rows: how many are held out.
         parts: where the two parts go.
 
     Raises:
-        InputError: as many rows are held out as are left, or more.
+        SourceError, InputError: as for `drawn`.
     """
-    lines = [line for line in path.read_text(encoding="utf8").split("\n") if line.strip()]
-    if 2 * rows >= len(lines):
+    found, held_out = [row for _, row in tables.raw_rows(path)], drawn(path, data, rows)
+    for part, wanted in zip(parts, (False, True), strict=True):
+        chosen = [json.dumps(row) for position, row in enumerate(found) if (position in held_out) == wanted]
+        write_text(part, "".join(f"{line}\n" for line in chosen))
+
+
+def drawn(path: Path, data: AnyData, rows: int) -> set[int]:
+    """The positions of the rows to judge on, drawn by a fixed seed; every class stays among the others.
+
+    Raises:
+        SourceError: the file cannot be read.
+        InputError: a line that is no row, or as many rows are held out as are left, or more.
+    """
+    if data.kind == "classification":
+        classes = [row[data.label] for row in tables.rows(path, data.label)]
+    else:
+        classes = [""] * len(tables.raw_rows(path))
+    if 2 * rows >= len(classes):
         raise InputError(
-            f"{len(lines)} rows, of which {rows} are to be held out",
+            f"{len(classes)} rows, of which {rows} are to be held out",
             wanted="less than half of them",
             remedy="set tuning.held_out",
             where=path.name,
         )
-    classes = [str(json.loads(line)[data.label]) if data.kind == "classification" else "" for line in lines]
     left, held_out = Counter(classes), set[int]()
-    for position in random.Random(_SEED).sample(range(len(lines)), len(lines)):
+    for position in random.Random(_SEED).sample(range(len(classes)), len(classes)):
         if len(held_out) < rows and left[classes[position]] > 1:
             left[classes[position]] -= 1
             held_out.add(position)
-    for part, wanted in zip(parts, (False, True), strict=True):
-        chosen = [line for position, line in enumerate(lines) if (position in held_out) == wanted]
-        write_text(part, "".join(f"{line}\n" for line in chosen))
+    return held_out
 
 
 def parts_of(home: Path, path: Path, data: AnyData, rows: int) -> tuple[Path, Path]:
