@@ -177,7 +177,9 @@ def runs_of(plan: Plan, max_runs: int | None = None) -> list[Planned]:
             tables = {"base": plan.base, "seed": seed, "data": data, "training": training, "method": method}
             tables |= {"policy": plan.policy} if plan.policy is not None else {}
             spec = parse_spec(tables, f"arms[{position}]")
-            found.setdefault(f"{task.name} {spec.model_dump_json()}", Planned(task, policy, spec))
+            # A rate that is to be tuned is not the one where its search begins, which another arm may ask for.
+            name = f"{task.name} {policy == 'tune'} {spec.model_dump_json()}"
+            found.setdefault(name, Planned(task, policy, spec))
     asked = [bool(task.task or task.text or task.prompts) for task in plan.tasks]
     if "score" in plan.stages and not all(asked):
         unscored = plan.tasks[asked.index(False)].name
