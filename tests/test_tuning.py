@@ -154,6 +154,25 @@ def test_an_arm_that_cannot_be_trained_fails_and_stops_no_other(smoke: Path) -> 
     assert "no bias" in Failure.read(smoke / "studies/tuned" / trial.key / "failure-train.json").found
 
 
+def test_data_that_cannot_be_parted_fail_the_runs_that_ask_for_it_alone(smoke: Path) -> None:
+    path = plan(smoke, ("full", 1e-3), seeds=(0,))
+    text = path.read_text().replace("held_out = 6", "held_out = 12")
+    fixed = '[[arms]]\nmethod = "full"\nrate = { policy = "fixed", lr = 1e-3 }\n'
+    path.write_text(text + fixed, encoding="utf8")
+    said = "rows.jsonl: 24 rows, of which 12 are to be held out. Wanted: less than half of them. Remedy: set tuning."
+    record = study(path)
+    failed, done = record.runs
+    assert failed.stages == {"train": "failed", "score": "not run"}
+    assert said in failed.error
+    assert set(done.stages.values()) == {"done"}
+    assert done.error == ""
+    assert Study.read(smoke / "studies/tuned/study.json") == record
+    (filed,) = (smoke / "studies/tuned/held-out").glob("*/failure-train.json")
+    assert Failure.read(filed).error == "InputError"
+    path.write_text(path.read_text().replace("held_out = 12", "held_out = 6"))
+    assert not study(path).failed
+
+
 def test_two_studies_do_not_write_to_one_folder(smoke: Path) -> None:
     path = plan(smoke, ("full", 1e-3))
     home = Home(read_plan(path), smoke, None, smoke / "studies/tuned", "cpu")  # type: ignore[arg-type]

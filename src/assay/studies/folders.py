@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,3 +80,13 @@ def place_of(method: str, arm: Mapping[str, Any], steps: int, seed: int) -> tupl
     """Where a run stands among others: by method and its settings, learning rate, duration and seed."""
     rest = {name: value for name, value in arm.items() if name != "method.lr"}
     return method, str(rest), float(str(arm["method.lr"])), steps, seed
+
+
+def without_folders(words: str) -> str:
+    """Words without the folders of this machine: of every path, its last part.
+
+    Example:
+        >>> without_folders("/home/ann/study/rows.jsonl, line 3: is not JSON")
+        'rows.jsonl, line 3: is not JSON'
+    """
+    return re.sub(r"(?<![\w.])/[^\s'\"]*/", "", words)

@@ -13,7 +13,7 @@ from pathlib import Path
 from assay import digests, tables
 from assay.conditions import pair_key
 from assay.data import AnyData
-from assay.errors import InputError
+from assay.errors import AssayError, InputError
 from assay.records import Run
 from assay.records.record import write_text
 from assay.records.study import Trial, Tuned
@@ -84,13 +84,10 @@ class Tuner:
         return self.found.get(_point(entry))
 
     def error(self, entry: Planned) -> str:
-        """What the first trial that failed said; empty where none did."""
+        """What the parting of the data, or the first trial that failed, said; empty where nothing failed."""
         tuned = self.of(entry)
-        works = (
-            [replace(self.home.work(entry), folder=self.home.folder / each.key) for each in tuned.trials]
-            if tuned
-            else []
-        )
+        keys = [trial.key for trial in tuned.trials] if tuned else []
+        works = (self._parting(entry), *(self._training(entry, self.home.folder / key) for key in keys))
         return next((said for work in works if (said := work.error())), "")
 
     def _tune(self, entry: Planned) -> Tuned:
@@ -121,6 +118,16 @@ class Tuner:
             at_edge=best is not None and abs(best) == plan.tuning.reach,
         )
 
+    def _parting(self, entry: Planned) -> Work:
+        """The parting of a task's data, as work in the folder of the two parts: where its error is filed."""
+        data = entry.spec.data
+        parts = parts_of(self.home.folder, self.home.start / data.path, data, self.home.plan.tuning.held_out)
+        return self._training(entry, parts[0].parent)
+
+    def _training(self, entry: Planned, folder: Path) -> Work:
+        """Training in some folder."""
+        return replace(self.home.work(entry), folder=folder, stages=("train",))
+
     def _try(self, prepared: Planned, place: int) -> Work:
         """A trial at a place of the grid, done if it is to be."""
         work = self.home.work(_at_rate(prepared, rate_at(prepared.spec.method.lr, place)))
@@ -134,13 +141,20 @@ class Tuner:
         return max(1, round(self.home.plan.tuning.share * max(self.home.plan.steps)))
 
     def _prepared(self, entry: Planned) -> Planned | None:
-        """A planned run as a trial: a part of the data, and the plan's first seed; None before the data are parted."""
+        """A planned run as a trial: part of the data, and the plan's first seed; None where the data are not parted."""
         plan, spec = self.home.plan, entry.spec
-        parts = parts_of(self.home.folder, self.home.start / spec.data.path, spec.data, plan.tuning.held_out)
+        file, rows = self.home.start / spec.data.path, plan.tuning.held_out
+        parts = parts_of(self.home.folder, file, spec.data, rows)
         if not all(part.exists() for part in parts):
             if self.do is None:
                 return None
-            hold_out(self.home.start / spec.data.path, spec.data, plan.tuning.held_out, parts)
+            work = self._parting(entry)
+            work.failure("train").unlink(missing_ok=True)
+            try:
+                hold_out(file, spec.data, rows, parts)
+            except AssayError as error:
+                work.file_error("train", error)
+                return None
         learned, held_out = (str(part.resolve()) for part in parts)
         data = spec.data.model_copy(update={"path": learned})
         training = spec.training.model_copy(update={"steps": self._steps(), "save_at": []})

@@ -17,6 +17,7 @@ from assay.errors import AssayError
 from assay.records import Failure, Provenance, Scores
 from assay.records.study import Became, Stage
 from assay.rewards import reward_source
+from assay.studies.folders import without_folders
 from assay.training.run import train
 from assay.training.spec import Spec
 from assay.training.storing import snapshot
@@ -147,15 +148,20 @@ class Work:
             if path.name != "run.json":
                 path.unlink()
 
+    def file_error(self, stage: Stage, error: AssayError) -> None:
+        """File an error of ours, with where it is."""
+        found = f"{error.where}: {error.found}" if error.where else error.found
+        self.file(stage, type(error).__name__, found, error.wanted, error.remedy)
+
     def file(self, stage: Stage, error: str, found: str, wanted: str = "", remedy: str = "") -> None:
         """File the error of a stage."""
         record = Failure(
             provenance=Provenance.of(("torch", "transformers", "peft"), self.spec.settings(), self.spec.seed),
             stage=stage,
             error=error,
-            found=found,
-            wanted=wanted,
-            remedy=remedy,
+            found=without_folders(found),
+            wanted=without_folders(wanted),
+            remedy=without_folders(remedy),
         )
         record.save(self.failure(stage))
 
@@ -174,7 +180,7 @@ def work_through(work: Work) -> None:
         try:
             work.do(stage)
         except AssayError as error:
-            work.file(stage, type(error).__name__, error.found, error.wanted, error.remedy)
+            work.file_error(stage, error)
             if stage == "train":
                 return
 
