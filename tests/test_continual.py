@@ -201,6 +201,11 @@ def test_wrong_sequences_are_said(place: Path, change: dict[str, Any], said: str
     assert said in str(caught.value)
 
 
+def test_a_sequence_that_is_asked_for_twice_is_there_once(place: Path) -> None:
+    record = continual(plan(place, FULL + FULL, seeds=[0, 1, 0]), dry_run=True)
+    assert [one.seed for one in record.sequences] == [0, 1]
+
+
 def test_bases_without_room_for_a_head_are_refused(place: Path) -> None:
     shutil.rmtree(place / "base")
     llama(place / "base")

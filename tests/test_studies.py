@@ -34,7 +34,8 @@ task = "smoke/rows.jsonl"
 [[arms]]
 {arm}
 """
-LORA = 'method = "lora"\nrank = 2\nrate = { policy = "fixed", lr = 1e-2 }'
+RATE = 'rate = { policy = "fixed", lr = 1e-2 }'
+LORA = f'method = "lora"\nrank = 2\n{RATE}'
 
 
 @pytest.fixture
@@ -178,6 +179,14 @@ def test_a_killed_study_goes_on_where_it_was(place: Path) -> None:
         ('rate = { policy = "fixed", lr = 1e-3 }', {}, "'method' is missing"),
         (LORA, {"steps": []}, "the plan has no steps"),
         (LORA, {"steps": [0]}, "'training.steps' is 0"),
+        ("method = {}\n" + RATE, {}, "there is no method {}"),
+        ('method = [["lora"]]\n' + RATE, {}, "there is no method ['lora']"),
+        (LORA + "\nlr = 1e-3", {}, "no setting 'lr'. Wanted: rate"),
+        (LORA + '\nname = "full"', {}, "no setting 'name'. Wanted: method"),
+        (LORA.replace("fixed", "tune").replace("1e-2", "1e300"), {}, "rates between 1e-38 and 1e38"),
+        (LORA.replace("fixed", "tune").replace("1e-2", "1e-37"), {}, "rates between 1e-38 and 1e38"),
+        (LORA.replace("fixed", "tune").replace("1e-2", "inf"), {}, "finite"),
+        (LORA, {"stages": []}, "the plan has no stages"),
         (LORA, {"stages": ["trian"]}, "'train', 'audit' or 'score'"),
         (LORA, {"seeds": list(range(201))}, "--max-runs 201"),
         (LORA + "\n[wrong]\nx = 1", {}, "no setting 'wrong'"),
@@ -187,6 +196,18 @@ def test_wrong_plans_are_said(place: Path, arm: str, settings: dict[str, Any], s
     with pytest.raises(SettingError) as caught:
         study(plan(place, arm, **settings), dry_run=True)
     assert said in str(caught.value)
+
+
+def test_two_tasks_of_one_name_and_steps_said_twice_are_refused(place: Path) -> None:
+    path = plan(place)
+    text = path.read_text()
+    path.write_text(text.replace("training = {", "training = { steps = 7,"))
+    with pytest.raises(SettingError, match=r"'training.steps' is set"):
+        study(path, dry_run=True)
+    task = text[text.index("[[tasks]]") : text.index("[[arms]]")]
+    path.write_text(text.replace(task, task + task.replace("length = 16", "length = 8")))
+    with pytest.raises(SettingError, match="two tasks have the name 'yes-or-no'"):
+        study(path, dry_run=True)
 
 
 def test_files_that_are_not_there_are_said_before_anything_runs(place: Path) -> None:
