@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from assay.errors import SourceError
+from assay.errors import SettingError, SourceError
 from assay.records import Audit, Run, Scores
 
 
@@ -80,6 +80,16 @@ def place_of(method: str, arm: Mapping[str, Any], steps: int, seed: int) -> tupl
     """Where a run stands among others: by method and its settings, learning rate, duration and seed."""
     rest = {name: value for name, value in arm.items() if name != "method.lr"}
     return method, str(rest), float(str(arm["method.lr"])), steps, seed
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what no random generator can begin from.
+
+    Raises:
+        SettingError: it is not a whole number of zero or more.
+    """
+    if not isinstance(seed, int) or seed < 0:
+        raise SettingError(f"the seed is {seed!r}", wanted="a whole number, zero or more")
 
 
 def without_folders(words: str) -> str:
