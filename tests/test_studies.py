@@ -143,6 +143,27 @@ def test_new_scores_are_taken_when_the_questions_change(place: Path) -> None:
     assert (folder / "model/adapter_model.safetensors").stat().st_mtime_ns == weights
 
 
+def test_a_record_that_is_not_whole_is_made_again(place: Path) -> None:
+    path = plan(place, seeds=[0, 1])
+    whole = study(path)
+    home = place / "studies/plan"
+    for name, run in zip(("scores.json", "audit.json"), whole.runs, strict=True):
+        record = home / run.key / name
+        record.write_text(record.read_text()[:-100])
+    assert [run.stages for run in study(path, dry_run=True).runs] == [
+        {"train": "done", "audit": "done", "score": "not run"},
+        {"train": "done", "audit": "not run", "score": "done"},
+    ]
+    assert study(path) == whole
+    # Weights are not thrown away for their record: this run fails by name, and the other is done.
+    (home / whole.runs[0].key / "model/run.json").write_text("{")
+    (home / whole.runs[1].key / "audit.json").write_text("{")
+    failed, done = study(path).runs
+    assert failed.stages["train"] == "failed"
+    assert "run.json: cannot be read as JSON" in failed.error
+    assert done == whole.runs[1]
+
+
 def test_a_killed_study_goes_on_where_it_was(place: Path) -> None:
     path = plan(place, steps=[300], stages=["train"])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from assay.errors import SettingError, SourceError
-from assay.records import Audit, Run, Scores
+from assay.errors import RecordError, SettingError, SourceError
+from assay.records import Audit, Record, Run, Scores
+
+_R = TypeVar("_R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,14 @@ def place_of(method: str, arm: Mapping[str, Any], steps: int, seed: int) -> tupl
     """Where a run stands among others: by method and its settings, learning rate, duration and seed."""
     rest = {name: value for name, value in arm.items() if name != "method.lr"}
     return method, str(rest), float(str(arm["method.lr"])), steps, seed
+
+
+def readable(kind: type[_R], path: Path) -> _R | None:
+    """A record; None where it is not there, or is not whole: what it stands for is not done."""
+    try:
+        return kind.read(path)
+    except RecordError:
+        return None
 
 
 def check_seed(seed: int) -> None:

@@ -11,6 +11,7 @@ from assay.errors import InputError
 from assay.estimates import classes_of, disk_of, estimate
 from assay.records import Run
 from assay.records.study import Forecast
+from assay.studies.folders import readable
 from assay.studies.home import Home
 from assay.studies.plan import Planned
 from assay.studies.tuning import FIRST, Tuner
@@ -106,8 +107,8 @@ def _kinds(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | N
 
 def _taken(folders: Iterable[Path]) -> list[float]:
     """Median seconds of a step, of every run that is done."""
-    records = [folder / "run.json" for folder in folders]
-    return [Run.read(record).cost.step_seconds for record in records if record.exists()]
+    runs = (readable(Run, folder / "run.json") for folder in folders)
+    return [run.cost.step_seconds for run in runs if run is not None]
 
 
 def _speed(timed: Sequence[_Kind]) -> float | None:
