@@ -129,6 +129,8 @@ def test_every_seed_runs_at_the_rate_with_the_least_validation_loss(smoke: Path)
     times = {file: file.stat().st_mtime_ns for file in home.rglob("run.json")}
     assert study(path) == record == Study.read(home / "study.json")
     assert {file: file.stat().st_mtime_ns for file in home.rglob("run.json")} == times
+    (home / tuned.trials[0].key / "model/run.json").write_text("{")
+    assert study(path) == record
     after = study(path, dry_run=True)
     assert after.tuned == record.tuned
     assert after.stored_bytes == 0

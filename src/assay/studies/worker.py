@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import sys
 import threading
 from dataclasses import dataclass
@@ -116,6 +117,8 @@ class Work:
     def do(self, stage: Stage) -> None:
         """Do one stage, and write its records."""
         if stage == "train":
+            if self.trial:  # its record, which is all that is kept of it, is not whole
+                shutil.rmtree(self.model, ignore_errors=True)
             train(self.spec, self.model, self.device)
             if self.trial:
                 self._keep_record()
