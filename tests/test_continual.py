@@ -174,6 +174,8 @@ def test_an_error_of_others_ends_its_sequence_alone(place: Path, monkeypatch: py
 def test_errors_keep_their_remedy(place: Path) -> None:
     path = plan(place)
     path.write_text(path.read_text().replace("max_length = 16", "max_length = 400"))
+    with pytest.raises(SettingError, match="texts of 400 tokens"):
+        continual(path, dry_run=True)
     (failed,) = continual(path).failed
     assert "Remedy: set data.max_length to 32 or less" in failed.error
 
@@ -282,8 +284,9 @@ def test_two_sequences_do_not_write_to_one_folder(place: Path) -> None:
 
 def test_a_test_of_unknown_labels_is_refused(place: Path) -> None:
     lines(place / "second.test.jsonl", [{"text": WORDS[5], "label": "perhaps"}])
-    with pytest.raises(InputError, match="no label 'perhaps'"):
-        continual(plan(place))
+    for dry_run in (True, False):
+        with pytest.raises(InputError, match="no label 'perhaps'"):
+            continual(plan(place), dry_run=dry_run)
 
 
 def test_the_command_knows_a_sequence_by_its_kind(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from assay.errors import SettingError, SourceError
+from assay.errors import InputError, SettingError, SourceError
 from assay.records import Failure, Run, Study
+from assay.reports.text.study import print_study
 from assay.studies.plan import read_plan, runs_of
-from assay.studies.run import study
+from assay.studies.run import state_of, study
 from assay.studies.sequence_plan import is_sequence, read_sequence_plan, sequences_of
 from assay.training.spec import read_spec
 
@@ -128,6 +129,28 @@ def test_a_dry_run_counts_and_does_nothing(place: Path) -> None:
     folder = place / "studies/plan" / one.runs[0].key / "model"
     trained = Run.read(folder / "run.json").trained
     assert record.stored_bytes == 6 * 4 * trained.stored + 3 * 4 * trained.parameters
+
+
+def test_a_dry_run_refuses_what_every_run_would(place: Path) -> None:
+    path = plan(place)
+    good = path.read_text()
+    path.write_text(good.replace("max_length = 16", "max_length = 400"))
+    with pytest.raises(SettingError, match="lora on yes-or-no: texts of 400 tokens"):
+        study(path, dry_run=True)
+    path.write_text(good.replace("fixed", "tune").replace("[[tasks]]", "tuning = { held_out = 12 }\n[[tasks]]"))
+    with pytest.raises(InputError, match="24 rows, of which 12 are to be held out"):
+        study(path, dry_run=True)
+    path.write_text(good)
+    (place / "smoke/rows.jsonl").write_text('{"prompt": "a"}\n')
+    with pytest.raises(InputError, match=r"rows\.jsonl, line 1: has no column 'answer'"):
+        study(path, dry_run=True)
+    assert not (place / "studies").exists()
+
+
+def test_runs_of_other_durations_do_not_look_alike(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_study(state_of(plan(place, steps=[40, 80]), place / "none"))
+    table = capsys.readouterr().out
+    assert all(word in table for word in ("steps", " 40 ", " 80 "))
 
 
 def test_new_scores_are_taken_when_the_questions_change(place: Path) -> None:

@@ -30,7 +30,7 @@ from assay.studies.heads import as_bits, features, fit_head
 from assay.studies.home import locked
 from assay.studies.sequence_plan import Head, SequencePlan, SequenceTask, read_sequence_plan, sequences_of
 from assay.tables import rows
-from assay.training.run import arm_of, conditions_of, train
+from assay.training.run import arm_of, check_positions, conditions_of, train
 from assay.training.spec import Spec
 
 Progress = Callable[[int, int, str], None]  # stages done, of how many, the one that comes next
@@ -92,10 +92,12 @@ def continual(
         for specs, rate in sequences_of(read)
     ]
     empty = _empty(path, read, base, tasks)
+    bench = _Bench.of(tasks, load_tokenizer(base), read.head, device)
     if dry_run:
+        for spec in (spec for work in works for spec in work.specs):
+            check_positions(spec, base)
         return _with_done(_kept(home / _RECORD, empty), works)
     with locked(home):
-        bench = _Bench.of(tasks, load_tokenizer(base), read.head, device)
         start = _start(home / _RECORD, empty, base, bench)
         total = len(works) * len(tasks)
         for position, work in enumerate(works):
