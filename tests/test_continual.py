@@ -153,6 +153,45 @@ def test_an_error_ends_its_sequence_alone(place: Path) -> None:
     assert record.matrix(record.sequences[:1]) == [[None, None], [None, None]]
 
 
+def test_an_error_of_others_ends_its_sequence_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    true_train = module.train
+
+    def breaks(spec: Any, *args: Any) -> Any:
+        if spec.seed == 0:
+            raise RuntimeError(f"no room for {place}/base")
+        return true_train(spec, *args)
+
+    monkeypatch.setattr(module, "train", breaks)
+    path = plan(place, seeds=[0, 1])
+    broken, done = continual(path).sequences
+    assert broken.error == "RuntimeError: no room for base"
+    assert "in breaks" in next((place / "studies/plan").glob("*/log.txt")).read_text()
+    assert len(done.stages) == 2
+    monkeypatch.undo()
+    assert not continual(path).failed
+
+
+def test_errors_keep_their_remedy(place: Path) -> None:
+    path = plan(place)
+    path.write_text(path.read_text().replace("max_length = 16", "max_length = 400"))
+    with pytest.raises(SettingError, match="texts of 400 tokens"):
+        continual(path, dry_run=True)
+    (failed,) = continual(path).failed
+    assert "Remedy: set data.max_length to 32 or less" in failed.error
+
+
+def test_a_record_that_is_not_whole_is_made_again(place: Path) -> None:
+    path = plan(place, seeds=[0, 1])
+    whole = continual(path)
+    for record in (place / "studies/plan").rglob("continual.json"):
+        record.write_text(record.read_text()[:-100])
+    assert [one.stages for one in continual(path, dry_run=True).sequences] == [(), ()]
+    again = continual(path)
+    assert [[stage.tests for stage in one.stages] for one in again.sequences] == [
+        [stage.tests for stage in one.stages] for one in whole.sequences
+    ]
+
+
 def cells(*rows: str) -> tuple[Cell, ...]:
     """Cells from what is right, one digit an example."""
     return tuple(
@@ -201,6 +240,11 @@ def test_wrong_sequences_are_said(place: Path, change: dict[str, Any], said: str
     assert said in str(caught.value)
 
 
+def test_a_sequence_that_is_asked_for_twice_is_there_once(place: Path) -> None:
+    record = continual(plan(place, FULL + FULL, seeds=[0, 1, 0]), dry_run=True)
+    assert [one.seed for one in record.sequences] == [0, 1]
+
+
 def test_bases_without_room_for_a_head_are_refused(place: Path) -> None:
     shutil.rmtree(place / "base")
     llama(place / "base")
@@ -240,8 +284,9 @@ def test_two_sequences_do_not_write_to_one_folder(place: Path) -> None:
 
 def test_a_test_of_unknown_labels_is_refused(place: Path) -> None:
     lines(place / "second.test.jsonl", [{"text": WORDS[5], "label": "perhaps"}])
-    with pytest.raises(InputError, match="no label 'perhaps'"):
-        continual(plan(place))
+    for dry_run in (True, False):
+        with pytest.raises(InputError, match="no label 'perhaps'"):
+            continual(plan(place), dry_run=dry_run)
 
 
 def test_the_command_knows_a_sequence_by_its_kind(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

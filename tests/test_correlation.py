@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
 import assay
-from assay.errors import InputError, MismatchError, SourceError
+from assay.errors import InputError, MismatchError, SettingError, SourceError
 from assay.records.correlation import SweptRun
 from assay.studies.correlation import coefficients, correlate
+from assay.studies.curves import curves
 from assay.studies.run import study
 from models_in_miniature import letters, lines, llama
 
@@ -147,3 +149,10 @@ def test_a_study_is_read_from_its_folder(tmp_path: Path) -> None:
         correlate(tmp_path / "again")
     with pytest.raises(SourceError, match="no trained run"):
         correlate(tmp_path / "base")
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1"])
+def test_a_seed_that_is_none_is_refused(tmp_path: Path, seed: Any) -> None:
+    for command in (correlate, curves):
+        with pytest.raises(SettingError, match="the seed is"):
+            command(tmp_path, seed=seed)

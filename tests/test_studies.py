@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from assay.errors import SettingError, SourceError
+from assay.errors import InputError, SettingError, SourceError
 from assay.records import Failure, Run, Study
+from assay.reports.text.study import print_study
 from assay.studies.plan import read_plan, runs_of
-from assay.studies.run import study
+from assay.studies.run import state_of, study
 from assay.studies.sequence_plan import is_sequence, read_sequence_plan, sequences_of
 from assay.training.spec import read_spec
 
@@ -34,7 +35,8 @@ task = "smoke/rows.jsonl"
 [[arms]]
 {arm}
 """
-LORA = 'method = "lora"\nrank = 2\nrate = { policy = "fixed", lr = 1e-2 }'
+RATE = 'rate = { policy = "fixed", lr = 1e-2 }'
+LORA = f'method = "lora"\nrank = 2\n{RATE}'
 
 
 @pytest.fixture
@@ -129,6 +131,28 @@ def test_a_dry_run_counts_and_does_nothing(place: Path) -> None:
     assert record.stored_bytes == 6 * 4 * trained.stored + 3 * 4 * trained.parameters
 
 
+def test_a_dry_run_refuses_what_every_run_would(place: Path) -> None:
+    path = plan(place)
+    good = path.read_text()
+    path.write_text(good.replace("max_length = 16", "max_length = 400"))
+    with pytest.raises(SettingError, match="lora on yes-or-no: texts of 400 tokens"):
+        study(path, dry_run=True)
+    path.write_text(good.replace("fixed", "tune").replace("[[tasks]]", "tuning = { held_out = 12 }\n[[tasks]]"))
+    with pytest.raises(InputError, match="24 rows, of which 12 are to be held out"):
+        study(path, dry_run=True)
+    path.write_text(good)
+    (place / "smoke/rows.jsonl").write_text('{"prompt": "a"}\n')
+    with pytest.raises(InputError, match=r"rows\.jsonl, line 1: has no column 'answer'"):
+        study(path, dry_run=True)
+    assert not (place / "studies").exists()
+
+
+def test_runs_of_other_durations_do_not_look_alike(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_study(state_of(plan(place, steps=[40, 80]), place / "none"))
+    table = capsys.readouterr().out
+    assert all(word in table for word in ("steps", " 40 ", " 80 "))
+
+
 def test_new_scores_are_taken_when_the_questions_change(place: Path) -> None:
     path = plan(place)
     key = study(path).runs[0].key
@@ -140,6 +164,27 @@ def test_new_scores_are_taken_when_the_questions_change(place: Path) -> None:
     assert set(study(path).runs[0].stages.values()) == {"done"}
     assert '"examples":10' in (folder / "scores.json").read_text().replace(" ", "")
     assert (folder / "model/adapter_model.safetensors").stat().st_mtime_ns == weights
+
+
+def test_a_record_that_is_not_whole_is_made_again(place: Path) -> None:
+    path = plan(place, seeds=[0, 1])
+    whole = study(path)
+    home = place / "studies/plan"
+    for name, run in zip(("scores.json", "audit.json"), whole.runs, strict=True):
+        record = home / run.key / name
+        record.write_text(record.read_text()[:-100])
+    assert [run.stages for run in study(path, dry_run=True).runs] == [
+        {"train": "done", "audit": "done", "score": "not run"},
+        {"train": "done", "audit": "not run", "score": "done"},
+    ]
+    assert study(path) == whole
+    # Weights are not thrown away for their record: this run fails by name, and the other is done.
+    (home / whole.runs[0].key / "model/run.json").write_text("{")
+    (home / whole.runs[1].key / "audit.json").write_text("{")
+    failed, done = study(path).runs
+    assert failed.stages["train"] == "failed"
+    assert "run.json: cannot be read as JSON" in failed.error
+    assert done == whole.runs[1]
 
 
 def test_a_killed_study_goes_on_where_it_was(place: Path) -> None:
@@ -178,6 +223,14 @@ def test_a_killed_study_goes_on_where_it_was(place: Path) -> None:
         ('rate = { policy = "fixed", lr = 1e-3 }', {}, "'method' is missing"),
         (LORA, {"steps": []}, "the plan has no steps"),
         (LORA, {"steps": [0]}, "'training.steps' is 0"),
+        ("method = {}\n" + RATE, {}, "there is no method {}"),
+        ('method = [["lora"]]\n' + RATE, {}, "there is no method ['lora']"),
+        (LORA + "\nlr = 1e-3", {}, "no setting 'lr'. Wanted: rate"),
+        (LORA + '\nname = "full"', {}, "no setting 'name'. Wanted: method"),
+        (LORA.replace("fixed", "tune").replace("1e-2", "1e300"), {}, "rates between 1e-38 and 1e38"),
+        (LORA.replace("fixed", "tune").replace("1e-2", "1e-37"), {}, "rates between 1e-38 and 1e38"),
+        (LORA.replace("fixed", "tune").replace("1e-2", "inf"), {}, "finite"),
+        (LORA, {"stages": []}, "the plan has no stages"),
         (LORA, {"stages": ["trian"]}, "'train', 'audit' or 'score'"),
         (LORA, {"seeds": list(range(201))}, "--max-runs 201"),
         (LORA + "\n[wrong]\nx = 1", {}, "no setting 'wrong'"),
@@ -187,6 +240,18 @@ def test_wrong_plans_are_said(place: Path, arm: str, settings: dict[str, Any], s
     with pytest.raises(SettingError) as caught:
         study(plan(place, arm, **settings), dry_run=True)
     assert said in str(caught.value)
+
+
+def test_two_tasks_of_one_name_and_steps_said_twice_are_refused(place: Path) -> None:
+    path = plan(place)
+    text = path.read_text()
+    path.write_text(text.replace("training = {", "training = { steps = 7,"))
+    with pytest.raises(SettingError, match=r"'training.steps' is set"):
+        study(path, dry_run=True)
+    task = text[text.index("[[tasks]]") : text.index("[[arms]]")]
+    path.write_text(text.replace(task, task + task.replace("length = 16", "length = 8")))
+    with pytest.raises(SettingError, match="two tasks have the name 'yes-or-no'"):
+        study(path, dry_run=True)
 
 
 def test_files_that_are_not_there_are_said_before_anything_runs(place: Path) -> None:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.data import Classification
+from assay.data import Classification, PromptAnswer
 from assay.errors import InputError, SettingError
 from assay.records import Failure, Run, Study
 from assay.studies.home import Home, locked
 from assay.studies.plan import read_plan
 from assay.studies.run import study
-from assay.studies.tuning import hold_out, next_places, rate_at, winner
+from assay.studies.tuning import hold_out, next_places, parts_of, rate_at, winner
 from assay.training.run import train
 from assay.training.spec import parse_spec
 from models_in_miniature import bert, letters, lines
@@ -73,6 +73,37 @@ def test_held_out_rows_are_no_longer_learned_and_every_class_stays(tmp_path: Pat
         hold_out(file, data, 20, parts)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"text": "a"', r"rows.jsonl, line 3: is not JSON"),
+        (b'{"text": "a"}', r"rows.jsonl, line 3: has no column 'label'"),
+        (b'["a", "k"]', r"rows.jsonl, line 3: is a JSON list"),
+        (b'{"text": "\xff", "label": "k"}', r"rows.jsonl: the data cannot be read"),
+    ],
+)
+def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: bytes, said: str) -> None:
+    good = b'{"text": "a", "label": "k"}\n'
+    (tmp_path / "rows.jsonl").write_bytes(good + good + line + b"\n" + 7 * good)
+    data = Classification(kind="classification", path="rows.jsonl", max_length=8)
+    with pytest.raises(InputError, match=said):
+        hold_out(tmp_path / "rows.jsonl", data, 1, (tmp_path / "learned.jsonl", tmp_path / "held.jsonl"))
+
+
+def test_whatever_decides_the_two_parts_names_them(tmp_path: Path) -> None:
+    def data(label: str = "label") -> Classification:
+        return Classification(kind="classification", path="rows.jsonl", max_length=8, label=label)
+
+    file, found = tmp_path / "rows.jsonl", set()
+    for version in range(300):  # more than three digits of a hash tell apart
+        lines(file, [{"text": "a", "label": str(version)}])
+        found.add(parts_of(tmp_path, file, data(), 1))
+    prompts = PromptAnswer(kind="prompt-answer", path="rows.jsonl", max_length=8)
+    found |= {parts_of(tmp_path, file, *other) for other in ((data("other"), 1), (data(), 2), (prompts, 1))}
+    assert len(found) == 303
+    assert not any(":" in part.parent.name for parts in found for part in parts)  # which Windows forbids
+
+
 def test_every_seed_runs_at_the_rate_with_the_least_validation_loss(smoke: Path) -> None:
     path = plan(smoke, ("full", 1e-3))
     before = study(path, dry_run=True)
@@ -98,6 +129,8 @@ def test_every_seed_runs_at_the_rate_with_the_least_validation_loss(smoke: Path)
     times = {file: file.stat().st_mtime_ns for file in home.rglob("run.json")}
     assert study(path) == record == Study.read(home / "study.json")
     assert {file: file.stat().st_mtime_ns for file in home.rglob("run.json")} == times
+    (home / tuned.trials[0].key / "model/run.json").write_text("{")
+    assert study(path) == record
     after = study(path, dry_run=True)
     assert after.tuned == record.tuned
     assert after.stored_bytes == 0
@@ -121,6 +154,25 @@ def test_an_arm_that_cannot_be_trained_fails_and_stops_no_other(smoke: Path) -> 
     trial = record.tuned[0].trials[0]
     assert "no bias" in failed.error
     assert "no bias" in Failure.read(smoke / "studies/tuned" / trial.key / "failure-train.json").found
+
+
+def test_data_that_cannot_be_parted_fail_the_runs_that_ask_for_it_alone(smoke: Path) -> None:
+    path = plan(smoke, ("full", 1e-3), seeds=(0,))
+    text = path.read_text().replace("held_out = 6", "held_out = 12")
+    fixed = '[[arms]]\nmethod = "full"\nrate = { policy = "fixed", lr = 1e-3 }\n'
+    path.write_text(text + fixed, encoding="utf8")
+    said = "rows.jsonl: 24 rows, of which 12 are to be held out. Wanted: less than half of them. Remedy: set tuning."
+    record = study(path)
+    failed, done = record.runs
+    assert failed.stages == {"train": "failed", "score": "not run"}
+    assert said in failed.error
+    assert set(done.stages.values()) == {"done"}
+    assert done.error == ""
+    assert Study.read(smoke / "studies/tuned/study.json") == record
+    (filed,) = (smoke / "studies/tuned/held-out").glob("*/failure-train.json")
+    assert Failure.read(filed).error == "InputError"
+    path.write_text(path.read_text().replace("held_out = 12", "held_out = 6"))
+    assert not study(path).failed
 
 
 def test_two_studies_do_not_write_to_one_folder(smoke: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,11 +24,13 @@ from assay.models import Place, find, load, load_base, load_tokenizer, stored_ob
 from assay.records import Continual, Provenance, Source, as_given
 from assay.records import Sequence as Done
 from assay.records.continual import Cell, Stage
+from assay.records.record import write_text
+from assay.studies.folders import readable, without_folders
 from assay.studies.heads import as_bits, features, fit_head
 from assay.studies.home import locked
 from assay.studies.sequence_plan import Head, SequencePlan, SequenceTask, read_sequence_plan, sequences_of
 from assay.tables import rows
-from assay.training.run import arm_of, conditions_of, train
+from assay.training.run import arm_of, check_positions, conditions_of, train
 from assay.training.spec import Spec
 
 Progress = Callable[[int, int, str], None]  # stages done, of how many, the one that comes next
@@ -89,10 +92,12 @@ def continual(
         for specs, rate in sequences_of(read)
     ]
     empty = _empty(path, read, base, tasks)
+    bench = _Bench.of(tasks, load_tokenizer(base), read.head, device)
     if dry_run:
+        for spec in (spec for work in works for spec in work.specs):
+            check_positions(spec, base)
         return _with_done(_kept(home / _RECORD, empty), works)
     with locked(home):
-        bench = _Bench.of(tasks, load_tokenizer(base), read.head, device)
         start = _start(home / _RECORD, empty, base, bench)
         total = len(works) * len(tasks)
         for position, work in enumerate(works):
@@ -206,13 +211,13 @@ class _Sequence:
 
     def done(self) -> Done:
         """What is done of it."""
-        if (self.folder / _RECORD).exists():
-            return Continual.read(self.folder / _RECORD).sequences[0]
+        if (kept := readable(Continual, self.folder / _RECORD)) is not None:
+            return kept.sequences[0]
         spec = self.specs[0]
         return Done(method=spec.method.name, arm=arm_of(spec), rate=self.rate, seed=spec.seed)
 
     def run(self, bench: _Bench, start: Continual, tell: Callable[[int, str], None]) -> None:
-        """Do the stages that are not done; an error of ours ends the sequence and is kept."""
+        """Do the stages that are not done; an error ends this sequence alone, and is kept."""
         record = start.model_copy(update={"sequences": (self._standing(start),)})
         try:
             for position in range(len(record.sequences[0].stages), len(self.tasks)):
@@ -224,16 +229,20 @@ class _Sequence:
                 record.save(self.folder / _RECORD)
                 for old in (self._run(position), self._body(position)):
                     shutil.rmtree(old, ignore_errors=True)
-        except AssayError as error:
-            sequence = record.sequences[0].model_copy(update={"error": f"{type(error).__name__}: {error.found}"})
+        except Exception as error:  # noqa: BLE001 (whatever it is, the other sequences can go on)
+            if not isinstance(error, AssayError):
+                write_text(self.folder / "log.txt", traceback.format_exc())  # a fault of ours, or of a library
+            said = without_folders(f"{type(error).__name__}: {error}")
+            sequence = record.sequences[0].model_copy(update={"error": said})
             record.model_copy(update={"sequences": (sequence,)}).save(self.folder / _RECORD)
 
     def _standing(self, start: Continual) -> Done:
         """What can be gone on from: done with these tests and heads, and with the body that is needed next."""
         if (self.folder / _RECORD).exists():
-            kept = Continual.read(self.folder / _RECORD)
-            count = len(kept.sequences[0].stages)
-            if _same(kept, start) and (count in (0, len(self.tasks)) or self._body(count).is_dir()):
+            kept = readable(Continual, self.folder / _RECORD)
+            count = len(kept.sequences[0].stages) if kept is not None else 0
+            whole = count in (0, len(self.tasks)) or self._body(count).is_dir()
+            if kept is not None and _same(kept, start) and whole:
                 return kept.sequences[0]
             shutil.rmtree(self.folder)
         return self.done()
@@ -310,7 +319,8 @@ def _same(one: Continual, other: Continual) -> bool:
 
 def _kept(path: Path, empty: Continual) -> Continual:
     """The record with every task tested on the base, if that was kept; else as it is."""
-    if path.exists() and _same(kept := Continual.read(path), empty):
+    kept = readable(Continual, path)
+    if kept is not None and _same(kept, empty):
         return empty.model_copy(update={"start": kept.start})
     return empty
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from assay.errors import InputError, MismatchError
 from assay.records import Audit, Correlation, Forgetting, Interval, Provenance, Source, TaskScore, as_given
 from assay.records.correlation import MEASURES, Coefficient, Measure, SweptRun
-from assay.studies.folders import Filed, filed, place_of
+from assay.studies.folders import Filed, check_seed, filed, place_of
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 9_999
@@ -37,6 +37,7 @@ def correlate(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Corr
 
     Raises:
         SourceError: a folder without runs.
+        SettingError: the seed is not a whole number of zero or more.
         InputError: fewer than 3 runs that are audited and scored on a text.
         MismatchError: the runs differ in base, text, or the audit's question.
 
@@ -46,6 +47,7 @@ def correlate(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Corr
 
     Source: arXiv 2410.21228v3, section 5, which finds .97 for the count over such a sweep of RoBERTa.
     """
+    check_seed(seed)
     given = [studies] if isinstance(studies, str | Path) else list(studies)
     records = [path for path in given if Path(path).is_file()]
     folders = [path for path in given if path not in records]

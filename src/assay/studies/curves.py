@@ -16,7 +16,7 @@ from assay.conditions import Condition
 from assay.errors import InputError, MismatchError
 from assay.records import Curves, Forgetting, Interval, Provenance, TaskScore, as_given
 from assay.records.curves import CurveLine, CurvePoint, Matched
-from assay.studies.folders import Filed, filed
+from assay.studies.folders import Filed, check_seed, filed
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 2_000
@@ -38,6 +38,7 @@ def curves(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Curves:
 
     Raises:
         SourceError: a folder without runs.
+        SettingError: the seed is not a whole number of zero or more.
         InputError: no method was scored at two durations.
         MismatchError: the runs differ in base, task or text.
 
@@ -48,6 +49,7 @@ def curves(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Curves:
 
     Source: arXiv 2405.09673, section 4, whose points are epochs.
     """
+    check_seed(seed)
     given = [studies] if isinstance(studies, str | Path) else list(studies)
     every = filed(given)
     measured = [entry for one in every for entry in _measured(one)]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from assay.errors import SourceError
-from assay.records import Audit, Run, Scores
+from assay.errors import RecordError, SettingError, SourceError
+from assay.records import Audit, Record, Run, Scores
+
+_R = TypeVar("_R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -79,3 +82,31 @@ def place_of(method: str, arm: Mapping[str, Any], steps: int, seed: int) -> tupl
     """Where a run stands among others: by method and its settings, learning rate, duration and seed."""
     rest = {name: value for name, value in arm.items() if name != "method.lr"}
     return method, str(rest), float(str(arm["method.lr"])), steps, seed
+
+
+def readable(kind: type[_R], path: Path) -> _R | None:
+    """A record; None where it is not there, or is not whole: what it stands for is not done."""
+    try:
+        return kind.read(path)
+    except RecordError:
+        return None
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what no random generator can begin from.
+
+    Raises:
+        SettingError: it is not a whole number of zero or more.
+    """
+    if not isinstance(seed, int) or seed < 0:
+        raise SettingError(f"the seed is {seed!r}", wanted="a whole number, zero or more")
+
+
+def without_folders(words: str) -> str:
+    """Words without the folders of this machine: of every path, its last part.
+
+    Example:
+        >>> without_folders("/home/ann/study/rows.jsonl, line 3: is not JSON")
+        'rows.jsonl, line 3: is not JSON'
+    """
+    return re.sub(r"(?<![\w.])/[^\s'\"]*/", "", words)

@@ -1,4 +1,4 @@
-"""What is left of a plan: bytes on disk and the time of its training steps, with where each is known from."""
+"""What the runs of a plan would refuse, and what is left of it: bytes, time, and where each is known from."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assay.errors import InputError
+from assay.errors import InputError, SettingError
 from assay.estimates import classes_of, disk_of, estimate
 from assay.records import Run
 from assay.records.study import Forecast
+from assay.studies.folders import readable
 from assay.studies.home import Home
 from assay.studies.plan import Planned
-from assay.studies.tuning import FIRST, Tuner
+from assay.studies.tuning import FIRST, Tuner, drawn
+from assay.training.run import check_positions
 from assay.training.spec import Spec
+
+Classes = dict[str, tuple[str, ...]]  # by the settings of the data
 
 
 @dataclass
@@ -40,8 +44,37 @@ class _Kind:
             return None
 
 
+def check(home: Home, planned: Sequence[Planned]) -> Classes:
+    """Refuse what the runs of a plan would refuse, as far as it can be told without weights.
+
+    Returns:
+        The classes of the data, which had to be read for it.
+
+    Raises:
+        SourceError: data that cannot be read.
+        SettingError: texts that are too long for the base, named with the arm.
+        InputError: data that cannot be used, or too few rows to hold some out.
+    """
+    classes: Classes = {}  # of every task once: to know them, all of its data is read
+    parted = set[str]()
+    for entry in planned:
+        spec = home.work(entry).spec
+        data = spec.data.model_dump_json()
+        try:
+            check_positions(spec, home.place)
+        except SettingError as error:
+            where = f"{spec.method.name} on {entry.task.name}"
+            raise SettingError(error.found, wanted=error.wanted, remedy=error.remedy, where=where) from None
+        if data not in classes:
+            classes[data] = classes_of(spec)
+        if entry.policy == "tune" and data not in parted:
+            drawn(Path(spec.data.path), spec.data, home.plan.tuning.held_out)
+            parted.add(data)
+    return classes
+
+
 def forecast(
-    home: Home, planned: Sequence[Planned], settled: Sequence[Planned | None], tuner: Tuner
+    home: Home, planned: Sequence[Planned], settled: Sequence[Planned | None], tuner: Tuner, classes: Classes
 ) -> tuple[Forecast, int]:
     """Foresee what is left of a plan, and the bytes that it would store.
 
@@ -53,17 +86,14 @@ def forecast(
         home: where the study works.
         planned: its runs; settled: the same at their rates, None where the rate is not known yet.
         tuner: how the rates were chosen so far.
+        classes: from `check`.
     """
     kinds = _kinds(home, planned, settled, tuner)
     stored, largest, unsized = 0, 0, 0
-    classes: dict[str, tuple[str, ...]] = {}  # of every task once: to know them, all of its data is read
     for kind in kinds:
         if kind.runs:
-            data = kind.spec.data.model_dump_json()
             try:
-                if data not in classes:
-                    classes[data] = classes_of(kind.spec)
-                one, checkpoint = disk_of(kind.spec, classes[data])
+                one, checkpoint = disk_of(kind.spec, classes[kind.spec.data.model_dump_json()])
             except InputError:
                 unsized += len(kind.runs)
                 continue
@@ -106,8 +136,8 @@ def _kinds(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | N
 
 def _taken(folders: Iterable[Path]) -> list[float]:
     """Median seconds of a step, of every run that is done."""
-    records = [folder / "run.json" for folder in folders]
-    return [Run.read(record).cost.step_seconds for record in records if record.exists()]
+    runs = (readable(Run, folder / "run.json") for folder in folders)
+    return [run.cost.step_seconds for run in runs if run is not None]
 
 
 def _speed(timed: Sequence[_Kind]) -> float | None:

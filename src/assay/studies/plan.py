@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from assay.records.study import Stage
 from assay.training.spec import Spec, parse_spec, problem_of, read_toml
 
 STAGES: tuple[Stage, ...] = ("train", "audit", "score")
+_DECADES = 38  # below and above 1 that float32 holds
 _LONG = 200  # runs of a plan, unless more are allowed: a slip in a grid multiplies
 
 
@@ -149,35 +151,64 @@ def read_plan(path: str | Path) -> Plan:
 
     Raises:
         SourceError: the file cannot be read.
-        SettingError: it is not TOML, or not a plan; all problems are named, with the nearest name.
+        SettingError: it is not TOML, or not a plan; all problems are named, with the nearest name. Or two tasks have
+            one name, or the steps are set twice.
     """
     data = read_toml(path)
     try:
-        return Plan.model_validate(data)
+        plan = Plan.model_validate(data)
     except ValidationError as error:
         problems = [problem_of(dict(entry), Plan) for entry in error.errors()]
-    raise SettingError(f"{len(problems)} problem(s) in the plan: {'; '.join(problems)}", where=str(path))
+        raise SettingError(f"{len(problems)} problem(s) in the plan: {'; '.join(problems)}", where=str(path)) from None
+    check_names([task.name for task in plan.tasks], str(path))
+    if "steps" in plan.training:
+        raise SettingError(
+            "'training.steps' is set, and the plan's steps are what decides",
+            wanted="steps = [...], outside of the table",
+            where=str(path),
+        )
+    return plan
+
+
+def check_names(names: list[str], where: str) -> None:
+    """Refuse two tasks of one name.
+
+    Raises:
+        SettingError: with the name.
+    """
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SettingError(
+            f"two tasks have the name {twice[0]!r}",
+            wanted="a name for each: results are told apart by it",
+            where=where,
+        )
 
 
 def runs_of(plan: Plan, max_runs: int | None = None) -> list[Planned]:
     """Every run of a plan, in its order; the same run asked for twice is there once.
 
     Raises:
-        SettingError: an axis without a value, an unknown method, setting or stage, or more runs than are allowed.
+        SettingError: an axis without a value, an unknown method, setting or stage, rates to be tuned that no training
+            can use, or more runs than are allowed.
     """
-    for name, values in (("steps", plan.steps), ("seeds", plan.seeds), ("tasks", plan.tasks), ("arms", plan.arms)):
-        if not values:
+    for name in ("steps", "seeds", "stages", "tasks", "arms"):
+        if not getattr(plan, name):
             raise SettingError(f"the plan has no {name}", wanted="at least one, so that there is a run")
     found: dict[str, Planned] = {}
     for position, arm in enumerate(plan.arms):
         methods = list(points_of(arm, f"arms[{position}]"))
+        for method, policy in methods:
+            if policy == "tune":
+                _check_grid(method["lr"], plan.tuning.reach, f"arms[{position}]")
         for task, (method, policy), steps, seed in itertools.product(plan.tasks, methods, plan.steps, plan.seeds):
             training = {**plan.training, "steps": steps}
             data = task.data.model_dump(exclude_unset=True)
             tables = {"base": plan.base, "seed": seed, "data": data, "training": training, "method": method}
             tables |= {"policy": plan.policy} if plan.policy is not None else {}
             spec = parse_spec(tables, f"arms[{position}]")
-            found.setdefault(f"{task.name} {spec.model_dump_json()}", Planned(task, policy, spec))
+            # A rate that is to be tuned is not the one where its search begins, which another arm may ask for.
+            name = f"{task.name} {policy == 'tune'} {spec.model_dump_json()}"
+            found.setdefault(name, Planned(task, policy, spec))
     asked = [bool(task.task or task.text or task.prompts) for task in plan.tasks]
     if "score" in plan.stages and not all(asked):
         unscored = plan.tasks[asked.index(False)].name
@@ -188,6 +219,17 @@ def runs_of(plan: Plan, max_runs: int | None = None) -> list[Planned]:
             f"the plan has {len(found)} runs", wanted=f"at most {limit}", remedy=f"allow them: --max-runs {len(found)}"
         )
     return list(found.values())
+
+
+def _check_grid(lr: float, reach: int, where: str) -> None:
+    """Refuse a grid of rates with an end that float32, in which everything is trained, does not hold."""
+    if abs(math.log10(lr)) + reach / 2 > _DECADES:
+        raise SettingError(
+            f"rates are to be tuned from {lr:g}, {reach} half-decades to either side",
+            wanted=f"rates between 1e-{_DECADES} and 1e{_DECADES}",
+            remedy="set rate.lr, or tuning.reach",
+            where=where,
+        )
 
 
 def points_of(arm: dict[str, Any], where: str) -> Iterator[tuple[dict[str, Any], str]]:
@@ -206,6 +248,9 @@ def points_of(arm: dict[str, Any], where: str) -> Iterator[tuple[dict[str, Any],
             raise SettingError(f"the grid's axis {name!r} is empty", wanted="at least one value", where=where)
     if "method" not in axes:
         raise SettingError("'method' is missing", wanted=f"one of {', '.join(METHODS)}", where=where)
+    for name, instead in (("lr", "rate"), ("name", "method")):
+        if name in axes:
+            raise SettingError(f"an arm has no setting {name!r}", wanted=instead, where=where)
     try:
         rate = _Rate.model_validate({"rate": arm.get("rate")}).rate
     except ValidationError as error:
@@ -214,7 +259,7 @@ def points_of(arm: dict[str, Any], where: str) -> Iterator[tuple[dict[str, Any],
     for point in itertools.product(*axes.values()):
         settings = dict(zip(axes, point, strict=True))
         name = settings.pop("method")
-        if name not in METHODS:
+        if not isinstance(name, str) or name not in METHODS:
             raise SettingError(
                 f"there is no method {name!r}{nearest(str(name), METHODS)}",
                 wanted=f"one of {', '.join(METHODS)}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,6 @@ def do(work: Work) -> None:
 
 
 def _last_line(log: Path) -> str:
-    """The last thing that a process said, without the folders of this machine."""
+    """The last thing that a process said."""
     lines = log.read_text(encoding="utf8", errors="replace").strip().splitlines() if log.exists() else []
-    return re.sub(r"(?<![\w.])/[^\s'\"]*/", "", lines[-1]) if lines else "nothing was said"
+    return lines[-1] if lines else "nothing was said"

@@ -9,7 +9,7 @@ from assay import digests
 from assay.models import find
 from assay.records import Provenance, Study, StudyRun, as_given
 from assay.records.study import Became, Forecast, Stage
-from assay.studies.forecast import forecast
+from assay.studies.forecast import check, forecast
 from assay.studies.home import Home, locked
 from assay.studies.plan import Planned, read_plan, runs_of
 from assay.studies.processes import do
@@ -48,6 +48,7 @@ def study(
     Raises:
         SourceError: the plan, the base or the data cannot be read.
         SettingError: the plan is wrong, or another study is writing to the folder.
+        InputError: a dry run found data that its runs would refuse.
 
     Example:
         >>> assay.study("plans/smoke.toml").failed  # doctest: +SKIP
@@ -57,9 +58,9 @@ def study(
     for entry in planned:
         home.work(entry)  # says which file is not there, before anything is run
     if dry_run:
-        tuner = Tuner(home, None)
+        classes, tuner = check(home, planned), Tuner(home, None)
         settled = [tuner.settle(entry) for entry in planned]
-        return _record(path, home, planned, settled, tuner, *forecast(home, planned, settled, tuner))
+        return _record(path, home, planned, settled, tuner, *forecast(home, planned, settled, tuner, classes))
     with locked(home.folder):
         tuner, settled = Tuner(home, do), []
         for position, entry in enumerate(planned):

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from assay.data import Classification
 from assay.errors import SettingError, SourceError
 from assay.records import Part
-from assay.studies.plan import points_of
+from assay.studies.plan import check_names, points_of
 from assay.training.spec import Schedule, Spec, parse_spec, problem_of, read_toml
 
 
@@ -92,26 +92,20 @@ def read_sequence_plan(path: str | Path) -> SequencePlan:
     for name, values in (("tasks", plan.tasks), ("arms", plan.arms), ("seeds", plan.seeds)):
         if not values:
             raise SettingError(f"the plan has no {name}", wanted="at least one", where=str(path))
-    names = [task.name for task in plan.tasks]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise SettingError(
-            f"two tasks have the name {twice[0]!r}",
-            wanted="a name for each: results are told apart by it",
-            where=str(path),
-        )
+    check_names([task.name for task in plan.tasks], str(path))
     return plan
 
 
 def sequences_of(plan: SequencePlan) -> list[tuple[list[Spec], str]]:
     """Every sequence of a plan: the specifications of its stages, with the original base, and the rate's policy.
 
-    All arms with one seed come before the next seed.
+    All arms with one seed come before the next seed; the same sequence asked for twice is there once.
 
     Raises:
         SettingError: a wrong arm, a rate that is to be tuned, or a method whose update is not in the weights, so that
             it cannot be merged.
     """
-    found = []
+    found: dict[str, tuple[list[Spec], str]] = {}
     for seed, (position, arm) in itertools.product(plan.seeds, enumerate(plan.arms)):
         for method, policy in points_of(arm, f"arms[{position}]"):
             if policy == "tune":
@@ -131,5 +125,5 @@ def sequences_of(plan: SequencePlan) -> list[tuple[list[Spec], str]]:
                     wanted="a method that changes the model's own weights",
                     where=f"arms[{position}]",
                 )
-            found.append((specs, policy))
-    return found
+            found.setdefault(" ".join(spec.model_dump_json() for spec in specs), (specs, policy))
+    return list(found.values())

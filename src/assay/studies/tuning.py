@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from assay import digests
+from assay import digests, tables
+from assay.conditions import pair_key
 from assay.data import AnyData
-from assay.errors import InputError
+from assay.errors import AssayError, InputError
 from assay.records import Run
 from assay.records.record import write_text
 from assay.records.study import Trial, Tuned
@@ -83,13 +84,10 @@ class Tuner:
         return self.found.get(_point(entry))
 
     def error(self, entry: Planned) -> str:
-        """What the first trial that failed said; empty where none did."""
+        """What the parting of the data, or the first trial that failed, said; empty where nothing failed."""
         tuned = self.of(entry)
-        works = (
-            [replace(self.home.work(entry), folder=self.home.folder / each.key) for each in tuned.trials]
-            if tuned
-            else []
-        )
+        keys = [trial.key for trial in tuned.trials] if tuned else []
+        works = (self._parting(entry), *(self._training(entry, self.home.folder / key) for key in keys))
         return next((said for work in works if (said := work.error())), "")
 
     def _tune(self, entry: Planned) -> Tuned:
@@ -120,6 +118,16 @@ class Tuner:
             at_edge=best is not None and abs(best) == plan.tuning.reach,
         )
 
+    def _parting(self, entry: Planned) -> Work:
+        """The parting of a task's data, as work in the folder of the two parts: where its error is filed."""
+        data = entry.spec.data
+        parts = parts_of(self.home.folder, self.home.start / data.path, data, self.home.plan.tuning.held_out)
+        return self._training(entry, parts[0].parent)
+
+    def _training(self, entry: Planned, folder: Path) -> Work:
+        """Training in some folder."""
+        return replace(self.home.work(entry), folder=folder, stages=("train",))
+
     def _try(self, prepared: Planned, place: int) -> Work:
         """A trial at a place of the grid, done if it is to be."""
         work = self.home.work(_at_rate(prepared, rate_at(prepared.spec.method.lr, place)))
@@ -133,13 +141,20 @@ class Tuner:
         return max(1, round(self.home.plan.tuning.share * max(self.home.plan.steps)))
 
     def _prepared(self, entry: Planned) -> Planned | None:
-        """A planned run as a trial: a part of the data, and the plan's first seed; None before the data are parted."""
+        """A planned run as a trial: part of the data, and the plan's first seed; None where the data are not parted."""
         plan, spec = self.home.plan, entry.spec
-        parts = _parts(self.home.folder, self.home.start / spec.data.path, plan.tuning.held_out)
+        file, rows = self.home.start / spec.data.path, plan.tuning.held_out
+        parts = parts_of(self.home.folder, file, spec.data, rows)
         if not all(part.exists() for part in parts):
             if self.do is None:
                 return None
-            hold_out(self.home.start / spec.data.path, spec.data, plan.tuning.held_out, parts)
+            work = self._parting(entry)
+            work.failure("train").unlink(missing_ok=True)
+            try:
+                hold_out(file, spec.data, rows, parts)
+            except AssayError as error:
+                work.file_error("train", error)
+                return None
         learned, held_out = (str(part.resolve()) for part in parts)
         data = spec.data.model_copy(update={"path": learned})
         training = spec.training.model_copy(update={"steps": self._steps(), "save_at": []})
@@ -148,39 +163,56 @@ class Tuner:
 
 
 def hold_out(path: Path, data: AnyData, rows: int, parts: tuple[Path, Path]) -> None:
-    """Part a file into rows to learn from and rows to judge on, drawn by a fixed seed; every class stays in the first.
+    """Part a file into rows to learn from and rows to judge on; see `drawn`.
 
     Args:
-        path: JSON Lines.
-        data: how they are read.
-        rows: how many are held out.
+        path: JSON Lines; data: how they are read; rows: how many are held out.
         parts: where the two parts go.
 
     Raises:
-        InputError: as many rows are held out as are left, or more.
+        SourceError, InputError: as for `drawn`.
     """
-    lines = [line for line in path.read_text(encoding="utf8").split("\n") if line.strip()]
-    if 2 * rows >= len(lines):
+    found, held_out = [row for _, row in tables.raw_rows(path)], drawn(path, data, rows)
+    for part, wanted in zip(parts, (False, True), strict=True):
+        chosen = [json.dumps(row) for position, row in enumerate(found) if (position in held_out) == wanted]
+        write_text(part, "".join(f"{line}\n" for line in chosen))
+
+
+def drawn(path: Path, data: AnyData, rows: int) -> set[int]:
+    """The positions of the rows to judge on, drawn by a fixed seed; every class stays among the others.
+
+    Raises:
+        SourceError: the file cannot be read.
+        InputError: a line that is no row, or as many rows are held out as are left, or more.
+    """
+    if data.kind == "classification":
+        classes = [row[data.label] for row in tables.rows(path, data.label)]
+    else:
+        classes = [""] * len(tables.raw_rows(path))
+    if 2 * rows >= len(classes):
         raise InputError(
-            f"{len(lines)} rows, of which {rows} are to be held out",
+            f"{len(classes)} rows, of which {rows} are to be held out",
             wanted="less than half of them",
             remedy="set tuning.held_out",
             where=path.name,
         )
-    classes = [str(json.loads(line)[data.label]) if data.kind == "classification" else "" for line in lines]
     left, held_out = Counter(classes), set[int]()
-    for position in random.Random(_SEED).sample(range(len(lines)), len(lines)):
+    for position in random.Random(_SEED).sample(range(len(classes)), len(classes)):
         if len(held_out) < rows and left[classes[position]] > 1:
             left[classes[position]] -= 1
             held_out.add(position)
-    for part, wanted in zip(parts, (False, True), strict=True):
-        chosen = [line for position, line in enumerate(lines) if (position in held_out) == wanted]
-        write_text(part, "".join(f"{line}\n" for line in chosen))
+    return held_out
 
 
-def _parts(home: Path, path: Path, rows: int) -> tuple[Path, Path]:
-    """The files of the two parts."""
-    folder = home / "held-out" / f"{path.stem}-{digests.of_files([path])[:12]}-{rows}"
+def parts_of(home: Path, path: Path, data: AnyData, rows: int) -> tuple[Path, Path]:
+    """The files of the two parts, in a folder named by the hash of everything that decides them.
+
+    Args:
+        home: of the study; the others as for `hold_out`.
+    """
+    label = data.label if data.kind == "classification" else None
+    decides = {"data": digests.of_files([path]), "kind": data.kind, "label": label, "held out": rows}
+    folder = home / "held-out" / f"{path.stem}-{pair_key(decides)}"
     return folder / "learned.jsonl", folder / "held-out.jsonl"
 
 

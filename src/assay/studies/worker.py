@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import sys
 import threading
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from assay import digests
 from assay.audits import audit
 from assay.behaviour.scoring import score
 from assay.errors import AssayError
-from assay.records import Failure, Provenance, Scores
+from assay.records import Audit, Failure, Provenance, Run, Scores
 from assay.records.study import Became, Stage
 from assay.rewards import reward_source
+from assay.studies.folders import readable, without_folders
 from assay.training.run import train
 from assay.training.spec import Spec
 from assay.training.storing import snapshot
@@ -84,7 +86,7 @@ class Work:
     def error(self) -> str:
         """What the stages that failed said; empty where none did."""
         filed = [self.failure(stage) for stage in self.stages]
-        failures = [Failure.read(path) for path in filed if path.exists()]
+        failures = [failure for path in filed if (failure := readable(Failure, path)) is not None]
         return " ".join(str(AssayError(each.found, wanted=each.wanted, remedy=each.remedy)) for each in failures)
 
     def models(self) -> dict[str, Path]:
@@ -93,18 +95,18 @@ class Work:
         return {"": self.model, **snapshots}
 
     def is_done(self, stage: Stage) -> bool:
-        """Whether nothing is left to do for a stage: its records are there, and are of the files that are there."""
+        """Whether nothing is left to do for a stage: its records are whole, and are of the files that are there."""
         if stage == "train":
-            return (self.model / "run.json").exists() and all(folder.is_dir() for folder in self.models().values())
+            folders = self.models().values()
+            return readable(Run, self.model / "run.json") is not None and all(folder.is_dir() for folder in folders)
         if stage == "audit":
             audits = (self.folder / f"audit{name}.json" for name in self.models())
-            return not self.spec.method.audited or all(path.exists() for path in audits)
+            return not self.spec.method.audited or all(readable(Audit, path) is not None for path in audits)
         return all(self._is_scored(self.folder / f"scores{name}.json") for name in self.models())
 
     def _is_scored(self, path: Path) -> bool:
-        if not path.exists():
-            return False
-        return self.asked.answered_by(Scores.read(path))
+        scores = readable(Scores, path)
+        return scores is not None and self.asked.answered_by(scores)
 
     def became(self, stage: Stage) -> Became:
         """What became of a stage."""
@@ -115,6 +117,8 @@ class Work:
     def do(self, stage: Stage) -> None:
         """Do one stage, and write its records."""
         if stage == "train":
+            if self.trial:  # its record, which is all that is kept of it, is not whole
+                shutil.rmtree(self.model, ignore_errors=True)
             train(self.spec, self.model, self.device)
             if self.trial:
                 self._keep_record()
@@ -122,7 +126,7 @@ class Work:
         kept = self.folder.parent / "answers"  # for the whole study: its runs share their base's answers
         for name, model in self.models().items():
             path = self.folder / f"{stage if stage == 'audit' else 'scores'}{name}.json"
-            if stage == "audit" and not path.exists():
+            if stage == "audit" and readable(Audit, path) is None:
                 audit(self.base, model, device=self.device).save(path)
             elif stage == "score" and not self._is_scored(path):
                 self._score(model, kept).save(path)
@@ -147,15 +151,20 @@ class Work:
             if path.name != "run.json":
                 path.unlink()
 
+    def file_error(self, stage: Stage, error: AssayError) -> None:
+        """File an error of ours, with where it is."""
+        found = f"{error.where}: {error.found}" if error.where else error.found
+        self.file(stage, type(error).__name__, found, error.wanted, error.remedy)
+
     def file(self, stage: Stage, error: str, found: str, wanted: str = "", remedy: str = "") -> None:
         """File the error of a stage."""
         record = Failure(
             provenance=Provenance.of(("torch", "transformers", "peft"), self.spec.settings(), self.spec.seed),
             stage=stage,
             error=error,
-            found=found,
-            wanted=wanted,
-            remedy=remedy,
+            found=without_folders(found),
+            wanted=without_folders(wanted),
+            remedy=without_folders(remedy),
         )
         record.save(self.failure(stage))
 
@@ -174,7 +183,7 @@ def work_through(work: Work) -> None:
         try:
             work.do(stage)
         except AssayError as error:
-            work.file(stage, type(error).__name__, error.found, error.wanted, error.remedy)
+            work.file_error(stage, error)
             if stage == "train":
                 return
 

@@ -14,7 +14,8 @@ def print_study(record: Study) -> None:
     if record.forecast is not None:
         lines(_foreseen(record, record.forecast))
         return
-    rows = table(f"{record.plan}: {len(record.runs)} runs", ("run", "method", "task", "lr", "rank", "seed", "stages"))
+    columns = ("run", "method", "task", "lr", "rank", "steps", "seed", "stages")
+    rows = table(f"{record.plan}: {len(record.runs)} runs", columns)
     for run in record.runs:
         became = ", ".join(f"{stage} {what}" for stage, what in run.stages.items() if what != "done")
         rows.add_row(
@@ -23,6 +24,7 @@ def print_study(record: Study) -> None:
             run.task,
             number(run.arm["method.lr"]),
             str(run.arm.get("method.rank", "-")),
+            str(run.steps),
             str(run.seed),
             became or "done",
         )
