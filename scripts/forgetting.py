@@ -151,8 +151,9 @@ def lines_of(record: Curves) -> str:
         for line in record.lines
         for point in line.points
     ]
+    runs = sum(len(point.seeds) for line in record.lines for point in line.points)
     return (
-        f"## Learning against forgetting\n\nThe {sum(len(point.seeds) for line in record.lines for point in line.points)} "
+        f"## Learning against forgetting\n\nThe {runs} "
         "of these runs whose scores of every example were at hand, a line an arm, seeds averaged:\n\n"
         + table(("line", "steps", "seeds", "accuracy (95 %)", "forgetting (95 %)"), rows)
         + "\nAt matched task score, interpolated between durations:\n\n"
