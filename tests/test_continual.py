@@ -205,6 +205,17 @@ def stage(task: str, *rows: str) -> Stage:
     return Stage(task=task, tests=cells(*rows), losses=(), seconds=0.0, **nothing)
 
 
+def test_a_base_with_another_tokenizer_is_tested_anew(place: Path) -> None:
+    before = continual(plan(place), place / "study")
+    file = place / "base" / "tokenizer.json"
+    file.write_text(file.read_text().replace('"a":', '"#":').replace('"b":', '"a":').replace('"#":', '"b":'))
+    after = continual(plan(place), place / "study")
+    fresh = continual(plan(place), place / "fresh")
+    assert after.start == fresh.start
+    assert after.sequences[0].stages[0].losses == fresh.sequences[0].stages[0].losses
+    assert after.sequences[0].stages[0].losses != before.sequences[0].stages[0].losses
+
+
 def test_average_and_backward_transfer_by_hand() -> None:
     stages = (
         stage("0", "1110", "0000", "0000"),

@@ -34,6 +34,7 @@ from assay.training.run import arm_of, check_positions, conditions_of, train
 from assay.training.spec import Spec
 
 Progress = Callable[[int, int, str], None]  # stages done, of how many, the one that comes next
+_BASE_SETTINGS = "base.settings"
 _PACKAGES = ("torch", "transformers", "peft", "numpy", "scipy")
 _RECORD = "continual.json"
 _HEAD_SEED = 0  # the rows that heads learn from are drawn once, for every arm and seed
@@ -293,7 +294,7 @@ def _write_body(body: Any, run: Path, folder: Path) -> None:
 
 def _empty(path: Path, plan: SequencePlan, base: Place, tasks: Sequence[_Task]) -> Continual:
     """The record with nothing done: what was asked."""
-    settings = as_given({"plan": digests.of_files([path])})
+    settings = as_given({"plan": digests.of_files([path]), _BASE_SETTINGS: base.settings()})
     return Continual(
         provenance=Provenance.of(_PACKAGES, settings),
         base=base.source,
@@ -314,7 +315,8 @@ def _source(file: Path) -> Source:
 def _same(one: Continual, other: Continual) -> bool:
     """Whether two records ask the same: of one base, the same tasks and heads."""
     names = ("base", "tasks", "data", "tests", "head")
-    return all(getattr(one, name) == getattr(other, name) for name in names)
+    read_alike = one.provenance.settings.get(_BASE_SETTINGS) == other.provenance.settings.get(_BASE_SETTINGS)
+    return read_alike and all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def _kept(path: Path, empty: Continual) -> Continual:
