@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 import assay
+import assay.dials
 from assay.behaviour.scoring import score
 from assay.dials import _control, dial
-from assay.errors import MismatchError, SettingError
+from assay.errors import AdapterError, AssayError, MismatchError, SettingError
 from assay.training.run import train
 from assay.weights.pairing import pair
 from models_in_miniature import letters, lines, llama, with_other_tokens
@@ -88,3 +91,87 @@ def test_settings_without_meaning(trained: Path, at: tuple[float, ...], matrices
 def test_other_tokens_are_refused(trained: Path) -> None:
     with pytest.raises(MismatchError, match="different tokens"):
         dial(trained / "base", with_other_tokens(trained / "lora"), trained / "text.jsonl")
+
+
+def adapter(trained: Path, folder: Path, **settings: object) -> Path:
+    """An adapter of random values on the base, which ties its embeddings to its head."""
+    torch.manual_seed(0)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(trained / "base"), LoraConfig(r=2, **settings))
+    for value in (value for value in model.parameters() if value.requires_grad):
+        value.data.add_(0.3 * torch.randn_like(value))
+    model.save_pretrained(folder)
+    return with_tokenizer(trained, folder)
+
+
+def checkpoint(trained: Path, folder: Path, resized: int | None = None, **settings: object) -> Path:
+    """The full fine-tune under another configuration."""
+    model = AutoModelForCausalLM.from_pretrained(trained / "full", **settings)
+    if resized is not None:
+        model.resize_token_embeddings(resized)
+    model.save_pretrained(folder)
+    return with_tokenizer(trained, folder)
+
+
+def with_tokenizer(trained: Path, folder: Path) -> Path:
+    for file in (trained / "base").glob("*token*"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def refused(trained: Path, tuned: Path, monkeypatch: pytest.MonkeyPatch) -> AssayError:
+    """What the dial says, before a single matrix was audited."""
+    monkeypatch.setattr(assay.dials, "_audit", lambda *_: pytest.fail("matrices were audited first"))
+    with pytest.raises(AssayError) as caught:
+        dial(trained / "base", tuned, trained / "text.jsonl", at=(1.0,))
+    return caught.value
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's own words of tied embeddings
+def test_a_head_of_its_own_where_the_base_ties_it_is_refused(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = adapter(trained, tmp_path / "saved", target_modules=["q_proj"], modules_to_save=["lm_head"])
+    untied = checkpoint(trained, tmp_path / "untied", tie_word_embeddings=False)
+    for tuned in (saved, untied):
+        error = refused(trained, tuned, monkeypatch)
+        assert isinstance(error, MismatchError)
+        assert "lm_head.weight is a parameter of the tuned model alone" in str(error)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's own words of tied embeddings
+def test_an_adapter_on_shared_embeddings_is_refused(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`score` reads the adapter beside the embeddings, which merging cannot give: the head is the same matrix."""
+    for target in ("embed_tokens", "lm_head"):
+        tuned = adapter(trained, tmp_path / target, target_modules=["q_proj", target])
+        error = refused(trained, tuned, monkeypatch)
+        assert isinstance(error, AdapterError)
+        assert "which are the head as well" in str(error)
+
+
+def test_trained_tokens_of_shared_embeddings_are_turned(trained: Path, tmp_path: Path) -> None:
+    tuned = adapter(trained, tmp_path / "tokens", target_modules=["q_proj"], trainable_token_indices=[5, 6])
+    found = dial(trained / "base", tuned, trained / "text.jsonl", at=(1.0,))
+    scored = score(trained / "base", tuned, text=trained / "text.jsonl").forgetting
+    assert found.curve("trained")[0].forgetting == pytest.approx(scored.mean, abs=1e-5)
+
+
+def test_another_computation_is_refused(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuned = checkpoint(trained, tmp_path / "other", rms_norm_eps=0.1)
+    assert "rms_norm_eps is 0.1 in the tuned model" in str(refused(trained, tuned, monkeypatch))
+
+
+def test_other_bookkeeping_is_not_another_computation(trained: Path, tmp_path: Path) -> None:
+    settings = {"use_cache": False, "attention_dropout": 0.1, "max_position_embeddings": 128, "pad_token_id": 2}
+    tuned = checkpoint(trained, tmp_path / "same", **settings)
+    ours, theirs = (
+        dial(trained / "base", one, trained / "text.jsonl", at=(1.0,)).points[0].loss
+        for one in (tuned, trained / "full")
+    )
+    assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_resized_embeddings_are_refused(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuned = checkpoint(trained, tmp_path / "resized", resized=40)
+    assert "embed_tokens.weight has shape (40, 16) in the tuned model" in str(refused(trained, tuned, monkeypatch))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import assay
-from assay.errors import MismatchError, SettingError
+from assay.errors import InputError, MismatchError, SettingError
 from assay.linalg import Dense, LowRank
 from assay.training.run import train
 from assay.truncations import singular, truncate
@@ -122,3 +122,18 @@ def test_what_cannot_be_truncated_is_said(tuned: Path, tmp_path: Path) -> None:
     save_file(zero, unchanged / "adapter_model.safetensors", metadata={"format": "pt"})
     record = truncate(tuned / "base", unchanged, tuned / "prose.jsonl")
     assert [(point.rank, point.forgetting) for point in record.points] == [(0, 0.0)]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's own words of tied embeddings
+def test_what_is_another_model_at_either_end_is_refused(tuned: Path, tmp_path: Path) -> None:
+    """At full rank a merged adapter on tied embeddings is not the tuned model; another computation is no base at 0."""
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(r=2, target_modules=["q_proj", "embed_tokens"], init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(tuned / "base"), settings).save_pretrained(tmp_path / "tied")
+    AutoModelForCausalLM.from_pretrained(tuned / "runs/full", rms_norm_eps=0.1).save_pretrained(tmp_path / "other")
+    for file in (tuned / "base").glob("tokenizer*"):
+        (tmp_path / "other" / file.name).write_bytes(file.read_bytes())
+    for name, words in (("tied", "the head as well"), ("other", "rms_norm_eps is 0.1")):
+        with pytest.raises(InputError, match=words):
+            truncate(tuned / "base", tmp_path / name, tuned / "prose.jsonl")

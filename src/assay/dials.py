@@ -22,7 +22,7 @@ from assay.measures.intruders import judge_update
 from assay.models import Place, find_pair, load, load_merged, load_tokenizer, positions_of
 from assay.records import Dial, DialPoint, Forgetting, Provenance, as_given
 from assay.records.audit import Direction, Side, energies
-from assay.replays import Replay
+from assay.replays import Replay, refuse_other_computation, refuse_other_parameters
 from assay.tables import source_of
 from assay.weights.pairing import pair
 from assay.weights.sides import Scope
@@ -69,7 +69,8 @@ def dial(
 
     Raises:
         InputError: the models or the text cannot be used.
-        MismatchError: the update does not fit the loaded model's parameters, or the tokenizers differ.
+        MismatchError: the tuned model is not the base with other values of its parameters (a head of its own, other
+            shapes, another setting of its computation), it predicts no text, or the tokenizers differ.
 
     Example:
         >>> assay.dial("base/", "adapter/", "prose.jsonl").curve("random")[0].forgetting  # doctest: +SKIP
@@ -82,6 +83,7 @@ def dial(
         raise SettingError(f"the multipliers are {list(at)}", wanted="one or more numbers, none below 0")
     tell = progress or (lambda _: None)
     home, place = find_pair(base, tuned)
+    refuse_other_computation(home, place)
     window = min(window, *(positions_of(entry) or window for entry in (home, place)))
     tokenizers = [load_tokenizer(entry) for entry in (home, place)]
     documents = agreed(lambda tokenizer: read_documents(text, tokenizer), tokenizers)
@@ -91,12 +93,12 @@ def dial(
     chosen = [entry for entry in pairs if scope.leaves_out(entry.name, entry.slot) is None]
     if not chosen:
         raise SettingError("no matrix of the update fits", wanted="patterns that fit at least one")
+    replay = _Turned(home, place, pairs, seed, device)  # first: it refuses what cannot be turned
     asked = [(update, float(x)) for update in UPDATES for x in at]
     audited = [_Audited(update, x) for update, x in asked]
     for position, entry in enumerate(chosen):
         tell(f"auditing matrix {position + 1} of {len(chosen)}")
         _audit(entry, audited, k, eps, side, seed)
-    replay = _Turned(home, place, pairs, seed, device)
     losses = []
     for update, x in [("trained", 0.0), *asked]:
         tell(f"reading at x{x:g}, {update}")
@@ -212,6 +214,7 @@ class _Turned:
         self._seed = seed
         after = dict(load_merged(place, "causal-lm", device=device).named_parameters())
         self._replay = Replay(self.model, pairs, place.source.name)
+        refuse_other_parameters(self._replay.start, after, place.source.name)
         self._delta = {name: after[name].detach() - value for name, value in self._replay.start.items()}
         self._delta = {name: delta for name, delta in self._delta.items() if bool(delta.any())}
 

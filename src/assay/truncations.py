@@ -16,7 +16,7 @@ from assay.errors import SettingError
 from assay.linalg import AbstractOperator, Dense, LowRank
 from assay.models import find_pair, load, load_merged, load_tokenizer
 from assay.records import Provenance, Truncation, TruncationPoint, as_given
-from assay.replays import Replay
+from assay.replays import Replay, refuse_other_computation
 from assay.weights.pairing import pair
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
@@ -50,7 +50,8 @@ def truncate(
 
     Raises:
         SettingError: nothing to measure, a rank below 1, or an update without matrices.
-        MismatchError, InputError: the models, the text or the task cannot be used.
+        MismatchError, InputError: the models, the text or the task cannot be used; or the tuned model's configuration
+            computes something else than the base's, so that rank 0 would not be the base.
 
     Example:
         >>> cut = assay.truncate("base/", "adapter/", text="prose.jsonl")  # doctest: +SKIP
@@ -66,6 +67,7 @@ def truncate(
         raise SettingError(f"the ranks are {list(ranks)}", wanted="one or more whole numbers, none below 1")
     tell = progress or (lambda _: None)
     home, place = find_pair(base, tuned)
+    refuse_other_computation(home, place)
     questions = read_questions(home, place, load_tokenizer(home), text, task, window, batch_tokens)
     pairs = pair(home.folder, place.folder).pairs
     updates = {entry.name: singular(entry.load(torch.float32, torch.device("cpu")).update) for entry in pairs}
