@@ -13,7 +13,7 @@ import torch
 from assay import digests
 from assay.devices import device_of
 from assay.errors import AdapterError, CheckpointError, MismatchError, ValuesError
-from assay.records import Run, Source
+from assay.records import Repair, Run, Source
 from assay.records.record import read_json
 from assay.records.run import Objective
 from assay.weights.adapters import named_base
@@ -240,6 +240,8 @@ def labels_of(place: Place) -> tuple[str, ...] | None:
         return None
     if (place.folder / "run.json").exists():
         return Run.read(place.folder / "run.json").labels
+    if (place.folder / "repair.json").exists() and (kept := Repair.read(place.folder / "repair.json").labels):
+        return kept
     if place.is_adapter:
         return ()
     labels = _named_classes(place)

@@ -17,7 +17,7 @@ from assay.errors import InputError, SettingError
 from assay.linalg import LowRank, Sum
 from assay.measures.matrix import Question
 from assay.measures.repair import Which, edited, returned
-from assay.models import find_pair
+from assay.models import find_pair, labels_of
 from assay.records import ArmOutcome, MatrixRepair, Provenance, Repair, RepairCurve, Setting, Source
 from assay.repairs.curve import Asked, Bench, measure_curve
 from assay.repairs.plan import Plan, Planned, judge_update, make_plan, outcomes, verdicts
@@ -246,6 +246,7 @@ class _Finish:
             base=found.base.described(),
             tuned=found.tuned[0].described(),
             out=out,
+            labels=labels_of(find_pair(found.base.folder, found.tuned[0].folder)[1]) or (),
             kind_of_update="checkpoint" if found.kind == "checkpoint" else "adapter",
             keep=self.keep,
             which=plan.which,
