@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 import assay
 import assay.dials
@@ -82,10 +83,38 @@ def test_the_random_curve_is_another_model_of_the_same_size(trained: Path) -> No
     assert again.points == found.points
 
 
-@pytest.mark.parametrize(("at", "matrices"), [((), None), ((-1.0,), None), ((1.0,), "no-such-matrix")])
-def test_settings_without_meaning(trained: Path, at: tuple[float, ...], matrices: str | None) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"at": at} for at in ((), -1.0, float("nan"), (1.0, float("inf")))),
+        *({"matrices": "no-such-matrix"}, {"eps": 3.0}, {"eps": float("nan")}, {"k": 0}, {"seed": -1}),
+    ],
+)
+def test_settings_without_meaning(trained: Path, settings: dict[str, Any]) -> None:
     with pytest.raises(SettingError):
-        dial(trained / "base", trained / "lora", trained / "text.jsonl", at=at, matrices=matrices)
+        dial(trained / "base", trained / "lora", trained / "text.jsonl", **settings)
+
+
+def test_one_multiplier_needs_no_list(trained: Path) -> None:
+    one, listed = (dial(trained / "base", trained / "lora", trained / "text.jsonl", at=at) for at in (2, (2.0,)))
+    assert one.points == listed.points
+
+
+def test_an_update_without_matrices_is_not_a_pattern_that_fits_none(trained: Path, tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(trained / "base")
+    settings = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+    get_peft_model(model, settings).save_pretrained(tmp_path / "prefix")
+    with pytest.raises(SettingError, match="the update changes no matrix"):
+        dial(trained / "base", tmp_path / "prefix", trained / "text.jsonl")
+
+
+def test_a_classifier_is_refused_before_its_matrices_are_audited(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(trained / "full", num_labels=2)
+    model.save_pretrained(tmp_path / "classifier")
+    error = refused(trained, with_tokenizer(trained, tmp_path / "classifier"), monkeypatch)
+    assert "predicts no text" in str(error)
 
 
 def test_other_tokens_are_refused(trained: Path) -> None:

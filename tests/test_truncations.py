@@ -45,7 +45,7 @@ def test_factors_give_the_svd_of_their_product() -> None:
 def test_a_point_is_the_model_with_truncated_matrices(tuned: Path, tmp_path: Path, method: str) -> None:
     """The oracle cuts the stored weights by numpy, and scores the checkpoint that it writes."""
     folder = tuned / "runs" / method
-    record = truncate(tuned / "base", folder, tuned / "prose.jsonl", tuned / "rows.jsonl", ranks=[1])
+    record = truncate(tuned / "base", folder, tuned / "prose.jsonl", tuned / "rows.jsonl", ranks=1)
     point = next(one for one in record.points if one.rank == 1)
     model = AutoModelForCausalLM.from_pretrained(tuned / "base")
     if method == "lora":
@@ -103,7 +103,9 @@ def test_a_classifier_is_asked_by_its_head(tmp_path: Path) -> None:
 def test_what_cannot_be_truncated_is_said(tuned: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="nothing to measure"):
         truncate(None, tuned / "runs/lora")
-    for ranks in ([], [0], [2, -1]):
+    with pytest.raises(SettingError, match="the seed is -1"):
+        truncate(None, tuned / "runs/lora", tuned / "prose.jsonl", seed=-1)
+    for ranks in ([], 0, [0], [2, -1]):
         with pytest.raises(SettingError, match="the ranks are"):
             truncate(None, tuned / "runs/lora", tuned / "prose.jsonl", ranks=ranks)
     lines(tmp_path / "labels.jsonl", [{"text": letters(3, 8, i), "label": ("yes", "no")[i % 2]} for i in range(4)])

@@ -45,6 +45,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def test_without_an_intruder_it_is_said_that_nothing_was_measured(place: Path, tmp_path: Path) -> None:
+    text, out = place / "text.jsonl", tmp_path / "copy"
+    found = repair(place / "base", place / "adapter", out, text=text, at=0.5, eps=1e-6, even_unchanged=True)
+    assert found.curve is None
+    assert "Nothing was measured: without an intruder every keep is the tuned model." in found.notes
+    assert "Nothing was measured" not in str(repair(place / "base", place / "adapter", eps=1e-6).notes)
+
+
 @pytest.mark.parametrize("tuned", ["adapter", "merged"])
 def test_a_point_is_the_model_that_would_be_written(place: Path, tuned: str, tmp_path: Path) -> None:
     text, task = place / "text.jsonl", place / "rows.jsonl"

@@ -198,7 +198,17 @@ def test_a_method_without_matrices_has_nothing_to_repair(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "settings", [{"keep": -0.1}, {"keep": float("nan")}, {"rank": 0}, {"k": 0}, {"eps": 0.0}, {"at": (2.0,)}]
+    "settings",
+    [
+        {"keep": -0.1},
+        {"keep": float("nan")},
+        {"rank": 0},
+        {"k": 0},
+        {"eps": 0.0},
+        {"at": (2.0,)},
+        {"at": 2.0},
+        {"seed": -1},
+    ],
 )
 def test_settings_without_meaning(settings: dict[str, float], base_of: BaseOf, tmp_path: Path) -> None:
     make("plain", base_of("llama"), tmp_path / "adapter")
