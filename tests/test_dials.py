@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,11 @@ def test_trained_tokens_of_shared_embeddings_are_turned(trained: Path, tmp_path:
 def test_another_computation_is_refused(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tuned = checkpoint(trained, tmp_path / "other", rms_norm_eps=0.1)
     assert "rms_norm_eps is 0.1 in the tuned model" in str(refused(trained, tuned, monkeypatch))
+    path = tuned / "config.json"
+    settings = json.loads((trained / "full" / "config.json").read_text())
+    settings["rope_parameters"]["rope_theta"] = 100.0
+    path.write_text(json.dumps(settings))
+    assert "'rope_theta': 100.0" in str(refused(trained, tuned, monkeypatch))
 
 
 def test_other_bookkeeping_is_not_another_computation(trained: Path, tmp_path: Path) -> None:

@@ -38,15 +38,23 @@ def refuse_other_computation(home: Place, place: Place) -> None:
 
     if place.is_adapter:  # it has its base's
         return
-    base, tuned = (AutoConfig.from_pretrained(entry.folder).to_dict() for entry in (home, place))
+    base, tuned = (_computing(AutoConfig.from_pretrained(entry.folder).to_dict()) for entry in (home, place))
     for name in sorted(base.keys() | tuned.keys()):
-        is_bookkeeping = name in _BOOKKEEPING or "drop" in name or name.endswith("_token_id")
-        if not is_bookkeeping and base.get(name) != tuned.get(name):
+        if base.get(name) != tuned.get(name):
             raise MismatchError(
                 f"{name} is {tuned.get(name)} in the tuned model's configuration, {base.get(name)} in the base's",
                 wanted="one configuration: the update is more than a change of weights",
                 where=place.source.name,
             )
+
+
+def _computing(settings: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without its bookkeeping, and without that of the configurations in it."""
+    return {
+        name: _computing(value) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if not (name in _BOOKKEEPING or "drop" in name or name.endswith("_token_id"))
+    }
 
 
 def refuse_other_parameters(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], where: str) -> None:
