@@ -79,7 +79,6 @@ def test_only_factors_have_an_alpha(base_of: BaseOf, tmp_path: Path) -> None:
 
 def test_experts_that_are_fused_have_no_module_to_cap(base_of: BaseOf) -> None:
     found = advise(base_of("mixtral"))
-    assert found.alpha_pattern
     modules = dict(tiny.build("mixtral").model.named_modules())
     assert all(one.module in modules for one in found.matrices if "experts" in one.name or one.cap is not None)
     assert not any(".experts." in one.name for one in found.matrices)
@@ -98,8 +97,16 @@ def test_before_training_the_fragile_ones_of_a_shape_are_capped(base_of: BaseOf,
     assert fragile.threshold == pytest.approx(0.25 * twin.threshold, rel=0.2)
     assert fragile.cap == found.alpha_pattern["layers.1.mlp.up_proj"]
     assert fragile.cap < 0.5 * 10.0
-    assert twin.cap is None
+    assert found.alpha_pattern.keys() == {"layers.1.mlp.up_proj"}
     assert (found.tuned, fragile.sigma, fragile.multiplier) == (None, None, None)
+
+
+def test_before_training_noise_is_no_advice(base_of: BaseOf) -> None:
+    """Of random matrices of one shape none is told from the others, though their thresholds differ by some per cent."""
+    found = advise(base_of("llama"), rank=8)
+    assert len({one.threshold for one in found.matrices}) > 1
+    assert found.alpha_pattern == {}
+    assert found.counsels[0].says.startswith("No cap")
 
 
 def test_every_counsel_has_evidence_and_a_source(base_of: BaseOf, tmp_path: Path) -> None:
@@ -119,9 +126,13 @@ def test_what_cannot_be_advised(base_of: BaseOf, tmp_path: Path) -> None:
         advise(None)
     with pytest.raises(SettingError):
         advise(base_of("llama"), rank=0)
-    for settings in ({"k": 0}, {"eps": 0.0}, {"eps": 2.0}):
+    nan, inf = float("nan"), float("inf")
+    for settings in ({"k": 0}, {"eps": 0.0}, {"eps": 2.0}, {"eps": nan}, {"alpha": nan}, {"alpha": inf}, {"alpha": 0}):
         with pytest.raises(SettingError):
             advise(base_of("llama"), **settings)  # type: ignore[arg-type]
+    for planned in ({"rank": 4}, {"alpha": 4.0}, {"rslora": True}):
+        with pytest.raises(SettingError, match="which has its own"):
+            advise(base_of("llama"), adapter(tmp_path / "adapter"), **planned)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="LoRA"):
         advise(base_of("llama"), base_of("llama"))
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 import assay
+import assay.dials
 from assay.behaviour.scoring import score
 from assay.dials import _control, dial
-from assay.errors import MismatchError, SettingError
+from assay.errors import AdapterError, AssayError, MismatchError, SettingError
 from assay.training.run import train
 from assay.weights.pairing import pair
 from models_in_miniature import letters, lines, llama, with_other_tokens
@@ -79,12 +84,129 @@ def test_the_random_curve_is_another_model_of_the_same_size(trained: Path) -> No
     assert again.points == found.points
 
 
-@pytest.mark.parametrize(("at", "matrices"), [((), None), ((-1.0,), None), ((1.0,), "no-such-matrix")])
-def test_settings_without_meaning(trained: Path, at: tuple[float, ...], matrices: str | None) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"at": at} for at in ((), -1.0, float("nan"), (1.0, float("inf")))),
+        *({"matrices": "no-such-matrix"}, {"eps": 3.0}, {"eps": float("nan")}, {"k": 0}, {"seed": -1}),
+    ],
+)
+def test_settings_without_meaning(trained: Path, settings: dict[str, Any]) -> None:
     with pytest.raises(SettingError):
-        dial(trained / "base", trained / "lora", trained / "text.jsonl", at=at, matrices=matrices)
+        dial(trained / "base", trained / "lora", trained / "text.jsonl", **settings)
+
+
+def test_one_multiplier_needs_no_list(trained: Path) -> None:
+    one, listed = (dial(trained / "base", trained / "lora", trained / "text.jsonl", at=at) for at in (2, (2.0,)))
+    assert one.points == listed.points
+
+
+def test_an_update_without_matrices_is_not_a_pattern_that_fits_none(trained: Path, tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(trained / "base")
+    settings = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+    get_peft_model(model, settings).save_pretrained(tmp_path / "prefix")
+    with pytest.raises(SettingError, match="the update changes no matrix"):
+        dial(trained / "base", tmp_path / "prefix", trained / "text.jsonl")
+
+
+def test_a_classifier_is_refused_before_its_matrices_are_audited(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(trained / "full", num_labels=2)
+    model.save_pretrained(tmp_path / "classifier")
+    error = refused(trained, with_tokenizer(trained, tmp_path / "classifier"), monkeypatch)
+    assert "predicts no text" in str(error)
 
 
 def test_other_tokens_are_refused(trained: Path) -> None:
     with pytest.raises(MismatchError, match="different tokens"):
         dial(trained / "base", with_other_tokens(trained / "lora"), trained / "text.jsonl")
+
+
+def adapter(trained: Path, folder: Path, **settings: object) -> Path:
+    """An adapter of random values on the base, which ties its embeddings to its head."""
+    torch.manual_seed(0)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(trained / "base"), LoraConfig(r=2, **settings))
+    for value in (value for value in model.parameters() if value.requires_grad):
+        value.data.add_(0.3 * torch.randn_like(value))
+    model.save_pretrained(folder)
+    return with_tokenizer(trained, folder)
+
+
+def checkpoint(trained: Path, folder: Path, resized: int | None = None, **settings: object) -> Path:
+    """The full fine-tune under another configuration."""
+    model = AutoModelForCausalLM.from_pretrained(trained / "full", **settings)
+    if resized is not None:
+        model.resize_token_embeddings(resized)
+    model.save_pretrained(folder)
+    return with_tokenizer(trained, folder)
+
+
+def with_tokenizer(trained: Path, folder: Path) -> Path:
+    for file in (trained / "base").glob("*token*"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def refused(trained: Path, tuned: Path, monkeypatch: pytest.MonkeyPatch) -> AssayError:
+    """What the dial says, before a single matrix was audited."""
+    monkeypatch.setattr(assay.dials, "_audit", lambda *_: pytest.fail("matrices were audited first"))
+    with pytest.raises(AssayError) as caught:
+        dial(trained / "base", tuned, trained / "text.jsonl", at=(1.0,))
+    return caught.value
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's own words of tied embeddings
+def test_a_head_of_its_own_where_the_base_ties_it_is_refused(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = adapter(trained, tmp_path / "saved", target_modules=["q_proj"], modules_to_save=["lm_head"])
+    untied = checkpoint(trained, tmp_path / "untied", tie_word_embeddings=False)
+    for tuned in (saved, untied):
+        error = refused(trained, tuned, monkeypatch)
+        assert isinstance(error, MismatchError)
+        assert "lm_head.weight is a parameter of the tuned model alone" in str(error)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's own words of tied embeddings
+def test_an_adapter_on_shared_embeddings_is_refused(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`score` reads the adapter beside the embeddings, which merging cannot give: the head is the same matrix."""
+    for target in ("embed_tokens", "lm_head"):
+        tuned = adapter(trained, tmp_path / target, target_modules=["q_proj", target])
+        error = refused(trained, tuned, monkeypatch)
+        assert isinstance(error, AdapterError)
+        assert "which are the head as well" in str(error)
+
+
+def test_trained_tokens_of_shared_embeddings_are_turned(trained: Path, tmp_path: Path) -> None:
+    tuned = adapter(trained, tmp_path / "tokens", target_modules=["q_proj"], trainable_token_indices=[5, 6])
+    found = dial(trained / "base", tuned, trained / "text.jsonl", at=(1.0,))
+    scored = score(trained / "base", tuned, text=trained / "text.jsonl").forgetting
+    assert found.curve("trained")[0].forgetting == pytest.approx(scored.mean, abs=1e-5)
+
+
+def test_another_computation_is_refused(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuned = checkpoint(trained, tmp_path / "other", rms_norm_eps=0.1)
+    assert "rms_norm_eps is 0.1 in the tuned model" in str(refused(trained, tuned, monkeypatch))
+    path = tuned / "config.json"
+    settings = json.loads((trained / "full" / "config.json").read_text())
+    settings["rope_parameters"]["rope_theta"] = 100.0
+    path.write_text(json.dumps(settings))
+    assert "'rope_theta': 100.0" in str(refused(trained, tuned, monkeypatch))
+
+
+def test_other_bookkeeping_is_not_another_computation(trained: Path, tmp_path: Path) -> None:
+    settings = {"use_cache": False, "attention_dropout": 0.1, "max_position_embeddings": 128, "pad_token_id": 2}
+    tuned = checkpoint(trained, tmp_path / "same", **settings)
+    ours, theirs = (
+        dial(trained / "base", one, trained / "text.jsonl", at=(1.0,)).points[0].loss
+        for one in (tuned, trained / "full")
+    )
+    assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_resized_embeddings_are_refused(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuned = checkpoint(trained, tmp_path / "resized", resized=40)
+    assert "embed_tokens.weight has shape (40, 16) in the tuned model" in str(refused(trained, tuned, monkeypatch))

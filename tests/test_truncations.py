@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import assay
-from assay.errors import MismatchError, SettingError
+from assay.errors import InputError, MismatchError, SettingError
 from assay.linalg import Dense, LowRank
 from assay.training.run import train
 from assay.truncations import singular, truncate
@@ -45,7 +45,7 @@ def test_factors_give_the_svd_of_their_product() -> None:
 def test_a_point_is_the_model_with_truncated_matrices(tuned: Path, tmp_path: Path, method: str) -> None:
     """The oracle cuts the stored weights by numpy, and scores the checkpoint that it writes."""
     folder = tuned / "runs" / method
-    record = truncate(tuned / "base", folder, tuned / "prose.jsonl", tuned / "rows.jsonl", ranks=[1])
+    record = truncate(tuned / "base", folder, tuned / "prose.jsonl", tuned / "rows.jsonl", ranks=1)
     point = next(one for one in record.points if one.rank == 1)
     model = AutoModelForCausalLM.from_pretrained(tuned / "base")
     if method == "lora":
@@ -103,7 +103,9 @@ def test_a_classifier_is_asked_by_its_head(tmp_path: Path) -> None:
 def test_what_cannot_be_truncated_is_said(tuned: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="nothing to measure"):
         truncate(None, tuned / "runs/lora")
-    for ranks in ([], [0], [2, -1]):
+    with pytest.raises(SettingError, match="the seed is -1"):
+        truncate(None, tuned / "runs/lora", tuned / "prose.jsonl", seed=-1)
+    for ranks in ([], 0, [0], [2, -1]):
         with pytest.raises(SettingError, match="the ranks are"):
             truncate(None, tuned / "runs/lora", tuned / "prose.jsonl", ranks=ranks)
     lines(tmp_path / "labels.jsonl", [{"text": letters(3, 8, i), "label": ("yes", "no")[i % 2]} for i in range(4)])
@@ -122,3 +124,18 @@ def test_what_cannot_be_truncated_is_said(tuned: Path, tmp_path: Path) -> None:
     save_file(zero, unchanged / "adapter_model.safetensors", metadata={"format": "pt"})
     record = truncate(tuned / "base", unchanged, tuned / "prose.jsonl")
     assert [(point.rank, point.forgetting) for point in record.points] == [(0, 0.0)]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's own words of tied embeddings
+def test_what_is_another_model_at_either_end_is_refused(tuned: Path, tmp_path: Path) -> None:
+    """At full rank a merged adapter on tied embeddings is not the tuned model; another computation is no base at 0."""
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(r=2, target_modules=["q_proj", "embed_tokens"], init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(tuned / "base"), settings).save_pretrained(tmp_path / "tied")
+    AutoModelForCausalLM.from_pretrained(tuned / "runs/full", rms_norm_eps=0.1).save_pretrained(tmp_path / "other")
+    for file in (tuned / "base").glob("tokenizer*"):
+        (tmp_path / "other" / file.name).write_bytes(file.read_bytes())
+    for name, words in (("tied", "the head as well"), ("other", "rms_norm_eps is 0.1")):
+        with pytest.raises(InputError, match=words):
+            truncate(tuned / "base", tmp_path / name, tuned / "prose.jsonl")

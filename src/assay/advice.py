@@ -19,6 +19,7 @@ from assay.measures.spectra import update_spectrum
 from assay.measures.threshold import ESTIMATOR, critical_norm
 from assay.records import Advice, Provenance, Setting
 from assay.records.advice import Counsel, MatrixAdvice
+from assay.settings import check_count
 from assay.weights.architecture import read_architecture
 from assay.weights.pairing import pair
 from assay.weights.sides import Pairing, Scope
@@ -35,7 +36,7 @@ def advise(
     base: str | Path | None,
     tuned: str | Path | None = None,
     *,
-    rank: int = 8,
+    rank: int | None = None,
     alpha: float | None = None,
     rslora: bool = False,
     k: int = 10,
@@ -48,19 +49,21 @@ def advise(
 
     Before training (no `tuned`) nothing is known of sigma_1(BA), and the caps are relative: updates of matrices of one
     shape are taken to grow alike, and one whose threshold is under the median of its shape has its alpha lowered by
-    that factor. After training a cap is alpha times the multiplier at which the update would be at its threshold.
+    that factor, unless the median lies within the bounds of its own estimate, which cannot tell the two apart. After
+    training a cap is alpha times the multiplier at which the update would be at its threshold.
 
     Args:
         base: folder or hub id; None for the one that an adapter names.
         tuned: a LoRA adapter.
-        rank, alpha, rslora: what is planned, before training; alpha is 2 rank unless given. An adapter has its own.
+        rank, alpha, rslora: what is planned, before training; rank is 8 and alpha 2 rank unless given. An adapter has
+            its own.
         k, eps: of the count.
         matrices: shell patterns on names or roles.
         cache: keep and use what is known of the base's spectra.
         progress: called with what is being done.
 
     Raises:
-        SettingError: neither a base nor an adapter, or settings without meaning.
+        SettingError: neither a base nor an adapter, settings without meaning, or a plan beside an adapter.
         InputError: the tuned model is not a LoRA adapter, or has DoRA.
 
     Example:
@@ -68,13 +71,16 @@ def advise(
         {'layers.0.self_attn.q_proj': 21.3}
     """
     began = time.perf_counter()
-    if (base is None and tuned is None) or rank < 1 or (alpha is not None and alpha <= 0):
+    if base is None and tuned is None:
+        raise SettingError("neither a base nor an adapter", wanted="one of them")
+    if tuned is not None and (rank is not None or alpha is not None or rslora):
         raise SettingError(
-            f"base is {base}, rank {rank}, alpha {alpha}", wanted="a base or an adapter, rank and alpha above zero"
+            "a planned rank, alpha or scale beside an adapter, which has its own",
+            remedy="leave them out, or ask for advice from the base alone",
         )
+    plan = _planned(8 if rank is None else rank, alpha, rslora)
     given = {"rank": rank, "alpha": alpha, "rslora": rslora, "k": k, "eps": eps, "matrices": matrices}
-    if k < 1 or not 0.0 < eps <= 1.0:
-        raise SettingError(f"k is {k}, eps is {eps:g}", wanted="k of at least 1, eps over 0 and up to 1")
+    check_count(k, eps)
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
     found = pair(base, tuned if tuned is not None else str(base), scope=Scope(matrices=patterns))
     pairs = _adaptable(found) if tuned is None else _adapted(found, str(tuned))
@@ -84,8 +90,7 @@ def advise(
     for position, entry in enumerate(pairs):
         if progress is not None:
             progress(f"matrix {position + 1} of {len(pairs)}: {entry.name}")
-        planned = _Plan(rank, 2.0 * rank if alpha is None else alpha, rslora)
-        looked.append(_look(entry, planned if tuned is None else _trained(entry), tuned is not None, k, eps, kept))
+        looked.append(_look(entry, plan if tuned is None else _trained(entry), tuned is not None, k, eps, kept))
     capped = _capped(looked, relative=tuned is None)
     plan = _Plan(
         round(statistics.median(one.plan.rank for one in looked)),
@@ -136,6 +141,14 @@ class _Looked:
     threshold: Estimate | None
     sigma: float | None
     energy_rank: float | None
+
+
+def _planned(rank: int, alpha: float | None, rslora: bool) -> _Plan:
+    """What is planned, before training."""
+    plan = _Plan(rank, 2.0 * rank if alpha is None else alpha, rslora)
+    if rank < 1 or not 0.0 < plan.alpha < math.inf:
+        raise SettingError(f"rank is {rank}, alpha {plan.alpha:g}", wanted="finite numbers above zero")
+    return plan
 
 
 def _adaptable(found: Pairing) -> list[AbstractPair]:
@@ -192,7 +205,8 @@ def _capped(looked: Sequence[_Looked], relative: bool) -> list[MatrixAdvice]:
     for one in looked:
         threshold, multiplier = one.threshold, None
         if threshold is not None and relative:
-            factor = threshold.value / statistics.median(by_shape[one.entry.shape])
+            middle = statistics.median(by_shape[one.entry.shape])
+            factor = threshold.value / middle if threshold.upper < middle else 1.0
         else:
             multiplier = threshold.value / one.sigma if threshold is not None and one.sigma else None
             factor = 1.0 if multiplier is None else multiplier
@@ -226,7 +240,10 @@ def _on_alpha(matrices: Sequence[MatrixAdvice], relative: bool) -> Counsel:
     unknown = sum(one.threshold is None for one in matrices)
     none = f"; no estimate for {unknown}" if unknown else ""
     if relative:
-        least = min((one.cap / one.alpha for one in capped if one.cap and one.alpha), default=1.0)
+        if not capped:
+            says, evidence = "No cap: no threshold is told from its shape's.", "every median is within the bounds"
+            return Counsel(topic="alpha", says=says, evidence=f"{evidence} of the estimates{none}", source=IT)
+        least = min(one.cap / one.alpha for one in capped if one.cap and one.alpha)
         return Counsel(
             topic="alpha",
             says=f"Cap alpha in {len(capped)} of {len(matrices)} matrices, those with a threshold under their shape's.",

@@ -22,7 +22,8 @@ from assay.measures.intruders import judge_update
 from assay.models import Place, find_pair, load, load_merged, load_tokenizer, positions_of
 from assay.records import Dial, DialPoint, Forgetting, Provenance, as_given
 from assay.records.audit import Direction, Side, energies
-from assay.replays import Replay
+from assay.replays import Replay, refuse_other_computation, refuse_other_parameters
+from assay.settings import check_count, check_seed
 from assay.tables import source_of
 from assay.weights.pairing import pair
 from assay.weights.sides import Scope
@@ -39,7 +40,7 @@ def dial(
     tuned: str | Path,
     text: str | Path,
     *,
-    at: Sequence[float] = MULTIPLIERS,
+    at: float | Sequence[float] = MULTIPLIERS,
     k: int = 10,
     eps: float = 0.5,
     side: Literal["left", "right"] = "left",
@@ -59,7 +60,7 @@ def dial(
         base: folder or hub id; None for the one that an adapter names.
         tuned: an adapter or a whole checkpoint of a causal language model.
         text: JSON Lines with a column `text`.
-        at: the multipliers x. 1 is the model as it was trained, 0 the base.
+        at: the multipliers x, or one. 1 is the model as it was trained, 0 the base.
         k, eps, side: what is counted as an intruder; see `assay.audit`.
         matrices: shell patterns on names or roles, to audit some matrices only; the model is changed whole.
         window, batch_tokens: see `assay.score`.
@@ -68,8 +69,10 @@ def dial(
         progress: called with what is being done.
 
     Raises:
+        SettingError: settings without meaning, patterns that fit no matrix, or an update without matrices.
         InputError: the models or the text cannot be used.
-        MismatchError: the update does not fit the loaded model's parameters, or the tokenizers differ.
+        MismatchError: the tuned model is not the base with other values of its parameters (a head of its own, other
+            shapes, another setting of its computation), it predicts no text, or the tokenizers differ.
 
     Example:
         >>> assay.dial("base/", "adapter/", "prose.jsonl").curve("random")[0].forgetting  # doctest: +SKIP
@@ -78,25 +81,28 @@ def dial(
     Source: the papers' claim at matched norm, arXiv 2410.21228v3 section 5, with the control that it lacks.
     """
     began = time.perf_counter()
-    if not at or any(x < 0 for x in at):
-        raise SettingError(f"the multipliers are {list(at)}", wanted="one or more numbers, none below 0")
+    multipliers = [float(x) for x in (at if isinstance(at, Sequence) else (at,))]
+    _check(multipliers, k, eps, seed)
     tell = progress or (lambda _: None)
     home, place = find_pair(base, tuned)
+    refuse_other_computation(home, place)
     window = min(window, *(positions_of(entry) or window for entry in (home, place)))
     tokenizers = [load_tokenizer(entry) for entry in (home, place)]
     documents = agreed(lambda tokenizer: read_documents(text, tokenizer), tokenizers)
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
     pairs = pair(home.folder, place.folder).pairs
+    if not pairs:
+        raise SettingError("the update changes no matrix", wanted="a method that changes matrices", where=str(tuned))
     scope = Scope(matrices=patterns)
     chosen = [entry for entry in pairs if scope.leaves_out(entry.name, entry.slot) is None]
     if not chosen:
         raise SettingError("no matrix of the update fits", wanted="patterns that fit at least one")
-    asked = [(update, float(x)) for update in UPDATES for x in at]
+    replay = _Turned(home, place, pairs, seed, device)  # first: it refuses what cannot be turned
+    asked = [(update, x) for update in UPDATES for x in multipliers]
     audited = [_Audited(update, x) for update, x in asked]
     for position, entry in enumerate(chosen):
         tell(f"auditing matrix {position + 1} of {len(chosen)}")
         _audit(entry, audited, k, eps, side, seed)
-    replay = _Turned(home, place, pairs, seed, device)
     losses = []
     for update, x in [("trained", 0.0), *asked]:
         tell(f"reading at x{x:g}, {update}")
@@ -104,7 +110,13 @@ def dial(
         losses.append(document_losses(replay.model, documents, window, batch_tokens))
     source = source_of(text)
     lost = [forgetting(source, documents, losses[0], after, window, seed) for after in losses[1:]]
-    settings = {"at": list(at), "matrices": patterns, "window": window, "batch_tokens": batch_tokens, "device": device}
+    settings = {
+        "at": multipliers,
+        "matrices": patterns,
+        "window": window,
+        "batch_tokens": batch_tokens,
+        "device": device,
+    }
     return Dial(
         provenance=Provenance.of(_PACKAGES, as_given(settings), seed),
         base=home.source,
@@ -121,6 +133,14 @@ def dial(
         points=tuple(point.with_loss(loss) for point, loss in zip(audited, lost, strict=True)),
         seconds=time.perf_counter() - began,
     )
+
+
+def _check(at: Sequence[float], k: int, eps: float, seed: int) -> None:
+    """Refuse settings that have no meaning, before anything is read."""
+    if not at or not all(math.isfinite(x) and x >= 0 for x in at):
+        raise SettingError(f"the multipliers are {list(at)}", wanted="one or more finite numbers, none below 0")
+    check_count(k, eps)
+    check_seed(seed)
 
 
 @dataclass
@@ -212,6 +232,7 @@ class _Turned:
         self._seed = seed
         after = dict(load_merged(place, "causal-lm", device=device).named_parameters())
         self._replay = Replay(self.model, pairs, place.source.name)
+        refuse_other_parameters(self._replay.start, after, place.source.name)
         self._delta = {name: after[name].detach() - value for name, value in self._replay.start.items()}
         self._delta = {name: delta for name, delta in self._delta.items() if bool(delta.any())}
 

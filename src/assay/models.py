@@ -12,8 +12,8 @@ import torch
 
 from assay import digests
 from assay.devices import device_of
-from assay.errors import CheckpointError, MismatchError, ValuesError
-from assay.records import Run, Source
+from assay.errors import AdapterError, CheckpointError, MismatchError, ValuesError
+from assay.records import Repair, Run, Source
 from assay.records.record import read_json
 from assay.records.run import Objective
 from assay.weights.adapters import named_base
@@ -240,6 +240,8 @@ def labels_of(place: Place) -> tuple[str, ...] | None:
         return None
     if (place.folder / "run.json").exists():
         return Run.read(place.folder / "run.json").labels
+    if (place.folder / "repair.json").exists() and (kept := Repair.read(place.folder / "repair.json").labels):
+        return kept
     if place.is_adapter:
         return ()
     labels = _named_classes(place)
@@ -299,9 +301,35 @@ def _adapted(base: Any, place: Place) -> Any:
 
 
 def load_merged(place: Place, objective: Head, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:
-    """A model as it was tuned, its update merged into its own parameters."""
+    """A model as it was tuned, its update merged into its own parameters.
+
+    Raises:
+        AdapterError: an adapter on an embedding that is the head as well: merged, it would be another model.
+        CheckpointError, MismatchError, ValuesError: as for `load`.
+    """
     model = load(place, objective, labels, device)
-    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    if not hasattr(model, "merge_and_unload"):
+        return model
+    if _adapts_shared_ends(model):
+        raise AdapterError(
+            "an adapter on the embeddings, which are the head as well: merged, it changes both, and is another model",
+            wanted="an adapter on other matrices, or a base with a head of its own",
+            where=place.source.name,
+        )
+    return model.merge_and_unload()
+
+
+def _adapts_shared_ends(model: Any) -> bool:
+    """Whether a PEFT model adds to one of two ends, embeddings and head, that are one matrix of its base."""
+    from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    first, last = model.get_input_embeddings(), model.get_output_embeddings()
+    # Trained tokens take the place of rows, in both ends alike, whether they are merged or not.
+    adapted = [
+        end for end in (first, last) if isinstance(end, BaseTunerLayer) and not isinstance(end, TrainableTokensLayer)
+    ]
+    return bool(adapted) and last is not None and first.weight is last.weight
 
 
 def _body_of_classifier(place: Place, objective: Head, device: str, head_of: Place | None) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,11 +10,68 @@ from torch import Tensor
 
 from assay.errors import MismatchError
 from assay.linalg import AbstractOperator
+from assay.models import Place
 from assay.weights.architecture import Architecture
 from assay.weights.updates import AbstractPair
 
 # What is added to the parameter of that name, in the orientation that it has in the model; None for nothing.
 Change = Callable[[str], Tensor | None]
+
+# Settings of a configuration on which no logit depends, as long as the weights have the same shapes and a text fits.
+_BOOKKEEPING = frozenset(
+    (
+        *("_name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype", "use_cache"),
+        *("id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "initializer_range"),
+        *("max_position_embeddings", "n_positions", "n_ctx", "tie_word_embeddings", "vocab_size", "return_dict"),
+        *("output_attentions", "output_hidden_states", "gradient_checkpointing", "pretraining_tp"),
+    )
+)
+
+
+def refuse_other_computation(home: Place, place: Place) -> None:
+    """Refuse a tuned checkpoint whose configuration computes something else from equal weights than its base's.
+
+    Raises:
+        MismatchError: with the setting.
+    """
+    from transformers import AutoConfig
+
+    if place.is_adapter:  # it has its base's
+        return
+    base, tuned = (_computing(AutoConfig.from_pretrained(entry.folder).to_dict()) for entry in (home, place))
+    for name in sorted(base.keys() | tuned.keys()):
+        if base.get(name) != tuned.get(name):
+            raise MismatchError(
+                f"{name} is {tuned.get(name)} in the tuned model's configuration, {base.get(name)} in the base's",
+                wanted="one configuration: the update is more than a change of weights",
+                where=place.source.name,
+            )
+
+
+def _computing(settings: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without its bookkeeping, and without that of the configurations in it."""
+    return {
+        name: _computing(value) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if not (name in _BOOKKEEPING or "drop" in name or name.endswith("_token_id"))
+    }
+
+
+def refuse_other_parameters(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], where: str) -> None:
+    """Refuse a tuned model that is not the base's parameters, one by one, with other values.
+
+    Raises:
+        MismatchError: with the parameter.
+    """
+    wanted = "a tuned model with the base's parameters, in the base's shapes"
+    for name in sorted(base.keys() ^ tuned.keys()):
+        whose, others = ("tuned model", "base") if name in tuned else ("base", "tuned model")
+        found = f"{name} is a parameter of the {whose} alone: the {others} has none, or shares it with its embeddings"
+        raise MismatchError(found, wanted=wanted, where=where)
+    for name, value in base.items():
+        if tuned[name].shape != value.shape:
+            shapes = f"{tuple(tuned[name].shape)} in the tuned model, {tuple(value.shape)} in the base"
+            raise MismatchError(f"{name} has shape {shapes}", wanted=wanted, where=where)
 
 
 class Replay:

@@ -16,7 +16,8 @@ from assay.errors import SettingError
 from assay.linalg import AbstractOperator, Dense, LowRank
 from assay.models import find_pair, load, load_merged, load_tokenizer
 from assay.records import Provenance, Truncation, TruncationPoint, as_given
-from assay.replays import Replay
+from assay.replays import Replay, refuse_other_computation
+from assay.settings import check_seed
 from assay.weights.pairing import pair
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
@@ -29,7 +30,7 @@ def truncate(
     text: str | Path | None = None,
     task: str | Path | None = None,
     *,
-    ranks: Sequence[int] | None = None,
+    ranks: int | Sequence[int] | None = None,
     window: int = 1024,
     batch_tokens: int = 1024,
     device: str = "cpu",
@@ -44,13 +45,15 @@ def truncate(
         base: folder or hub id; None for the one that an adapter names.
         tuned: an adapter or a whole checkpoint.
         text, task: as for `assay.score`; at least one.
-        ranks: the j; powers of two up to the update's rank unless given. 0 and the whole update are always there.
+        ranks: the j, or one; powers of two up to the update's rank unless given. 0 and the whole update are always
+            there.
         window, batch_tokens, device, seed: as for `assay.score`.
         progress: called with what is being done.
 
     Raises:
-        SettingError: nothing to measure, a rank below 1, or an update without matrices.
-        MismatchError, InputError: the models, the text or the task cannot be used.
+        SettingError: nothing to measure, a rank below 1, a seed below 0, or an update without matrices.
+        MismatchError, InputError: the models, the text or the task cannot be used; or the tuned model's configuration
+            computes something else than the base's, so that rank 0 would not be the base.
 
     Example:
         >>> cut = assay.truncate("base/", "adapter/", text="prose.jsonl")  # doctest: +SKIP
@@ -62,17 +65,20 @@ def truncate(
     began = time.perf_counter()
     if text is None and task is None:
         raise SettingError("nothing to measure", wanted="a text, a task, or both")
-    if ranks is not None and (not ranks or min(ranks) < 1):
-        raise SettingError(f"the ranks are {list(ranks)}", wanted="one or more whole numbers, none below 1")
+    asked = [ranks] if isinstance(ranks, int) else None if ranks is None else list(ranks)
+    if asked is not None and (not asked or min(asked) < 1):
+        raise SettingError(f"the ranks are {asked}", wanted="one or more whole numbers, none below 1")
+    check_seed(seed)
     tell = progress or (lambda _: None)
     home, place = find_pair(base, tuned)
+    refuse_other_computation(home, place)
     questions = read_questions(home, place, load_tokenizer(home), text, task, window, batch_tokens)
     pairs = pair(home.folder, place.folder).pairs
     updates = {entry.name: singular(entry.load(torch.float32, torch.device("cpu")).update) for entry in pairs}
     if not updates:
         raise SettingError("the update changes no matrix", wanted="a method that changes matrices", where=str(tuned))
     largest = max(int((sigma > 0).sum()) for _, sigma, _ in updates.values())
-    chosen = sorted({0, largest, *(min(rank, largest) for rank in (ranks or _powers(largest)))})
+    chosen = sorted({0, largest, *(min(rank, largest) for rank in (asked or _powers(largest)))})
     tell("reading the base")
     # A base has no head for the classes of the task.
     of_base = Answers() if questions.classes else questions.ask(load(home, "causal-lm", device=device))
@@ -89,7 +95,7 @@ def truncate(
         kept = _kept(updates.values(), rank)
         points.append(_point(questions, of_base, questions.ask(model), rank, kept, seed))
     settings = {
-        "ranks": None if ranks is None else list(ranks),
+        "ranks": asked,
         "window": questions.window,
         "batch_tokens": batch_tokens,
     }

@@ -175,3 +175,20 @@ def test_a_fault_of_our_own_is_not_taken_for_a_gate(pair: tuple[str, str], monke
 def test_the_module_is_the_program() -> None:
     done = subprocess.run([sys.executable, "-m", "assay", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"assay {assay.__version__}\n"
+
+
+def test_an_output_that_is_an_input_is_refused_and_left_as_it_was(pair: tuple[str, str], tmp_path: Path) -> None:
+    record, text = tmp_path / "audit.json", tmp_path / "prose.jsonl"
+    assay.audit(*pair).save(record)
+    text.write_text('{"text": "a b c"}\n', encoding="utf8")
+    before = record.read_bytes(), text.read_bytes()
+    for arguments in (
+        ["report", str(record), "-o", str(tmp_path / "." / "audit.json")],
+        ["dial", *pair, "--text", str(text), "-o", str(text)],
+        ["score", *pair, "--text", str(text), "-o", str(text)],
+    ):
+        result = run.invoke(app, arguments)
+        assert result.exit_code == 2
+        assert result.stderr.count("\n") == 1
+        assert "the output is one of the inputs" in result.stderr
+    assert before == (record.read_bytes(), text.read_bytes())

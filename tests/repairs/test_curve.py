@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 import assay
 from assay.behaviour.questions import Answers
 from assay.behaviour.scoring import score
-from assay.errors import InputError, MismatchError, SettingError
+from assay.errors import AdapterError, InputError, MismatchError, SettingError
 from assay.models import find
 from assay.repairs import run
 from assay.repairs.curve import _choose, _Point, _turn
@@ -43,6 +43,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines(place / "rows.jsonl", rows)
     lines(place / "text.jsonl", [{"text": letters(12, 20, seed)} for seed in range(6)])
     return place
+
+
+def test_without_an_intruder_it_is_said_that_nothing_was_measured(place: Path, tmp_path: Path) -> None:
+    text, out = place / "text.jsonl", tmp_path / "copy"
+    found = repair(place / "base", place / "adapter", out, text=text, at=0.5, eps=1e-6, even_unchanged=True)
+    assert found.curve is None
+    assert "Nothing was measured: without an intruder every keep is the tuned model." in found.notes
+    assert "Nothing was measured" not in str(repair(place / "base", place / "adapter", eps=1e-6).notes)
 
 
 @pytest.mark.parametrize("tuned", ["adapter", "merged"])
@@ -110,6 +118,16 @@ def test_every_control_in_the_model_is_of_the_size_that_is_said(place: Path, tmp
     assert plan.norm("shrink", 0.4) == plan.norm("repair", 0.4)
     assert plan.edit_norm("random", 0.4) == pytest.approx(plan.edit_norm("repair", 0.4))
     assert plan.edit_norm("neighbour", 0.4) == pytest.approx(plan.edit_norm("repair", 0.4))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's own words of tied embeddings
+def test_an_adapter_on_embeddings_that_the_head_shares_has_no_curve(place: Path, tmp_path: Path) -> None:
+    """A curve turns the merged model, which is then not the one that `score` reads."""
+    model = AutoModelForCausalLM.from_pretrained(place / "base")
+    settings = LoraConfig(r=2, target_modules=["q_proj", "embed_tokens"], init_lora_weights=False)
+    get_peft_model(model, settings).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(AdapterError, match="the head as well"):
+        repair(place / "base", tmp_path / "adapter", text=place / "text.jsonl", eps=1.0)
 
 
 def test_a_classifier_is_asked_through_its_head(tmp_path: Path) -> None:

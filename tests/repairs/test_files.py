@@ -17,8 +17,10 @@ from transformers import AutoModelForCausalLM
 import assay
 import tiny
 from assay.errors import InputError, QuantisedError, SettingError, SourceError
+from assay.training.run import train
 from assay.weights import rewriting
-from models_in_miniature import llama, tokenizer
+from models_in_miniature import bert, letters, lines, llama, tokenizer
+from test_training import LORA, write
 
 BaseOf = Callable[[str], Path]
 
@@ -157,6 +159,23 @@ def test_records_of_the_model_as_it_was_are_not_carried_over(base_of: BaseOf, tm
     assert (tmp_path / "twice" / "notes.json").exists()
 
 
+def test_a_repaired_classifier_knows_its_classes(tmp_path: Path) -> None:
+    """Their names lie in `run.json`, which is not carried over; a repair of a repair still knows them."""
+    bert(tmp_path / "base")
+    lines(tmp_path / "rows.jsonl", [{"text": letters(3, 8, i), "label": ("yes", "no")[i % 2]} for i in range(12)])
+    text = write(tmp_path, "spec", LORA).read_text().replace('"prompt-answer"', '"classification"')
+    (tmp_path / "spec.toml").write_text(text, encoding="utf8")
+    train(tmp_path / "spec.toml", tmp_path / "run")
+    for source, target in (("run", "once"), ("once", "twice")):
+        assay.repair(None, tmp_path / source, tmp_path / target, keep=1.0, even_unchanged=True)
+    first, last = (
+        assay.score(None, tmp_path / folder, task=tmp_path / "rows.jsonl").task for folder in ("run", "twice")
+    )
+    assert first is not None
+    assert last is not None
+    assert (last.answers, last.tuned_choices) == (first.answers, first.tuned_choices)
+
+
 def test_a_quantised_base_is_refused(base_of: BaseOf, tmp_path: Path) -> None:
     shutil.copytree(base_of("llama"), tmp_path / "base")
     path = tmp_path / "base" / "config.json"
@@ -179,7 +198,17 @@ def test_a_method_without_matrices_has_nothing_to_repair(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "settings", [{"keep": -0.1}, {"keep": float("nan")}, {"rank": 0}, {"k": 0}, {"eps": 0.0}, {"at": (2.0,)}]
+    "settings",
+    [
+        {"keep": -0.1},
+        {"keep": float("nan")},
+        {"rank": 0},
+        {"k": 0},
+        {"eps": 0.0},
+        {"at": (2.0,)},
+        {"at": 2.0},
+        {"seed": -1},
+    ],
 )
 def test_settings_without_meaning(settings: dict[str, float], base_of: BaseOf, tmp_path: Path) -> None:
     make("plain", base_of("llama"), tmp_path / "adapter")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 from arm_records import diversity, forgetting, harness_score, scores, task_score
 from reading import Element, read
 
+from assay.errors import RecordError
+from assay.records import load
 from assay.records.scores import NO_ANSWER
 from assay.reports import report
 from assay.reports.arms import arms
@@ -88,3 +93,36 @@ def test_pseudo_losses_stand_apart_from_cross_entropies() -> None:
 def test_notes_on_scores_are_on_the_page() -> None:
     tree = read(report(scores("arm", task_score(200), notes=("The base is <silent>.",))).html)
     assert any(item.text == "arm: The base is <silent>." for item in tree.all("li"))
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "named"),
+    [
+        ("task", {"tuned_accuracy": 7.0}, "tuned_accuracy"),
+        ("task", {"tuned_accuracy": 0.7}, "tuned_accuracy is 0.7, that of the choices 0.8"),
+        ("task", {"base_interval": [-0.1, 0.5]}, "base_interval"),
+        ("forgetting", {"mean": -0.5}, "mean is -0.5, that of the documents 0.1"),
+        ("forgetting", {"tuned_loss": float("nan")}, "tuned_loss is nan, that of the documents 3.5"),
+        ("forgetting", {"tokens": 5}, "tokens is 5, those of the documents 4560"),
+        ("forgetting", {"documents": "nan"}, "tuned_loss is 3.5, that of the documents nan"),
+    ],
+)
+def test_scores_that_contradict_themselves_are_no_record(tmp_path, part, changes, named):
+    path = scores("a", task_score(240), forgetting(0.1)).save(tmp_path / "scores.json")
+    data = json.loads(path.read_text())
+    if changes == {"documents": "nan"}:
+        data[part]["documents"][0]["tuned"] = float("nan")
+    else:
+        data[part] |= changes
+    path.write_text(json.dumps(data))
+    with pytest.raises(RecordError, match=re.escape(named)):
+        load(path)
+
+
+def test_a_model_without_a_finite_loss_still_has_a_record(tmp_path):
+    """What diverged is told on the page; only a mean that is not that of its documents is refused."""
+    lost, nan = forgetting(0.1), float("nan")
+    documents = tuple(one.model_copy(update={"tuned": nan}) for one in lost.documents)
+    broken = {"mean": nan, "interval": (nan, nan), "document_mean": nan, "tuned_loss": nan, "documents": documents}
+    path = scores("a", None, lost.model_copy(update=broken)).save(tmp_path / "scores.json")
+    assert "no finite loss" in report(load(path)).html

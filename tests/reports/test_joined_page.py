@@ -290,6 +290,31 @@ def test_four_arms_and_one_without_a_record_of_a_kind():
     assert "Not in these records: what was lost on text" in tree.text
 
 
+def test_every_task_and_text_is_answered_whatever_comes_first():
+    """Of one task learned and another made worse, neither stands for both; nor does one base of two."""
+    good, bad = scores("a", task_score(240), forgetting(0.1)), scores("b", task_score(60), forgetting(-0.1))
+    other, prose = Source(name="sums.jsonl", digest="5"), Source(name="poems.jsonl", digest="6")
+    task, lost = (
+        part.model_copy(update=update)
+        for part, update in ((bad.task, {"task": other}), (bad.forgetting, {"text": prose}))
+    )
+    given = [good, bad.model_copy(update={"task": task, "forgetting": lost})]
+    for records in (given, given[::-1]):
+        learned, lost = list(joined(records).answers)
+        assert learned.question == "Were the tasks learned?"
+        assert "headlines.test.jsonl, base smollm2-135m: a: yes; b: not scored" in learned.words
+        assert "sums.jsonl, base smollm2-135m: b: worse than the base; a: not scored" in learned.words
+        assert "sums.jsonl, base smollm2-135m: b 20.0% right (15.9% to 24.9%)" in learned.details
+        assert "prose.jsonl, base smollm2-135m: a: worse at prose; b: not scored" in lost.words
+        assert "poems.jsonl, base smollm2-135m: b: better at prose; a: not scored" in lost.words
+
+
+def test_an_arm_that_was_not_scored_has_not_learned():
+    (learned,) = joined([scores("a", task_score(240)), run("b")]).answers
+    assert learned.question == "Did both learn it?"
+    assert learned.words == "a: yes; full: not scored"
+
+
 def test_what_is_not_finite_is_said_and_not_drawn():
     broken, lost = dial("a"), forgetting(0.1)
     points = tuple(p.model_copy(update={"loss": math.inf, "forgetting": math.inf}) for p in broken.points[:1])

@@ -15,7 +15,7 @@ from assay.cli.program import command
 @command("assay advise base --rank 16 -o advice.json", "assay advise base adapter")
 def advise(
     models: Models,
-    rank: Annotated[int, typer.Option(help="Planned, before training.")] = 8,
+    rank: Annotated[int | None, typer.Option(help="Planned, before training; 8 unless given.")] = None,
     alpha: Annotated[float | None, typer.Option(help="Planned, before training; 2 rank unless given.")] = None,
     rslora: Annotated[bool, typer.Option("--rslora", help="Planned, before training.")] = False,
     k: Annotated[int, typer.Option("--k", help="Leading directions of each matrix that are judged.")] = 10,

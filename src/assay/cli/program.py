@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from assay.cli.output import say
-from assay.errors import AssayError
+from assay.errors import AssayError, SettingError
 from assay.version import __version__
 
 DONE, CROSSED, BAD_INPUT, INCONCLUSIVE, FAILED = 0, 1, 2, 3, 4
@@ -35,6 +36,7 @@ def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., Non
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> None:
             try:
+                _refuse_overwriting(kwargs)
                 function(*args, **kwargs)
             except (AssayError, OSError) as error:  # the system's own words name a full disk or a closed folder
                 say(f"error: {error}")
@@ -49,6 +51,21 @@ def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., Non
         return app.command(epilog="\n\n".join([heading, *examples]))(run)
 
     return join
+
+
+def _refuse_overwriting(given: Mapping[str, Any]) -> None:
+    """Refuse an output that is a file among the command's inputs: what was read would be gone.
+
+    Raises:
+        SettingError: with the option that names it.
+    """
+    output = given.get("output")
+    if output is None or not output.is_file():
+        return
+    for name, value in given.items():
+        for one in value if isinstance(value, list) else [value]:
+            if name != "output" and isinstance(one, str | Path) and Path(one).resolve() == output.resolve():
+                raise SettingError(f"the output is one of the inputs ({name})", wanted="another", where=str(output))
 
 
 def _version(value: bool) -> None:

@@ -133,6 +133,7 @@ class Repair(Record):
 
     Attributes:
         base, tuned: the two models; out: what was written, None if nothing was.
+        labels: the classes of the tuned model's head, in its order; empty without a head, or where nothing names them.
         kind_of_update: adapter or checkpoint.
         keep: what is left of every intruder: 1 changes nothing, 0 removes it. None where no keep is within the budget.
         which, rank, k, eps, side: the question that was asked.
@@ -152,6 +153,7 @@ class Repair(Record):
     base: Source
     tuned: Source
     out: Source | None
+    labels: tuple[str, ...] = ()
     kind_of_update: Literal["adapter", "checkpoint"]
     keep: float | None
     which: Literal["all", "top"]

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+import math
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from assay.records.record import Interval, Part, Record, Source
+
+Share = Annotated[float, Field(ge=0, le=1)]
+ShareInterval = tuple[Share, Share]
+
+
+def _agrees(value: float, found: float) -> bool:
+    """Whether a number is the one that is found again, to the rounding of sums; no finite one agrees with none."""
+    if not (math.isfinite(value) and math.isfinite(found)):
+        return not (math.isfinite(value) or math.isfinite(found))
+    return math.isclose(value, found, rel_tol=1e-6, abs_tol=1e-6)
 
 
 class DocumentLoss(Part):
@@ -57,6 +68,20 @@ class Forgetting(Part):
     resamples: int
     seed: int
 
+    @model_validator(mode="after")
+    def _of_the_documents(self) -> Forgetting:
+        """The means are those of the documents; of a model without a finite loss, neither is finite."""
+        tokens = sum(one.tokens for one in self.documents)
+        if tokens != self.tokens or tokens < 1:
+            raise ValueError(f"tokens is {self.tokens}, those of the documents {tokens}")
+        base, tuned = (
+            sum(each) / tokens for each in zip(*((one.base, one.tuned) for one in self.documents), strict=True)
+        )
+        for name, found in (("base_loss", base), ("tuned_loss", tuned), ("mean", tuned - base)):
+            if not _agrees(getattr(self, name), found):
+                raise ValueError(f"{name} is {getattr(self, name):g}, that of the documents {found:g}")
+        return self
+
 
 How = Literal["answer likelihood", "classification head", "multiple choice", "multiple choice by length", "exact match"]
 NO_ANSWER, UNLISTED = -1, -2  # a reply without an answer in the wanted form; an answer that is none of the right ones
@@ -90,16 +115,16 @@ class TaskScore(Part):
     examples: int
     truncated: int
     answers: tuple[str, ...]
-    majority: float
-    base_accuracy: float | None
-    base_interval: Interval | None
-    tuned_accuracy: float
-    tuned_interval: Interval
+    majority: Share
+    base_accuracy: Share | None
+    base_interval: ShareInterval | None
+    tuned_accuracy: Share
+    tuned_interval: ShareInterval
     difference: float | None
     difference_interval: Interval | None
     only_base: int | None
     only_tuned: int | None
-    p_value: float | None
+    p_value: Share | None
     truth: tuple[int, ...]
     base_choices: tuple[int, ...] | None
     tuned_choices: tuple[int, ...]
@@ -118,10 +143,16 @@ class TaskScore(Part):
 
     @model_validator(mode="after")
     def _paired(self) -> TaskScore:
-        """Every list has one entry an example."""
+        """Every list has one entry an example, and the accuracies are those of the choices."""
         lists = (self.truth, self.tuned_choices, self.base_choices or self.truth)
         if any(len(entries) != self.examples for entries in lists):
             raise ValueError("the choices are not paired with the examples")
+        for name, choices in (("base_accuracy", self.base_choices), ("tuned_accuracy", self.tuned_choices)):
+            if choices:
+                given = getattr(self, name)
+                right = sum(one == other for one, other in zip(choices, self.truth, strict=True)) / len(choices)
+                if given is None or not _agrees(given, right):
+                    raise ValueError(f"{name} is {given}, that of the choices {right:g}")
         return self
 
 
@@ -173,8 +204,8 @@ class Diversity(Part):
     tuned_unique: float
     difference: float
     interval: Interval
-    base_passed: float | None
-    tuned_passed: float | None
+    base_passed: Share | None
+    tuned_passed: Share | None
     each: tuple[PromptDiversity, ...]
     resamples: int
     seed: int
@@ -205,7 +236,7 @@ class HarnessScore(Part):
     tuned: float
     difference: float
     interval: Interval
-    p_value: float | None
+    p_value: Share | None
     documents: str
     base_values: tuple[float, ...]
     tuned_values: tuple[float, ...]
@@ -246,8 +277,8 @@ class RewardScore(Part):
     how: Literal["pairs", "thumbs"]
     examples: int
     truncated: int
-    accuracy: float
-    interval: Interval
+    accuracy: Share
+    interval: ShareInterval
     margin: float
     margin_interval: Interval
     log_loss: float
@@ -283,8 +314,8 @@ class WinRate(Part):
     temperature: float
     chat: bool
     seed: int
-    rate: float
-    interval: Interval
+    rate: Share
+    interval: ShareInterval
     ties: int
     base_reward: float
     tuned_reward: float

@@ -17,11 +17,12 @@ from assay.errors import InputError, SettingError
 from assay.linalg import LowRank, Sum
 from assay.measures.matrix import Question
 from assay.measures.repair import Which, edited, returned
-from assay.models import find_pair
+from assay.models import find_pair, labels_of
 from assay.records import ArmOutcome, MatrixRepair, Provenance, Repair, RepairCurve, Setting, Source
 from assay.repairs.curve import Asked, Bench, measure_curve
 from assay.repairs.plan import Plan, Planned, judge_update, make_plan, outcomes, verdicts
 from assay.repairs.writing import refuse_unwritable, write_repaired
+from assay.settings import check_count, check_seed
 from assay.weights.pairing import pair
 from assay.weights.rewriting import refuse_existing, whole_folder
 from assay.weights.sides import Scope
@@ -50,7 +51,7 @@ def repair(
     even_unchanged: bool = False,
     text: str | Path | None = None,
     task: str | Path | None = None,
-    at: Sequence[float] = KEEPS,
+    at: float | Sequence[float] = KEEPS,
     budget: str | None = None,
     window: int = 1024,
     batch_tokens: int = 1024,
@@ -76,7 +77,7 @@ def repair(
         even_unchanged: write a copy even if there is nothing to edit.
         text: JSON Lines with a column `text`: the loss on it against keep, for the repair and each control.
         task: JSON Lines as for `assay.score`: the accuracy against keep.
-        at: the keeps of that curve; `keep` is one of them.
+        at: the keeps of that curve, or one; `keep` is one of them.
         budget: `task<=1%`: take the keep of least loss that costs at most one point of accuracy, in place of `keep`;
             nothing is written where none beats the uniform shrink.
         window, batch_tokens: as for `assay.score`.
@@ -98,10 +99,13 @@ def repair(
     Sources: arXiv 2410.21228v3, section 5 and App. G.
     """
     began = time.perf_counter()
+    at = tuple(at) if isinstance(at, Sequence) else (at,)
     given = {name: _listed(value) for name, value in locals().items() if name in _SETTINGS}
     tell = progress or (lambda _: None)
     target = Path(out) if out is not None else None
-    _check(keep, rank, target, k, eps, at)
+    _check(keep, rank, target, at)
+    check_count(k, eps)
+    check_seed(seed)
     asked = Asked(text, task, _keeps(at, keep, budget), budget, window, batch_tokens, device, seed)
     asked.points()
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
@@ -117,6 +121,8 @@ def repair(
     plan = make_plan(found, question, which, where, kept, lambda i, n, name: tell(f"matrix {i + 1} of {n}: {name}"))
     if target is not None:
         refuse_unwritable(plan, keep if budget is None else min(asked.keeps), rank)
+    if bench is not None and not plan.edited:
+        found.notes.append("Nothing was measured: without an intruder every keep is the tuned model.")
     curve = measure_curve(plan, bench, tell) if plan.edited and bench is not None else None
     chosen = keep if budget is None else curve.pick if curve is not None else None
     finish = _Finish(plan, curve, chosen, rank, given, began, where, kept)
@@ -138,12 +144,10 @@ _SETTINGS = (
 )
 
 
-def _check(keep: float, rank: int | None, out: Path | None, k: int, eps: float, at: Sequence[float]) -> None:
+def _check(keep: float, rank: int | None, out: Path | None, at: Sequence[float]) -> None:
     """Refuse settings that have no meaning, before anything is read."""
     if not all(math.isfinite(value) and 0.0 <= value <= 1.0 for value in (keep, *at)):
         raise SettingError(f"keep is {keep:g}, the curve's are {list(at)}", wanted="numbers from 0 to 1")
-    if k < 1 or not 0.0 < eps <= 1.0:
-        raise SettingError(f"k is {k}, eps is {eps:g}", wanted="k of at least 1, eps over 0 and up to 1")
     if rank is not None and (rank < 1 or out is None):
         raise SettingError(f"rank is {rank}", wanted="at least 1, and a folder to write")
     if out is not None:
@@ -246,6 +250,7 @@ class _Finish:
             base=found.base.described(),
             tuned=found.tuned[0].described(),
             out=out,
+            labels=labels_of(find_pair(found.base.folder, found.tuned[0].folder)[1]) or (),
             kind_of_update="checkpoint" if found.kind == "checkpoint" else "adapter",
             keep=self.keep,
             which=plan.which,

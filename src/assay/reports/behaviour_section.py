@@ -99,6 +99,11 @@ class TaskView:
         return self.rows[0].task
 
     @property
+    def name(self) -> str:
+        """What tells it from other tasks of a page."""
+        return f"{self.first.task.name}, base {self.rows[0].base.name}"
+
+    @property
     def how_words(self) -> str:
         """How the models were asked, and out of how many answers."""
         task = self.first
@@ -178,6 +183,11 @@ class LossView:
         return self.rows[0].lost
 
     @property
+    def name(self) -> str:
+        """What tells it from other texts of a page."""
+        return f"{self.first.text.name}, base {self.rows[0].base.name}"
+
+    @property
     def pair_words(self) -> list[str]:
         """One sentence for every two arms."""
         return [self._pair(pair) for pair in self.pairs]
@@ -228,16 +238,22 @@ def share_ends(interval: tuple[float, float]) -> str:
     return f"{share(interval[0])} to {share(interval[1])}"
 
 
-def in_words(rows: Sequence[TaskRow] | Sequence[LossRow], words: dict[str, tuple[str, str]]) -> str:
+def in_words(
+    rows: Sequence[TaskRow] | Sequence[LossRow], words: dict[str, tuple[str, str]], arms: Sequence[Arm]
+) -> str:
     """What all arms have in common, or what each group of them has: a short answer for the top of the page.
 
     Args:
-        rows: the arms.
+        rows: the arms that were scored.
         words: for each state, the answer where all have it, and the predicate where some do.
+        arms: all of the page; the others are said not to have been scored.
     """
     states: dict[str, list[str]] = {}
     for row in rows:
         states.setdefault(row.state, []).append(row.arm.name)
-    if len(states) == 1:
+    scored = {name for names in states.values() for name in names}
+    others = [arm.name for arm in arms if arm.name not in scored]
+    if len(states) == 1 and not others:
         return words[rows[0].state][0]
-    return "; ".join(f"{listed(names)}: {words[state][1]}" for state, names in states.items())
+    said = [f"{listed(names)}: {words[state][1]}" for state, names in states.items()]
+    return "; ".join([*said, *([f"{listed(others)}: not scored"] if others else [])])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from assay.records import Record, RewardScore, WinRate
 from assay.reports.arms import Arm, arms
@@ -19,6 +20,8 @@ from assay.reports.pictures import Picture
 from assay.reports.repair_section import RepairView, repair_views
 from assay.reports.run_section import RunView, run_view
 from assay.reports.variety_section import VarietyView, variety_views
+
+_View = TypeVar("_View", TaskView, LossView)
 
 # The answer where all arms have it, and what is said of those that have it where others do not.
 LEARNED = {
@@ -95,7 +98,9 @@ class Joined:
 
     @property
     def learned_question(self) -> str:
-        """Asked of one arm, of both, or of all."""
+        """Asked of one arm, of both, or of all; of several tasks."""
+        if len(self.tasks) > 1:
+            return "Were the tasks learned?"
         return _of_arms(len(self.arms), "Did it learn the task?", "Did both learn it?", "Did they all learn it?")
 
     @property
@@ -107,14 +112,15 @@ class Joined:
     def answers(self) -> Iterator[Answer]:
         """The three answers, as far as the records have them."""
         if self.tasks:
-            yield self._learned(self.tasks[0])
+            yield Answer(self.learned_question, *_of_each(self.tasks, self._learned), "learned")
         if self.losses:
-            yield self._lost(self.losses[0])
+            yield Answer("What was lost?", *_of_each(self.losses, self._lost), "lost")
         if any(one.view.summary.state == "ordinary" for one in self.inside):
             yield self._inside()
 
-    def _learned(self, view: TaskView) -> Answer:
-        words = in_words(view.rows, LEARNED)
+    def _learned(self, view: TaskView) -> tuple[str, list[str]]:
+        """The answer on one task, and its numbers."""
+        words = in_words(view.rows, LEARNED, self.arms)
         if words == "Yes":
             words = _of_arms(len(view.rows), "Yes", "Yes, both", f"Yes, all {len(view.rows)}")
         details = [
@@ -127,19 +133,20 @@ class Joined:
         details += [
             f"{pair.one} over {pair.other}: {_unless_none(pair, f'{points(pair.mean)} points')}" for pair in view.pairs
         ]
-        return Answer(self.learned_question, words, tuple(details), "learned")
+        return words, details
 
-    def _lost(self, view: LossView) -> Answer:
+    def _lost(self, view: LossView) -> tuple[str, list[str]]:
+        """The answer on one text, and its numbers."""
         details = [
             f"{row.arm.name} {signed(row.lost.mean)} nats a token ({signed_range(row.lost.interval)})"
             for row in view.rows
         ]
         details += [f"{pair.one} over {pair.other}: {_unless_none(pair, signed(pair.mean))}" for pair in view.pairs]
-        words = in_words(view.rows, LOST)
+        words = in_words(view.rows, LOST, self.arms)
         if words == LOST["loss"][0] and len(view.pairs) == 1 and view.pairs[0].shown != "none":
             pair = view.pairs[0]
             words = f"Both lost prose, {pair.one if pair.shown == 'above' else pair.other} more"
-        return Answer("What was lost?", words, tuple(details), "lost")
+        return words, details
 
     def _inside(self) -> Answer:
         shown = [one for one in self.inside if one.view.summary.state == "ordinary"]
@@ -227,6 +234,16 @@ def joined(records: Sequence[Record]) -> Joined:
         repair_views(found),
         run_view(found),
     )
+
+
+def _of_each(views: Sequence[_View], tell: Callable[[_View], tuple[str, list[str]]]) -> tuple[str, tuple[str, ...]]:
+    """The answer on the one task or text; on several, that on each under its name, so that none stands for all."""
+    if len(views) == 1:
+        words, lines = tell(views[0])
+        return words, tuple(lines)
+    told = [(view.name, tell(view)) for view in views]
+    details = tuple(f"{name}: {line}" for name, (_, lines) in told for line in lines)
+    return ". ".join(f"{name}: {words}" for name, (words, _) in told), details
 
 
 def _of_arms(count: int, one: str, both: str, all_of_them: str) -> str:
