@@ -18,6 +18,7 @@ from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets, floo
 from assay.measures.matrix import Floor, Question, Spectrum, measure_matrix
 from assay.records import Audit, MatrixAudit, Partial, Provenance, Setting, Source
 from assay.records.record import as_given
+from assay.settings import check_count
 from assay.weights.pairing import Tuned, pair
 from assay.weights.sides import Pairing, Scope
 from assay.weights.spectra_cache import SpectraCache
@@ -124,10 +125,7 @@ def audit(
 
 def _check(k: int, eps: tuple[float, ...], side: str, solver: str, precision: str, chance: int) -> None:
     """Refuse settings that have no meaning, before anything is read."""
-    if not isinstance(k, int) or k < 1:
-        raise SettingError(f"k is {k!r}", wanted="a whole number, at least 1")
-    if not eps or not all(isinstance(value, int | float) and 0.0 < value <= 1.0 for value in eps):
-        raise SettingError(f"eps is {list(eps)}", wanted="one or more numbers over 0 and up to 1")
+    check_count(k, *eps)
     for name, value, allowed in (
         ("side", side, ("left", "right", "both")),
         ("solver", solver, ("auto", "exact", "certified")),

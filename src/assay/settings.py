@@ -5,14 +5,17 @@ from __future__ import annotations
 from assay.errors import SettingError
 
 
-def check_count(k: int, eps: float) -> None:
+def check_count(k: int, *eps: float) -> None:
     """Refuse a count of intruders that has no meaning.
 
     Raises:
         SettingError: no leading directions, or a threshold that no overlap is under, or every one.
     """
-    if k < 1 or not 0.0 < eps <= 1.0:
-        raise SettingError(f"k is {k}, eps is {eps:g}", wanted="k of at least 1, eps over 0 and up to 1")
+    if not isinstance(k, int) or k < 1:
+        raise SettingError(f"k is {k!r}", wanted="a whole number, at least 1")
+    for value in eps or (None,):
+        if not isinstance(value, int | float) or not 0.0 < value <= 1.0:
+            raise SettingError(f"eps is {value!r}", wanted="a number over 0 and up to 1, or several")
 
 
 def check_seed(seed: int) -> None:
