@@ -20,6 +20,7 @@ from assay.errors import CheckpointError, MismatchError, PickleError, SettingErr
 from assay.estimates import estimate
 from assay.models import find, load
 from assay.records import Run
+from assay.training.folders import whole
 from assay.training.run import train
 from models_in_miniature import bert, letters, lines, llama, other_family
 
@@ -172,6 +173,27 @@ def test_a_killed_run_leaves_nothing_that_looks_done(place: Path) -> None:
     assert not (place / "runs/lora").exists()
     assert not list(place.glob("runs/*/run.json"))
     train(write(place, "lora", LORA))
+    assert [path.name for path in (place / "runs").iterdir()] == ["lora"]
+
+
+def test_a_second_process_on_the_same_folder_is_refused_before_it_trains(place: Path) -> None:
+    spec = write(place, "lora", LORA)
+    seen: list[int] = []
+
+    def start_another(step: int, *_: float) -> None:
+        with pytest.raises(SettingError, match="another process is training into this folder"):
+            train(spec, progress=lambda *told: seen.append(told[0]))
+
+    record = train(spec, progress=start_another)
+    assert not seen
+    assert train(spec) == record
+
+
+def test_a_folder_that_was_finished_meanwhile_is_not_trained_again(place: Path) -> None:
+    spec = write(place, "lora", LORA)
+    train(spec)
+    with pytest.raises(SettingError, match="has just finished"), whole(place / "runs/lora", "key"):
+        raise AssertionError
     assert [path.name for path in (place / "runs").iterdir()] == ["lora"]
 
 
