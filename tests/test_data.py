@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,16 @@ def test_too_long_a_prompt_loses_its_beginning_and_is_counted(tmp_path: Path) ->
     loaded = PromptAnswer(kind="prompt-answer", path="", max_length=4).load(path, TOKENIZER)
     assert loaded.examples[0].input_ids == ids("c d yes <end>")
     assert (loaded.truncated, loaded.dropped_tokens) == (1, 2)
+
+
+@pytest.mark.parametrize("row", [{"prompt": " ", "answer": " "}, {"prompt": " ", "answer": "yes"}])
+def test_a_row_without_a_token_to_learn_is_refused_with_its_line(tmp_path: Path, row: dict[str, str]) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "a", "answer": "yes"}\n\n' + json.dumps(row), encoding="utf8")
+    without_end = tokenizer()
+    without_end.eos_token = None
+    with pytest.raises(InputError, match=r"rows.jsonl, line 3: has no token to learn"):
+        PromptAnswer(kind="prompt-answer", path="", max_length=2).load(path, without_end)
 
 
 def test_text_is_packed_with_ends_between_documents(tmp_path: Path) -> None:

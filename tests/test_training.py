@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from assay.behaviour.scoring import score
 from assay.digests import of_files
-from assay.errors import CheckpointError, MismatchError, PickleError, SettingError, SourceError
+from assay.errors import CheckpointError, InputError, MismatchError, PickleError, SettingError, SourceError
 from assay.estimates import estimate
 from assay.models import find, load
 from assay.records import Run
@@ -224,6 +225,20 @@ def test_a_disk_that_is_full_for_real_is_one_error(place: Path, steps: int) -> N
     assert "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
     assert list((place / "runs").iterdir()) == []
+
+
+def test_losses_that_are_no_numbers_are_noted(place: Path) -> None:
+    record = train(write(place, "lora", LORA, lr=1e30))
+    assert [math.isfinite(loss) for loss in record.losses] == [True, False, False, False]
+    assert record.notes == ("The loss was not finite from step 2 on, in 3 of 4 steps.",)
+
+
+def test_validation_rows_without_a_target_are_refused_before_training(place: Path) -> None:
+    spec = write(place, "lora", LORA)
+    spec.write_text('validation = "held.jsonl"\n' + spec.read_text(encoding="utf8"), encoding="utf8")
+    lines(place / "held.jsonl", [{"prompt": " ", "answer": " "}])
+    with pytest.raises(InputError, match=r"held.jsonl, line 1: has no token to learn"):
+        train(spec, progress=lambda *_: pytest.fail("it trains"))
 
 
 def test_progress_is_told_every_step(place: Path) -> None:

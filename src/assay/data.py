@@ -13,8 +13,7 @@ from pydantic import Field
 
 from assay.errors import InputError
 from assay.records import Part
-from assay.records.run import Objective
-from assay.tables import rows
+from assay.tables import placed_rows, rows
 
 IGNORED = -100  # torch's cross-entropy leaves these targets out
 SCORE = ("reward",)  # the one output of a reward model
@@ -106,15 +105,21 @@ class PromptAnswer(Part):
     answer: str = "answer"
 
     def load(self, path: Path, tokenizer: Any) -> Loaded:
-        """Read and tokenise the file."""
+        """Read and tokenise the file.
+
+        Raises:
+            InputError: a row without a token that the loss counts; its line is named.
+        """
         examples, truncated, dropped = [], 0, 0
-        for row in rows(path, self.prompt, self.answer):
+        for where, row in placed_rows(path, self.prompt, self.answer):
             prompt, answer = prompt_ids(tokenizer, row[self.prompt]), answer_ids(tokenizer, row[self.answer])
             answer = (*answer, tokenizer.eos_token_id) if tokenizer.eos_token_id is not None else answer
             excess = max(0, len(prompt) + len(answer) - self.max_length)
             truncated, dropped = truncated + (excess > 0), dropped + excess
             prompt = prompt[min(excess, len(prompt)) :]
             answer = answer[: self.max_length - len(prompt)]
+            if not (*prompt, *answer)[1:] or not answer:  # nothing predicts the first token of a text
+                raise InputError("has no token to learn", wanted="a prompt and an answer of words", where=where)
             examples.append(Example((*prompt, *answer), (*(IGNORED,) * len(prompt), *answer)))
         return Loaded(tuple(examples), (), truncated, dropped)
 
@@ -278,39 +283,6 @@ class Prompts(Part):
 
 
 AnyData = PromptAnswer | Text | Classification | Pairs | Thumbs | Prompts
-
-_LEARNED: dict[str, Objective] = {
-    "prompt-answer": "causal-lm",
-    "text": "causal-lm",
-    "classification": "sequence-classification",
-    "pairs": "reward",
-    "thumbs": "reward",
-    "prompts": "policy",
-}
-_OBJECTIVES: dict[Objective, str] = {
-    "causal-lm": "The next token, of answers to prompts or of packed text.",
-    "sequence-classification": "The class of a text, by a new head.",
-    "reward": "A score, from pairs (Bradley-Terry) or thumbs (logistic loss).",
-    "policy": "Replies that a reward model or a function rewards, near to the reference.",
-}
-
-
-def describe_objectives() -> list[tuple[str, str, str]]:
-    """What a run can learn: its name, the kinds of data for it, and a sentence.
-
-    Example:
-        >>> describe_objectives()[2]
-        ('reward', 'pairs, thumbs', 'A score, from pairs (Bradley-Terry) or thumbs (logistic loss).')
-    """
-    return [
-        (name, ", ".join(kind for kind, learned in _LEARNED.items() if learned == name), text)
-        for name, text in _OBJECTIVES.items()
-    ]
-
-
-def objective_of(data: AnyData) -> Objective:
-    """What a model learns from data of this kind."""
-    return _LEARNED[data.kind]
 
 
 def text_ids(tokenizer: Any, text: str, max_length: int | None = None) -> tuple[int, ...]:

@@ -24,8 +24,17 @@ def rows(reference: str | Path, *columns: str) -> list[dict[str, str]]:
         SourceError: the file or data set cannot be read.
         InputError: no rows, a line that is not a JSON object, or a column that is missing, not text, or empty.
     """
+    return [row for _, row in placed_rows(reference, *columns)]
+
+
+def placed_rows(reference: str | Path, *columns: str) -> list[tuple[str, dict[str, str]]]:
+    """The rows as `rows` has them, each with where it stands.
+
+    Raises:
+        SourceError, InputError: as for `rows`.
+    """
     found = raw_rows(reference)
-    return [{column: _text(row, column, where) for column in columns} for where, row in found]
+    return [(where, {column: _text(row, column, where) for column in columns}) for where, row in found]
 
 
 def raw_rows(reference: str | Path) -> list[tuple[str, dict[str, Any]]]:

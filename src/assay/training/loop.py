@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from assay.accounting import PeakMemory
-from assay.data import Loaded, objective_of, order, padding_id
+from assay.data import Loaded, order, padding_id
 from assay.methods.method import head_modules
 from assay.models import Place, head_for, load_base
+from assay.objectives import objective_of
 from assay.records.run import Cost
 from assay.training.policy import policy_trainer
 from assay.training.processes import Processes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -16,9 +17,10 @@ import torch
 from assay import digests
 from assay.accounting import PeakMemory, by_pattern
 from assay.conditions import Condition, pair_key, pool_key
-from assay.data import Loaded, objective_of
+from assay.data import Loaded
 from assay.errors import SettingError, SourceError
 from assay.models import Place, find, load_tokenizer, positions_of
+from assay.objectives import objective_of
 from assay.records import Provenance, Run, Source
 from assay.records.run import Cost, Examples, Objective, PolicyRun, Trained, Validation
 from assay.rewards import located, reward_source
@@ -275,9 +277,12 @@ def _trained(model: Any, weights: Sequence[Path]) -> Trained:
 
 
 def _notes(fitted: Fitted, spec: Spec, policy: PolicyRun | None) -> tuple[str, ...]:
-    """What a reader must know of what did not learn, and of a run in pieces."""
+    """What a reader must know of what did not learn, of losses that are no numbers, and of a run in pieces."""
     stacked = by_pattern((name, value) for name, value in fitted.model.named_parameters() if value.ndim > 2)
     notes = [f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}."] if stacked else []
+    losses = fitted.noted.losses
+    if wrong := [step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)]:
+        notes.append(f"The loss was not finite from step {wrong[0]} on, in {len(wrong)} of {len(losses)} steps.")
     if fitted.resumed:
         notes.append(f"Stopped and resumed after step {fitted.resumed}; the peak memory is that of the steps after it.")
     if policy is not None and policy.collapsed is not None:
