@@ -157,6 +157,19 @@ def test_a_finished_run_is_not_run_again_and_another_is_not_overwritten(place: P
         train(place / "lora.toml")
 
 
+def test_a_finished_run_without_its_weights_is_not_done(place: Path) -> None:
+    spec = write(place, "lora", LORA)
+    train(spec)
+    weights = place / "runs/lora/adapter_model.safetensors"
+    save_file({"other": torch.ones(2)}, weights)
+    with pytest.raises(SettingError, match=r"not those that this run stored: adapter_model\.safetensors.*remove the"):
+        train(spec)
+    weights.unlink()
+    with pytest.raises(SettingError, match=r"weights are gone.*\*\.safetensors.*remove the folder"):
+        train(spec)
+    assert not weights.exists()
+
+
 def test_a_killed_run_leaves_nothing_that_looks_done(place: Path) -> None:
     spec = write(place, "lora", LORA, steps=100_000)
     script = (

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from assay import digests
 from assay.conditions import Condition, differing, pair_key
 from assay.errors import SettingError
 from assay.locks import alone
@@ -77,7 +78,8 @@ def done_before(folder: Path, wanted: Mapping[str, Condition], steps: Sequence[i
         steps: of the snapshots that it must have.
 
     Raises:
-        SettingError: it holds something else; what differs is named. Or it has not all snapshots that are asked for.
+        SettingError: it holds something else; what differs is named. Or its weights are not those that were stored, or
+            it has not all snapshots that are asked for.
     """
     if not folder.is_dir():
         raise SettingError("is a file", wanted="a folder for the run", where=str(folder))
@@ -91,6 +93,15 @@ def done_before(folder: Path, wanted: Mapping[str, Condition], steps: Sequence[i
             f"the folder holds another run, which differs in {differences}: its key is {pair_key(found)}",
             wanted=f"the run of key {pair_key(wanted)}",
             remedy="name another folder, or remove this one",
+            where=str(folder),
+        )
+    weights = sorted(folder.glob("*.safetensors"))
+    if digests.of_files(weights) != record.weights_digest:
+        there = ", ".join(path.name for path in weights)
+        raise SettingError(
+            f"the weights are not those that this run stored: {there}" if weights else "the weights are gone",
+            wanted=f"*.safetensors of the digest {record.weights_digest}",
+            remedy="remove the folder to train them again, or name another",
             where=str(folder),
         )
     if missing := [step for step in steps if not snapshot(folder, step).is_dir()]:
