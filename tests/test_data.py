@@ -76,6 +76,9 @@ def test_classes_are_the_labels_sorted(tmp_path: Path) -> None:
         ('{"prompt": "a"}\n', "no column 'answer'"),
         ('{"prompt": "a", "answer": ""}\n', "holds ''"),
         ('{"prompt": "a", "answer": null}\n', "holds None"),
+        ('{"prompt": "a", "answer": "b \\ud800"}\n', r"line 1: column 'answer' holds '\\ud800', half of a character"),
+        ('{"prompt": "a", "answer": ' + 5000 * "7" + "}\n", "line 1: holds a number of thousands of digits"),
+        ('{"prompt": ' + 100_000 * "[" + "\n", "line 1: .* lists inside of lists"),
     ],
 )
 def test_rows_that_cannot_be_used_are_said_with_their_line(tmp_path: Path, content: str, said: str) -> None:
@@ -97,6 +100,12 @@ def test_a_missing_file_and_a_single_class_are_said(tmp_path: Path) -> None:
         data.load(tmp_path / "absent.jsonl", TOKENIZER)
     with pytest.raises(InputError, match="two classes"):
         data.load(lines(tmp_path / "rows.jsonl", [{"text": "a", "label": "k"}] * 2), TOKENIZER)
+
+
+def test_a_text_without_a_token_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = lines(tmp_path / "rows.jsonl", [{"text": "a", "label": "k"}, {"text": "  ", "label": "z"}])
+    with pytest.raises(InputError, match=r"rows\.jsonl, line 2: has a text without a token"):
+        Classification(kind="classification", path="", max_length=8).load(path, TOKENIZER)
 
 
 @given(st.integers(1, 30), st.integers(1, 100), st.integers(0, 5))

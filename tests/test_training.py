@@ -277,6 +277,12 @@ def test_wrong_bases_and_data_are_said(place: Path) -> None:
         train(spec)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device is there")
+def test_a_device_that_is_not_there_is_said(place: Path) -> None:
+    with pytest.raises(SettingError, match="'cuda' cannot be used"):
+        train(write(place, "lora", LORA), device="cuda")
+
+
 def test_texts_that_are_longer_than_the_base_takes_are_refused(tmp_path: Path) -> None:
     bert(tmp_path / "base")  # of 32 positions
     lines(tmp_path / "rows.jsonl", [{"text": letters(40, 50, seed), "label": "kz"[seed % 2]} for seed in range(8)])

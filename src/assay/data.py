@@ -165,14 +165,20 @@ class Classification(Part):
     label: str = "label"
 
     def load(self, path: Path, tokenizer: Any) -> Loaded:
-        """Read and tokenise the file."""
-        read = rows(path, self.text, self.label)
-        labels = tuple(sorted({row[self.label] for row in read}))
+        """Read and tokenise the file.
+
+        Raises:
+            InputError: one class alone, or a text without a token.
+        """
+        read = placed_rows(path, self.text, self.label)
+        labels = tuple(sorted({row[self.label] for _, row in read}))
         if len(labels) < 2:
             raise InputError(f"all rows have the label {labels[0]!r}", wanted="at least two classes", where=path.name)
         examples, truncated, dropped = [], 0, 0
-        for row in read:
+        for where, row in read:
             ids = text_ids(tokenizer, row[self.text], self.max_length)
+            if not ids:
+                raise InputError("has a text without a token", wanted="words", where=where)
             # What is shorter than it may be was not cut, and need not be tokenised whole.
             excess = len(text_ids(tokenizer, row[self.text])) - len(ids) if len(ids) == self.max_length else 0
             truncated, dropped = truncated + (excess > 0), dropped + excess

@@ -18,6 +18,7 @@ from assay import digests
 from assay.accounting import PeakMemory, by_pattern
 from assay.conditions import Condition, pair_key, pool_key
 from assay.data import Loaded
+from assay.devices import device_of
 from assay.errors import SettingError, SourceError
 from assay.models import Place, find, load_tokenizer, positions_of
 from assay.objectives import objective_of
@@ -52,7 +53,8 @@ def train(
 
     Raises:
         SourceError: the specification, the base or the data cannot be read.
-        SettingError: the specification is wrong, or the folder holds something else.
+        SettingError: the specification is wrong, the device cannot be used, or the folder holds something else or is
+            being written by another process.
         InputError: the data cannot be used.
 
     Example:
@@ -70,6 +72,7 @@ def train(
     if is_taken(folder):
         return done_before(folder, named, settings.training.save_at)
     check_positions(settings, given.base)
+    device_of(device)  # says what is wrong with it before anything is measured on it
     _import_trainer(objective_of(settings.data))
     processes = Processes.joined(device)
     processes.share(settings.training.batch_size)

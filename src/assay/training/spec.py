@@ -92,7 +92,7 @@ class Spec(Part):
 
     base: str = Field(min_length=1)
     objective: Objective | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)  # numpy's generator takes no more
     data: Annotated[AnyData, Field(discriminator="kind")]
     validation: str | None = None
     training: Schedule
