@@ -63,6 +63,8 @@ def test_an_option_of_another_method_is_unknown_here() -> None:
         ({"data": {"kind": "pormpt-answer"}}, "did you mean 'prompt-answer'?"),
         ({"method": {"name": "lora"}}, "'method.lr' is missing"),
         ({"method": {"name": "lora", "lr": 1e-3, "rank": 0}}, "'method.rank' is 0"),
+        ({"data": {"kind": "text", "path": "", "max_length": 4}}, "'data.path' is empty"),
+        ({"validation": ""}, "'validation' is empty"),
         ({"seed": 2**32}, "'seed' is 4294967296: input should be less than 4294967296"),
         ({"training": {"steps": 0, "batch_size": 2}}, "'training.steps' is 0"),
     ],

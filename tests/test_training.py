@@ -283,6 +283,21 @@ def test_a_device_that_is_not_there_is_said(place: Path) -> None:
         train(write(place, "lora", LORA), device="cuda")
 
 
+@pytest.mark.parametrize(
+    ("out", "said"), [(".", "no folder of its own"), ("absent/..", "no folder of its own"), ("link", "symbolic link")]
+)
+def test_a_name_that_a_run_cannot_be_given_is_refused_before_it_trains(
+    place: Path, monkeypatch: pytest.MonkeyPatch, out: str, said: str
+) -> None:
+    spec = write(place, "lora", LORA)
+    (place / "empty").mkdir()
+    monkeypatch.chdir(place / "empty")
+    if out == "link":
+        Path(out).symlink_to("absent")
+    with pytest.raises(SettingError, match=said):
+        train(spec, out, progress=lambda *_: pytest.fail("it trains"))
+
+
 def test_texts_that_are_longer_than_the_base_takes_are_refused(tmp_path: Path) -> None:
     bert(tmp_path / "base")  # of 32 positions
     lines(tmp_path / "rows.jsonl", [{"text": letters(40, 50, seed), "label": "kz"[seed % 2]} for seed in range(8)])
@@ -320,6 +335,21 @@ def test_a_new_head_starts_equal_and_learns_in_every_arm(classes: Path) -> None:
     stored = load_file(classes / "runs/lora/adapter_model.safetensors")
     assert {name for name in stored if "lora_" not in name} == {f"base_model.model.{name}" for name in heads}
     assert not any("bias" in name or "LayerNorm" in name for name in full.trained.tensors if "encoder" in name)
+
+
+def test_held_out_rows_need_not_have_every_class(classes: Path) -> None:
+    spec = classes / "full.toml"
+    spec.write_text('validation = "held.jsonl"\n' + spec.read_text(encoding="utf8"), encoding="utf8")
+    lines(classes / "held.jsonl", [{"text": letters(2, 9, 50), "label": "z"}])
+    alone = train(spec, classes / "alone").validation
+    lines(classes / "held.jsonl", [{"text": letters(2, 9, 50), "label": label} for label in "kz"])
+    both = train(spec, classes / "both").validation
+    assert alone is not None
+    assert both is not None
+    assert math.exp(-alone.loss) + math.exp(alone.loss - 2 * both.loss) == pytest.approx(1)  # of k and of z
+    lines(classes / "held.jsonl", [{"text": "a", "label": "other"}])
+    with pytest.raises(InputError, match="labels that the data do not have: 'other'"):
+        train(spec, classes / "none")
 
 
 def test_a_stored_head_of_other_classes_is_refused(classes: Path) -> None:

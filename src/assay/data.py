@@ -164,16 +164,28 @@ class Classification(Part):
     text: str = "text"
     label: str = "label"
 
-    def load(self, path: Path, tokenizer: Any) -> Loaded:
+    def load(self, path: Path, tokenizer: Any, labels: tuple[str, ...] = ()) -> Loaded:
         """Read and tokenise the file.
 
+        Args:
+            path: the file.
+            tokenizer: the base's.
+            labels: the classes, where other rows gave them; these rows need not have all of them.
+
         Raises:
-            InputError: one class alone, or a text without a token.
+            InputError: one class alone, a label that is none of the classes, or a text without a token.
         """
         read = placed_rows(path, self.text, self.label)
-        labels = tuple(sorted({row[self.label] for _, row in read}))
-        if len(labels) < 2:
-            raise InputError(f"all rows have the label {labels[0]!r}", wanted="at least two classes", where=path.name)
+        found = sorted({row[self.label] for _, row in read})
+        if not labels and len(found) < 2:
+            raise InputError(f"all rows have the label {found[0]!r}", wanted="at least two classes", where=path.name)
+        labels = labels or tuple(found)
+        if unseen := [label for label in found if label not in labels]:
+            raise InputError(
+                f"labels that the data do not have: {', '.join(map(repr, unseen))}",
+                wanted=f"labels among {', '.join(map(repr, labels))}",
+                where=path.name,
+            )
         examples, truncated, dropped = [], 0, 0
         for where, row in read:
             ids = text_ids(tokenizer, row[self.text], self.max_length)

@@ -69,6 +69,17 @@ def is_taken(folder: Path) -> bool:
     return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 
+def check_name(folder: Path) -> None:
+    """Refuse a name, where nothing is yet, that a folder cannot be given at the end of a run.
+
+    Raises:
+        SettingError: it is that of the folder one works in, or ends in another's, or is a symbolic link.
+    """
+    if folder.name in ("", "..") or folder.is_symlink():
+        found = "is a symbolic link" if folder.is_symlink() else "names no folder of its own"
+        raise SettingError(found, wanted="the name of a folder that is made for the run", where=str(folder))
+
+
 def done_before(folder: Path, wanted: Mapping[str, Condition], steps: Sequence[int]) -> Run:
     """The record of a folder that holds this very run.
 

@@ -25,7 +25,7 @@ from assay.objectives import objective_of
 from assay.records import Provenance, Run, Source
 from assay.records.run import Cost, Examples, Objective, PolicyRun, Trained, Validation
 from assay.rewards import located, reward_source
-from assay.training.folders import RECORD, SCRATCH, done_before, is_taken, partial_of, whole
+from assay.training.folders import RECORD, SCRATCH, check_name, done_before, is_taken, partial_of, whole
 from assay.training.loop import Fitted, Job, Progress, cost_of
 from assay.training.policy import constant_from, policy_run
 from assay.training.processes import Processes
@@ -71,6 +71,7 @@ def train(
     named = {**given.conditions, **arm_of(settings)}
     if is_taken(folder):
         return done_before(folder, named, settings.training.save_at)
+    check_name(folder)
     check_positions(settings, given.base)
     device_of(device)  # says what is wrong with it before anything is measured on it
     _import_trainer(objective_of(settings.data))

@@ -155,6 +155,9 @@ def parse_spec(data: dict[str, Any], where: str = "") -> Spec:
 def _disagreements(spec: Spec) -> Iterator[str]:
     """What is wrong between settings of which each alone could be."""
     learned = objective_of(spec.data)
+    for name, path in (("data.path", spec.data.path), ("validation", spec.validation)):
+        if path == "":
+            yield f"{name!r} is empty"
     if spec.objective not in (None, learned):
         yield f"'objective' is {spec.objective!r}, and data of the kind {spec.data.kind!r} is for {learned!r}"
     if learned == "policy" and spec.policy is None:
