@@ -92,7 +92,7 @@ class Loaded:
 
 
 @final
-class PromptAnswer(Part):
+class PromptAnswer(Part, strict=True):
     """Rows with a prompt and an answer; the loss is on the answer and the end of text after it.
 
     Too long a prompt loses its beginning, so that the answer stays.
@@ -125,7 +125,7 @@ class PromptAnswer(Part):
 
 
 @final
-class Text(Part):
+class Text(Part, strict=True):
     """Raw text, joined with the end of text between documents and cut into blocks of `max_length`.
 
     Attention crosses documents inside a block, as in arXiv 2405.09673; the last, shorter block is left out.
@@ -155,7 +155,7 @@ class Text(Part):
 
 
 @final
-class Classification(Part):
+class Classification(Part, strict=True):
     """Rows with a text and a label; the classes are the labels that occur, sorted."""
 
     kind: Literal["classification"]
@@ -199,7 +199,7 @@ class Classification(Part):
 
 
 @final
-class Pairs(Part):
+class Pairs(Part, strict=True):
     """Rows with two texts of which people chose one: a reward model learns which.
 
     Each text holds its prompt. One that is too long loses its beginning, so that the reply stays. No end of text is
@@ -232,7 +232,7 @@ class Pairs(Part):
 
 
 @final
-class Thumbs(Part):
+class Thumbs(Part, strict=True):
     """Rows with one text and a thumb, up (1) or down (0): a reward model learns which.
 
     A text that is too long loses its beginning, as in `Pairs`.
@@ -263,7 +263,7 @@ class Thumbs(Part):
 
 
 @final
-class Prompts(Part):
+class Prompts(Part, strict=True):
     """Rows with a prompt that a policy replies to; a prompt is never cut.
 
     Attributes:

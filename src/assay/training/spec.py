@@ -19,7 +19,7 @@ from assay.records.run import Objective
 
 
 @final
-class Schedule(Part):
+class Schedule(Part, strict=True):
     """How long, in which batches, and how the learning rate goes.
 
     Attributes:
@@ -52,7 +52,7 @@ class Schedule(Part):
 
 
 @final
-class PolicySettings(Part):
+class PolicySettings(Part, strict=True):
     """How a policy learns from rewards: it maximises `E[(1 - beta) r - beta KL(policy || reference)]`.
 
     Source: arXiv 2403.10704, §3.2; beta .05 as there.
@@ -76,7 +76,7 @@ class PolicySettings(Part):
 
 
 @final
-class Spec(Part):
+class Spec(Part, strict=True):
     """One run.
 
     Attributes:
