@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,16 @@ def test_too_long_a_prompt_loses_its_beginning_and_is_counted(tmp_path: Path) ->
     assert (loaded.truncated, loaded.dropped_tokens) == (1, 2)
 
 
+@pytest.mark.parametrize("row", [{"prompt": " ", "answer": " "}, {"prompt": " ", "answer": "yes"}])
+def test_a_row_without_a_token_to_learn_is_refused_with_its_line(tmp_path: Path, row: dict[str, str]) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "a", "answer": "yes"}\n\n' + json.dumps(row), encoding="utf8")
+    without_end = tokenizer()
+    without_end.eos_token = None
+    with pytest.raises(InputError, match=r"rows.jsonl, line 3: has no token to learn"):
+        PromptAnswer(kind="prompt-answer", path="", max_length=2).load(path, without_end)
+
+
 def test_text_is_packed_with_ends_between_documents(tmp_path: Path) -> None:
     path = lines(tmp_path / "rows.jsonl", [{"text": "a b c"}, {"text": "d e"}, {"text": "f g"}])
     loaded = Text(kind="text", path="", max_length=4).load(path, TOKENIZER)
@@ -65,6 +76,9 @@ def test_classes_are_the_labels_sorted(tmp_path: Path) -> None:
         ('{"prompt": "a"}\n', "no column 'answer'"),
         ('{"prompt": "a", "answer": ""}\n', "holds ''"),
         ('{"prompt": "a", "answer": null}\n', "holds None"),
+        ('{"prompt": "a", "answer": "b \\ud800"}\n', r"line 1: column 'answer' holds '\\ud800', half of a character"),
+        ('{"prompt": "a", "answer": ' + 5000 * "7" + "}\n", "line 1: holds a number of thousands of digits"),
+        ('{"prompt": ' + 100_000 * "[" + "\n", "line 1: .* lists inside of lists"),
     ],
 )
 def test_rows_that_cannot_be_used_are_said_with_their_line(tmp_path: Path, content: str, said: str) -> None:
@@ -86,6 +100,12 @@ def test_a_missing_file_and_a_single_class_are_said(tmp_path: Path) -> None:
         data.load(tmp_path / "absent.jsonl", TOKENIZER)
     with pytest.raises(InputError, match="two classes"):
         data.load(lines(tmp_path / "rows.jsonl", [{"text": "a", "label": "k"}] * 2), TOKENIZER)
+
+
+def test_a_text_without_a_token_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = lines(tmp_path / "rows.jsonl", [{"text": "a", "label": "k"}, {"text": "  ", "label": "z"}])
+    with pytest.raises(InputError, match=r"rows\.jsonl, line 2: has a text without a token"):
+        Classification(kind="classification", path="", max_length=8).load(path, TOKENIZER)
 
 
 @given(st.integers(1, 30), st.integers(1, 100), st.integers(0, 5))

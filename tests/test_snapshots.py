@@ -63,6 +63,29 @@ def test_snapshots_outlive_a_stop(place: Path) -> None:
         assert all((one[name] == other[name]).all() for name in one)
 
 
+def test_what_another_run_left_under_the_same_name_is_not_taken_for_this_ones(place: Path) -> None:
+    save = ("save_at = [3]", "checkpoint_every = 5")
+    spec = with_training(place, "spec", LORA, 9, *save)
+    train(spec, place / "whole")
+    with pytest.raises(StoppedError):
+        train(spec, place / "stopped", progress=stop_at(8))
+    other = with_training(place, "other", LORA, 9, *save)
+    other.write_text(other.read_text().replace("lr = 0.01", "lr = 0.5"), encoding="utf8")
+    with pytest.raises(StoppedError):
+        train(other, place / "stopped", progress=stop_at(4))
+    train(spec, place / "stopped")
+    assert digest(snapshot(place / "stopped", 3)) == digest(snapshot(place / "whole", 3))
+
+
+def test_a_stopped_run_that_is_asked_for_other_snapshots_begins_anew(place: Path) -> None:
+    with pytest.raises(StoppedError):
+        train(with_training(place, "spec", LORA, 6, "checkpoint_every = 4"), place / "stopped", progress=stop_at(5))
+    spec = with_training(place, "spec", LORA, 6, "checkpoint_every = 4", "save_at = [3]")
+    assert train(spec, place / "stopped").saved_at == (3,)
+    train(spec, place / "whole")
+    assert digest(snapshot(place / "stopped", 3)) == digest(snapshot(place / "whole", 3))
+
+
 def test_a_run_without_the_snapshots_that_are_asked_for_is_said(place: Path) -> None:
     train(with_training(place, "spec", LORA, 4, "save_at = [1]"), place / "run")
     with pytest.raises(SettingError, match=r"without what had learned after step 2.*steps that it has: \[1\]"):

@@ -63,6 +63,9 @@ def test_an_option_of_another_method_is_unknown_here() -> None:
         ({"data": {"kind": "pormpt-answer"}}, "did you mean 'prompt-answer'?"),
         ({"method": {"name": "lora"}}, "'method.lr' is missing"),
         ({"method": {"name": "lora", "lr": 1e-3, "rank": 0}}, "'method.rank' is 0"),
+        ({"data": {"kind": "text", "path": "", "max_length": 4}}, "'data.path' is empty"),
+        ({"validation": ""}, "'validation' is empty"),
+        ({"seed": 2**32}, "'seed' is 4294967296: input should be less than 4294967296"),
         ({"training": {"steps": 0, "batch_size": 2}}, "'training.steps' is 0"),
     ],
 )
@@ -70,6 +73,24 @@ def test_what_cannot_be_is_said(tables: dict[str, object], said: str) -> None:
     with pytest.raises(SettingError) as caught:
         parse_spec({**GOOD, **tables})
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tables", "name"),
+    [
+        ({"method": {"name": "lora", "lr": True}}, "method.lr"),
+        ({"method": {"name": "lora", "lr": 1e-3, "rank": True}}, "method.rank"),
+        ({"training": {"steps": True, "batch_size": 2}}, "training.steps"),
+        ({"training": {"steps": "3", "batch_size": 2}}, "training.steps"),
+        ({"data": {"kind": "prompt-answer", "path": "a.jsonl", "max_length": True}}, "data.max_length"),
+        ({"seed": True}, "seed"),
+    ],
+)
+def test_a_value_of_another_type_is_not_taken_for_a_number(tables: dict[str, object], name: str) -> None:
+    with pytest.raises(SettingError, match=rf"1 problem in the specification: '{name}' is .*: input should be a valid"):
+        parse_spec({**GOOD, **tables})
+    whole = {"method": {"name": "lora", "lr": 1, "alpha": 8}, "training": {"steps": 3, "batch_size": 2, "warmup": 0}}
+    assert parse_spec({**GOOD, **whole}).method.lr == 1.0
 
 
 def test_files_that_are_no_specification(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -16,10 +17,11 @@ from safetensors.torch import load_file, save_file
 
 from assay.behaviour.scoring import score
 from assay.digests import of_files
-from assay.errors import CheckpointError, MismatchError, PickleError, SettingError, SourceError
+from assay.errors import CheckpointError, InputError, MismatchError, PickleError, SettingError, SourceError
 from assay.estimates import estimate
 from assay.models import find, load
 from assay.records import Run
+from assay.training.folders import whole
 from assay.training.run import train
 from models_in_miniature import bert, letters, lines, llama, other_family
 
@@ -155,6 +157,19 @@ def test_a_finished_run_is_not_run_again_and_another_is_not_overwritten(place: P
         train(place / "lora.toml")
 
 
+def test_a_finished_run_without_its_weights_is_not_done(place: Path) -> None:
+    spec = write(place, "lora", LORA)
+    train(spec)
+    weights = place / "runs/lora/adapter_model.safetensors"
+    save_file({"other": torch.ones(2)}, weights)
+    with pytest.raises(SettingError, match=r"not those that this run stored: adapter_model\.safetensors.*remove the"):
+        train(spec)
+    weights.unlink()
+    with pytest.raises(SettingError, match=r"weights are gone.*\*\.safetensors.*remove the folder"):
+        train(spec)
+    assert not weights.exists()
+
+
 def test_a_killed_run_leaves_nothing_that_looks_done(place: Path) -> None:
     spec = write(place, "lora", LORA, steps=100_000)
     script = (
@@ -172,6 +187,27 @@ def test_a_killed_run_leaves_nothing_that_looks_done(place: Path) -> None:
     assert not (place / "runs/lora").exists()
     assert not list(place.glob("runs/*/run.json"))
     train(write(place, "lora", LORA))
+    assert [path.name for path in (place / "runs").iterdir()] == ["lora"]
+
+
+def test_a_second_process_on_the_same_folder_is_refused_before_it_trains(place: Path) -> None:
+    spec = write(place, "lora", LORA)
+    seen: list[int] = []
+
+    def start_another(step: int, *_: float) -> None:
+        with pytest.raises(SettingError, match="another process is training into this folder"):
+            train(spec, progress=lambda *told: seen.append(told[0]))
+
+    record = train(spec, progress=start_another)
+    assert not seen
+    assert train(spec) == record
+
+
+def test_a_folder_that_was_finished_meanwhile_is_not_trained_again(place: Path) -> None:
+    spec = write(place, "lora", LORA)
+    train(spec)
+    with pytest.raises(SettingError, match="has just finished"), whole(place / "runs/lora", "key"):
+        raise AssertionError
     assert [path.name for path in (place / "runs").iterdir()] == ["lora"]
 
 
@@ -204,6 +240,20 @@ def test_a_disk_that_is_full_for_real_is_one_error(place: Path, steps: int) -> N
     assert list((place / "runs").iterdir()) == []
 
 
+def test_losses_that_are_no_numbers_are_noted(place: Path) -> None:
+    record = train(write(place, "lora", LORA, lr=1e30))
+    assert [math.isfinite(loss) for loss in record.losses] == [True, False, False, False]
+    assert record.notes == ("The loss was not finite from step 2 on, in 3 of 4 steps.",)
+
+
+def test_validation_rows_without_a_target_are_refused_before_training(place: Path) -> None:
+    spec = write(place, "lora", LORA)
+    spec.write_text('validation = "held.jsonl"\n' + spec.read_text(encoding="utf8"), encoding="utf8")
+    lines(place / "held.jsonl", [{"prompt": " ", "answer": " "}])
+    with pytest.raises(InputError, match=r"held.jsonl, line 1: has no token to learn"):
+        train(spec, progress=lambda *_: pytest.fail("it trains"))
+
+
 def test_progress_is_told_every_step(place: Path) -> None:
     told: list[tuple[int, int, float]] = []
     record = train(write(place, "lora", LORA), progress=lambda *step: told.append(step))
@@ -225,6 +275,27 @@ def test_wrong_bases_and_data_are_said(place: Path) -> None:
     bert(place / "base")
     with pytest.raises(CheckpointError, match="weights are missing"):
         train(spec)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device is there")
+def test_a_device_that_is_not_there_is_said(place: Path) -> None:
+    with pytest.raises(SettingError, match="'cuda' cannot be used"):
+        train(write(place, "lora", LORA), device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("out", "said"), [(".", "no folder of its own"), ("absent/..", "no folder of its own"), ("link", "symbolic link")]
+)
+def test_a_name_that_a_run_cannot_be_given_is_refused_before_it_trains(
+    place: Path, monkeypatch: pytest.MonkeyPatch, out: str, said: str
+) -> None:
+    spec = write(place, "lora", LORA)
+    (place / "empty").mkdir()
+    monkeypatch.chdir(place / "empty")
+    if out == "link":
+        Path(out).symlink_to("absent")
+    with pytest.raises(SettingError, match=said):
+        train(spec, out, progress=lambda *_: pytest.fail("it trains"))
 
 
 def test_texts_that_are_longer_than_the_base_takes_are_refused(tmp_path: Path) -> None:
@@ -264,6 +335,21 @@ def test_a_new_head_starts_equal_and_learns_in_every_arm(classes: Path) -> None:
     stored = load_file(classes / "runs/lora/adapter_model.safetensors")
     assert {name for name in stored if "lora_" not in name} == {f"base_model.model.{name}" for name in heads}
     assert not any("bias" in name or "LayerNorm" in name for name in full.trained.tensors if "encoder" in name)
+
+
+def test_held_out_rows_need_not_have_every_class(classes: Path) -> None:
+    spec = classes / "full.toml"
+    spec.write_text('validation = "held.jsonl"\n' + spec.read_text(encoding="utf8"), encoding="utf8")
+    lines(classes / "held.jsonl", [{"text": letters(2, 9, 50), "label": "z"}])
+    alone = train(spec, classes / "alone").validation
+    lines(classes / "held.jsonl", [{"text": letters(2, 9, 50), "label": label} for label in "kz"])
+    both = train(spec, classes / "both").validation
+    assert alone is not None
+    assert both is not None
+    assert math.exp(-alone.loss) + math.exp(alone.loss - 2 * both.loss) == pytest.approx(1)  # of k and of z
+    lines(classes / "held.jsonl", [{"text": "a", "label": "other"}])
+    with pytest.raises(InputError, match="labels that the data do not have: 'other'"):
+        train(spec, classes / "none")
 
 
 def test_a_stored_head_of_other_classes_is_refused(classes: Path) -> None:

@@ -13,8 +13,7 @@ from pydantic import Field
 
 from assay.errors import InputError
 from assay.records import Part
-from assay.records.run import Objective
-from assay.tables import rows
+from assay.tables import placed_rows, rows
 
 IGNORED = -100  # torch's cross-entropy leaves these targets out
 SCORE = ("reward",)  # the one output of a reward model
@@ -93,7 +92,7 @@ class Loaded:
 
 
 @final
-class PromptAnswer(Part):
+class PromptAnswer(Part, strict=True):
     """Rows with a prompt and an answer; the loss is on the answer and the end of text after it.
 
     Too long a prompt loses its beginning, so that the answer stays.
@@ -106,21 +105,27 @@ class PromptAnswer(Part):
     answer: str = "answer"
 
     def load(self, path: Path, tokenizer: Any) -> Loaded:
-        """Read and tokenise the file."""
+        """Read and tokenise the file.
+
+        Raises:
+            InputError: a row without a token that the loss counts; its line is named.
+        """
         examples, truncated, dropped = [], 0, 0
-        for row in rows(path, self.prompt, self.answer):
+        for where, row in placed_rows(path, self.prompt, self.answer):
             prompt, answer = prompt_ids(tokenizer, row[self.prompt]), answer_ids(tokenizer, row[self.answer])
             answer = (*answer, tokenizer.eos_token_id) if tokenizer.eos_token_id is not None else answer
             excess = max(0, len(prompt) + len(answer) - self.max_length)
             truncated, dropped = truncated + (excess > 0), dropped + excess
             prompt = prompt[min(excess, len(prompt)) :]
             answer = answer[: self.max_length - len(prompt)]
+            if not (*prompt, *answer)[1:] or not answer:  # nothing predicts the first token of a text
+                raise InputError("has no token to learn", wanted="a prompt and an answer of words", where=where)
             examples.append(Example((*prompt, *answer), (*(IGNORED,) * len(prompt), *answer)))
         return Loaded(tuple(examples), (), truncated, dropped)
 
 
 @final
-class Text(Part):
+class Text(Part, strict=True):
     """Raw text, joined with the end of text between documents and cut into blocks of `max_length`.
 
     Attention crosses documents inside a block, as in arXiv 2405.09673; the last, shorter block is left out.
@@ -150,7 +155,7 @@ class Text(Part):
 
 
 @final
-class Classification(Part):
+class Classification(Part, strict=True):
     """Rows with a text and a label; the classes are the labels that occur, sorted."""
 
     kind: Literal["classification"]
@@ -159,15 +164,33 @@ class Classification(Part):
     text: str = "text"
     label: str = "label"
 
-    def load(self, path: Path, tokenizer: Any) -> Loaded:
-        """Read and tokenise the file."""
-        read = rows(path, self.text, self.label)
-        labels = tuple(sorted({row[self.label] for row in read}))
-        if len(labels) < 2:
-            raise InputError(f"all rows have the label {labels[0]!r}", wanted="at least two classes", where=path.name)
+    def load(self, path: Path, tokenizer: Any, labels: tuple[str, ...] = ()) -> Loaded:
+        """Read and tokenise the file.
+
+        Args:
+            path: the file.
+            tokenizer: the base's.
+            labels: the classes, where other rows gave them; these rows need not have all of them.
+
+        Raises:
+            InputError: one class alone, a label that is none of the classes, or a text without a token.
+        """
+        read = placed_rows(path, self.text, self.label)
+        found = sorted({row[self.label] for _, row in read})
+        if not labels and len(found) < 2:
+            raise InputError(f"all rows have the label {found[0]!r}", wanted="at least two classes", where=path.name)
+        labels = labels or tuple(found)
+        if unseen := [label for label in found if label not in labels]:
+            raise InputError(
+                f"labels that the data do not have: {', '.join(map(repr, unseen))}",
+                wanted=f"labels among {', '.join(map(repr, labels))}",
+                where=path.name,
+            )
         examples, truncated, dropped = [], 0, 0
-        for row in read:
+        for where, row in read:
             ids = text_ids(tokenizer, row[self.text], self.max_length)
+            if not ids:
+                raise InputError("has a text without a token", wanted="words", where=where)
             # What is shorter than it may be was not cut, and need not be tokenised whole.
             excess = len(text_ids(tokenizer, row[self.text])) - len(ids) if len(ids) == self.max_length else 0
             truncated, dropped = truncated + (excess > 0), dropped + excess
@@ -176,7 +199,7 @@ class Classification(Part):
 
 
 @final
-class Pairs(Part):
+class Pairs(Part, strict=True):
     """Rows with two texts of which people chose one: a reward model learns which.
 
     Each text holds its prompt. One that is too long loses its beginning, so that the reply stays. No end of text is
@@ -209,7 +232,7 @@ class Pairs(Part):
 
 
 @final
-class Thumbs(Part):
+class Thumbs(Part, strict=True):
     """Rows with one text and a thumb, up (1) or down (0): a reward model learns which.
 
     A text that is too long loses its beginning, as in `Pairs`.
@@ -240,7 +263,7 @@ class Thumbs(Part):
 
 
 @final
-class Prompts(Part):
+class Prompts(Part, strict=True):
     """Rows with a prompt that a policy replies to; a prompt is never cut.
 
     Attributes:
@@ -278,39 +301,6 @@ class Prompts(Part):
 
 
 AnyData = PromptAnswer | Text | Classification | Pairs | Thumbs | Prompts
-
-_LEARNED: dict[str, Objective] = {
-    "prompt-answer": "causal-lm",
-    "text": "causal-lm",
-    "classification": "sequence-classification",
-    "pairs": "reward",
-    "thumbs": "reward",
-    "prompts": "policy",
-}
-_OBJECTIVES: dict[Objective, str] = {
-    "causal-lm": "The next token, of answers to prompts or of packed text.",
-    "sequence-classification": "The class of a text, by a new head.",
-    "reward": "A score, from pairs (Bradley-Terry) or thumbs (logistic loss).",
-    "policy": "Replies that a reward model or a function rewards, near to the reference.",
-}
-
-
-def describe_objectives() -> list[tuple[str, str, str]]:
-    """What a run can learn: its name, the kinds of data for it, and a sentence.
-
-    Example:
-        >>> describe_objectives()[2]
-        ('reward', 'pairs, thumbs', 'A score, from pairs (Bradley-Terry) or thumbs (logistic loss).')
-    """
-    return [
-        (name, ", ".join(kind for kind, learned in _LEARNED.items() if learned == name), text)
-        for name, text in _OBJECTIVES.items()
-    ]
-
-
-def objective_of(data: AnyData) -> Objective:
-    """What a model learns from data of this kind."""
-    return _LEARNED[data.kind]
 
 
 def text_ids(tokenizer: Any, text: str, max_length: int | None = None) -> tuple[int, ...]:

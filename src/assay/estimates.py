@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.data import Loaded, Pair, collate, collate_pairs, objective_of, order, padding_id
+from assay.data import Loaded, Pair, collate, collate_pairs, order, padding_id
 from assay.errors import SettingError, SourceError
 from assay.models import Place, find, head_for, load_tokenizer
+from assay.objectives import objective_of
 from assay.records import Estimate, Provenance
 from assay.training.run import check_positions
 from assay.training.spec import Spec, read_spec

@@ -22,10 +22,20 @@ def rows(reference: str | Path, *columns: str) -> list[dict[str, str]]:
 
     Raises:
         SourceError: the file or data set cannot be read.
-        InputError: no rows, a line that is not a JSON object, or a column that is missing, not text, or empty.
+        InputError: no rows, a line that is not a JSON object, or a column that is missing, not text (or such as no file
+            can hold), or empty.
+    """
+    return [row for _, row in placed_rows(reference, *columns)]
+
+
+def placed_rows(reference: str | Path, *columns: str) -> list[tuple[str, dict[str, str]]]:
+    """The rows as `rows` has them, each with where it stands.
+
+    Raises:
+        SourceError, InputError: as for `rows`.
     """
     found = raw_rows(reference)
-    return [{column: _text(row, column, where) for column in columns} for where, row in found]
+    return [(where, {column: _text(row, column, where) for column in columns}) for where, row in found]
 
 
 def raw_rows(reference: str | Path) -> list[tuple[str, dict[str, Any]]]:
@@ -95,6 +105,12 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(f"is not JSON ({error.msg})", wanted="one JSON object a line", where=where) from None
+        except (ValueError, RecursionError):  # JSON, but beyond what Python takes
+            raise InputError(
+                "holds a number of thousands of digits, or lists inside of lists without end",
+                wanted="one JSON object a line",
+                where=where,
+            ) from None
         if not isinstance(row, dict):
             raise InputError(f"is a JSON {type(row).__name__}", wanted="one JSON object a line", where=where)
         yield number, row
@@ -109,4 +125,10 @@ def _text(row: dict[str, Any], column: str, where: str) -> str:
         return str(value)
     if not isinstance(value, str) or not value:
         raise InputError(f"column {column!r} holds {value!r}", wanted="text that is not empty", where=where)
+    try:
+        value.encode("utf8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"column {column!r} holds {value[error.start]!r}, half of a character", wanted="text", where=where
+        ) from None
     return value

@@ -17,7 +17,7 @@ from assay.records.record import write_text
 _HEAD_IN_BODY = "pooler"  # BERT's dense layer between the body and the head; RoBERTa keeps its own inside the head
 
 
-class Method(Part, ABC):
+class Method(Part, ABC, strict=True):
     """One arm: what learns, and at what rate.
 
     Attributes:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from assay.conditions import pair_key
 from assay.errors import SettingError, SourceError
+from assay.locks import alone
 from assay.models import Place
 from assay.rewards import located
 from assay.studies.plan import STAGES, Plan, Planned
@@ -64,31 +62,10 @@ class Home:
         return Work(self.folder / pair_key(named), spec, base, asked, stages, self.device)
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> AbstractContextManager[None]:
     """Keep a folder for one study until it ends, however it ends.
 
     Raises:
         SettingError: another study has it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "win32":  # no lock that ends with the process
-        yield
-        return
-    import fcntl
-
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(opened)
-        raise SettingError(
-            "another study is writing to this folder",
-            wanted="one at a time",
-            remedy="wait for it, or name another folder with -o",
-            where=str(folder),
-        ) from None
-    try:
-        yield
-    finally:
-        os.close(opened)
+    return alone(folder, "another study is writing to this folder")

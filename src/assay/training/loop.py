@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from assay.accounting import PeakMemory
-from assay.data import Loaded, objective_of, order, padding_id
+from assay.data import Loaded, order, padding_id
 from assay.methods.method import head_modules
 from assay.models import Place, head_for, load_base
+from assay.objectives import objective_of
 from assay.records.run import Cost
 from assay.training.policy import policy_trainer
 from assay.training.processes import Processes
-from assay.training.resuming import Noted, Standing, read_standing, write_standing
+from assay.training.resuming import STANDING, Noted, Standing, read_standing, write_standing
 from assay.training.spec import Spec
 from assay.training.trainers import MEASURED, Ordered, language_trainer, reward_trainer
 
@@ -96,7 +97,7 @@ class Job:
 
     @property
     def _file(self) -> Path:
-        return self.scratch / "standing.safetensors"
+        return self.scratch / STANDING
 
     def _trainer(self, model: Any, noted: Noted, done: int) -> Any:
         """The objective's Trainer for the steps that are left."""

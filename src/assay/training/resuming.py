@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from assay.weights.writing import writing
 
+STANDING = "standing.safetensors"
 _LEARNED, _OPTIMIZER, _CPU, _CUDA = "learned.", "optimizer.", "random.cpu", "random.cuda"
 
 
@@ -128,17 +129,30 @@ def write_standing(path: Path, key: str, step: int, model: Any, optimizer: Any, 
 
 def read_standing(path: Path, key: str) -> Standing | None:
     """Where the run of this key stood; None if the file is not there, not readable, or of another run."""
-    if not path.exists():
-        return None
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            about = _about(file)
             if about.get("key") != key:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError):
         return None
     return Standing(about["step"], Noted(**about["noted"]), about["rates"], tensors)
+
+
+def key_of(path: Path) -> str | None:
+    """The key of the run that stood in a file; None if the file is not there, or not readable."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            key: str | None = _about(file).get("key")
+            return key
+    except (SafetensorError, OSError):
+        return None
+
+
+def _about(file: Any) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads((file.metadata() or {}).get("about", "{}"))
+    return about
 
 
 def batch_hash(batch: dict[str, torch.Tensor]) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
+import math
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,23 @@ import torch
 
 from assay import digests
 from assay.accounting import PeakMemory, by_pattern
-from assay.conditions import Condition, differing, pair_key, pool_key
-from assay.data import Loaded, objective_of
+from assay.conditions import Condition, pair_key, pool_key
+from assay.data import Loaded
+from assay.devices import device_of
 from assay.errors import SettingError, SourceError
 from assay.models import Place, find, load_tokenizer, positions_of
+from assay.objectives import objective_of
 from assay.records import Provenance, Run, Source
 from assay.records.run import Cost, Examples, Objective, PolicyRun, Trained, Validation
 from assay.rewards import located, reward_source
+from assay.training.folders import RECORD, SCRATCH, check_name, done_before, is_taken, partial_of, whole
 from assay.training.loop import Fitted, Job, Progress, cost_of
 from assay.training.policy import constant_from, policy_run
 from assay.training.processes import Processes
 from assay.training.spec import Spec, read_spec
-from assay.training.storing import Store, snapshot
+from assay.training.storing import Store
 from assay.training.validation import HeldOut
 
-_RECORD, _SCRATCH = "run.json", "standing"
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
 
 
@@ -51,7 +53,8 @@ def train(
 
     Raises:
         SourceError: the specification, the base or the data cannot be read.
-        SettingError: the specification is wrong, or the folder holds something else.
+        SettingError: the specification is wrong, the device cannot be used, or the folder holds something else or is
+            being written by another process.
         InputError: the data cannot be used.
 
     Example:
@@ -65,9 +68,12 @@ def train(
         out = start / "runs" / Path(spec).stem
     settings = with_reward(spec if isinstance(spec, Spec) else read_spec(spec), start)
     folder, given = Path(out), _Given.found(settings, start)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        return _done_before(folder, given.conditions, arm_of(settings), settings.training.save_at)
+    named = {**given.conditions, **arm_of(settings)}
+    if is_taken(folder):
+        return done_before(folder, named, settings.training.save_at)
+    check_name(folder)
     check_positions(settings, given.base)
+    device_of(device)  # says what is wrong with it before anything is measured on it
     _import_trainer(objective_of(settings.data))
     processes = Processes.joined(device)
     processes.share(settings.training.batch_size)
@@ -81,9 +87,10 @@ def train(
     tokenizer = load_tokenizer(given.base)
     loaded = settings.data.load(given.data, tokenizer)
     asked = given.held_out and HeldOut.load(settings, given.held_out, tokenizer, loaded.labels)
-    with _whole(folder) if processes.first else nullcontext(_partial(folder)) as partial:
-        key = pair_key({**given.conditions, **arm_of(settings), "torch": torch.__version__})
-        store = Store(settings, given.base, tokenizer, folder, partial, partial / _SCRATCH)
+    # What was stored on the way goes with the checkpoint: with other snapshots a run begins anew.
+    key = pair_key({**named, "torch": torch.__version__, "save_at": str(settings.training.save_at)})
+    with whole(folder, key) if processes.first else nullcontext(partial_of(folder)) as partial:
+        store = Store(settings, given.base, tokenizer, folder, partial, partial / SCRATCH)
         job = Job(settings, given.base, tokenizer, loaded, device, key, store.scratch, store.keep, progress, processes)
         fitted = job.fit()
         if processes.first:
@@ -92,9 +99,9 @@ def train(
             learned = policy_run(fitted.trainer, fitted.model, settings, given.base, fitted.noted.measured)
             store.finish(fitted.model)
             shutil.rmtree(store.scratch, ignore_errors=True)
-            _record(given, loaded, fitted, cost, partial, validation, learned).save(partial / _RECORD)
+            _record(given, loaded, fitted, cost, partial, validation, learned).save(partial / RECORD)
     processes.wait()
-    return Run.read(folder / _RECORD)
+    return Run.read(folder / RECORD)
 
 
 @dataclass(frozen=True)
@@ -173,74 +180,6 @@ def _import_trainer(objective: Objective) -> None:
                 f"the objective {objective!r} needs TRL, which is not installed",
                 remedy="pip install 'assay-finetune[rlhf]'",
             ) from None
-
-
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A folder beside the wanted one, renamed to it at the end: a stopped run leaves nothing that looks done.
-
-    Of what a stopped run left under the same name, only the file where it stood is kept.
-    """
-    partial = _partial(folder)
-    partial.mkdir(parents=True, exist_ok=True)
-    _clear(partial)
-    finished = False
-    try:
-        yield partial
-        os.replace(partial, folder)
-        finished = True
-    finally:
-        if not finished:
-            _clear(partial)
-            if not any(partial.iterdir()):
-                partial.rmdir()
-
-
-def _partial(folder: Path) -> Path:
-    return folder.parent / f".{folder.name}.partial"
-
-
-def _clear(partial: Path) -> None:
-    """Remove all but the file where a run stood."""
-    for path in partial.iterdir():
-        if path.name == _SCRATCH and any(path.glob("*.safetensors")):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
-def _done_before(
-    folder: Path, conditions: dict[str, Condition], arm: dict[str, Condition], steps: Sequence[int]
-) -> Run:
-    """The record of a folder that holds this very run.
-
-    Raises:
-        SettingError: it holds something else; what differs is named. Or it has not all snapshots that are asked for.
-    """
-    if not folder.is_dir():
-        raise SettingError("is a file", wanted="a folder for the run", where=str(folder))
-    if not (folder / _RECORD).exists():
-        raise SettingError("the folder exists and holds no run", remedy="name another, or remove it", where=str(folder))
-    record = Run.read(folder / _RECORD)
-    found, wanted = {**record.conditions, **record.arm}, {**conditions, **arm}
-    if names := differing(found, wanted):
-        differences = ", ".join(f"{name} ({found.get(name)}, not {wanted.get(name)})" for name in names)
-        raise SettingError(
-            f"the folder holds another run, which differs in {differences}: its key is {pair_key(found)}",
-            wanted=f"the run of key {pair_key(wanted)}",
-            remedy="name another folder, or remove this one",
-            where=str(folder),
-        )
-    if missing := [step for step in steps if not snapshot(folder, step).is_dir()]:
-        raise SettingError(
-            f"the folder holds this run without what had learned after step {missing[0]}",
-            wanted=f"training.save_at with the steps that it has: {list(record.saved_at)}",
-            remedy="name another folder, or remove this one",
-            where=str(folder),
-        )
-    return record
 
 
 def check_positions(spec: Spec, base: Place) -> None:
@@ -343,9 +282,12 @@ def _trained(model: Any, weights: Sequence[Path]) -> Trained:
 
 
 def _notes(fitted: Fitted, spec: Spec, policy: PolicyRun | None) -> tuple[str, ...]:
-    """What a reader must know of what did not learn, and of a run in pieces."""
+    """What a reader must know of what did not learn, of losses that are no numbers, and of a run in pieces."""
     stacked = by_pattern((name, value) for name, value in fitted.model.named_parameters() if value.ndim > 2)
     notes = [f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}."] if stacked else []
+    losses = fitted.noted.losses
+    if wrong := [step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)]:
+        notes.append(f"The loss was not finite from step {wrong[0]} on, in {len(wrong)} of {len(losses)} steps.")
     if fitted.resumed:
         notes.append(f"Stopped and resumed after step {fitted.resumed}; the peak memory is that of the steps after it.")
     if policy is not None and policy.collapsed is not None:

@@ -10,15 +10,16 @@ from typing import Annotated, Any, Literal, final, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from assay.data import AnyData, objective_of
+from assay.data import AnyData
 from assay.errors import SettingError, SourceError
 from assay.methods import AnyMethod, Full
+from assay.objectives import objective_of
 from assay.records import Part, Setting
 from assay.records.run import Objective
 
 
 @final
-class Schedule(Part):
+class Schedule(Part, strict=True):
     """How long, in which batches, and how the learning rate goes.
 
     Attributes:
@@ -51,7 +52,7 @@ class Schedule(Part):
 
 
 @final
-class PolicySettings(Part):
+class PolicySettings(Part, strict=True):
     """How a policy learns from rewards: it maximises `E[(1 - beta) r - beta KL(policy || reference)]`.
 
     Source: arXiv 2403.10704, §3.2; beta .05 as there.
@@ -75,7 +76,7 @@ class PolicySettings(Part):
 
 
 @final
-class Spec(Part):
+class Spec(Part, strict=True):
     """One run.
 
     Attributes:
@@ -91,7 +92,7 @@ class Spec(Part):
 
     base: str = Field(min_length=1)
     objective: Objective | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)  # numpy's generator takes no more
     data: Annotated[AnyData, Field(discriminator="kind")]
     validation: str | None = None
     training: Schedule
@@ -154,6 +155,9 @@ def parse_spec(data: dict[str, Any], where: str = "") -> Spec:
 def _disagreements(spec: Spec) -> Iterator[str]:
     """What is wrong between settings of which each alone could be."""
     learned = objective_of(spec.data)
+    for name, path in (("data.path", spec.data.path), ("validation", spec.validation)):
+        if path == "":
+            yield f"{name!r} is empty"
     if spec.objective not in (None, learned):
         yield f"'objective' is {spec.objective!r}, and data of the kind {spec.data.kind!r} is for {learned!r}"
     if learned == "policy" and spec.policy is None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from assay import digests
-from assay.data import IGNORED, Example, collate, padding_id
-from assay.errors import InputError
+from assay.data import IGNORED, Classification, Example, collate, padding_id
 from assay.records import Source
 from assay.records.run import Validation
 from assay.training.spec import Spec
@@ -38,21 +37,10 @@ class HeldOut:
         Raises:
             InputError: they cannot be used, or have a label that the data do not have.
         """
-        loaded = spec.data.load(path, tokenizer)
-        if unseen := set(loaded.labels) - set(labels):
-            raise InputError(
-                f"labels that the data do not have: {', '.join(map(repr, sorted(unseen)))}",
-                wanted=f"labels among {', '.join(map(repr, labels))}",
-                where=path.name,
-            )
-
-        def renumbered(example: Example) -> Example:
-            if not isinstance(example.labels, int):
-                return example
-            return replace(example, labels=labels.index(loaded.labels[example.labels]))
-
-        rows = tuple(renumbered(example) for example in loaded.examples)
-        return cls(path, rows, padding_id(tokenizer), spec.training.batch_size)
+        data = spec.data
+        # The classes are numbered as the data's are, of which these rows need not have all.
+        loaded = data.load(path, tokenizer, labels) if isinstance(data, Classification) else data.load(path, tokenizer)
+        return cls(path, loaded.examples, padding_id(tokenizer), spec.training.batch_size)
 
     def loss(self, model: Any) -> Validation:
         """The mean loss over all targets, nats.
