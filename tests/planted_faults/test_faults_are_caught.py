@@ -246,8 +246,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "missing scale": (
         "weights/adapters.py",
-        "scale = asked[module]",
-        "scale = 1.0",
+        "scale, rank = asked[module]",
+        "scale, rank = 1.0, asked[module][1]",
         f"{ADAPTERS}::test_an_adapter_equals_its_merged_weights",
     ),
     "rule without the square root": (
