@@ -1,26 +1,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
 from scipy import stats
 from sklearn.metrics import accuracy_score
+from transformers import LlamaForCausalLM
 
 from assay.behaviour.batches import by_length
 from assay.behaviour.forgetting import Document, document_losses, read_documents
 from assay.behaviour.intervals import mcnemar, proportion, weighted_mean
 from assay.behaviour.scoring import score
 from assay.behaviour.tasks import answer_likelihoods, choose, read_task
-from assay.errors import InputError, MismatchError, SettingError
+from assay.errors import AdapterError, InputError, MismatchError, SettingError
 from assay.models import find, load
 from assay.records import Scores
 from assay.training.run import train
 from models_in_miniature import WORDS, bert, letters, lines, llama, tokenizer, with_other_tokens
+from tiny import tensors
 
 TOKENIZER = tokenizer()
 
@@ -311,3 +317,67 @@ def test_few_documents_and_those_left_out_are_said(tmp_path: Path, monkeypatch: 
         intervals = [weighted_mean(generator.normal(0, 1, count), np.ones(count), seed)[1] for seed in range(300)]
         held[count] = sum(low <= 0 <= high for low, high in intervals) / 300
     assert held[5] < 0.87 < held[20]
+
+
+def _rank_two(folder: Path, base: Path, **options: Any) -> Path:
+    """A LoRA on the base's attention, with factors that are not zero."""
+    torch.manual_seed(0)
+    adapted = get_peft_model(
+        LlamaForCausalLM.from_pretrained(base),
+        LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False, **options),
+    )
+    adapted.peft_config["default"].base_model_name_or_path = str(base)
+    adapted.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (
+            lambda found: {name.replace("lora_", "lola_"): value for name, value in found.items()},
+            "no place for .*lola_",
+        ),
+        (
+            lambda found: {name: value for name, value in found.items() if "layers.1.self_attn" not in name},
+            "no tensor for .*rs.1",
+        ),
+        (
+            lambda found: found | {name.replace("rs.1", "rs.7"): value + 0 for name, value in found.items()},
+            "no place for .*layers.7",
+        ),
+        (lambda found: {name: value for name, value in found.items() if "norm" not in name}, "no tensor for .*norm"),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_refused_by_its_first_tensor(
+    tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]], named: str
+) -> None:
+    base = llama(tmp_path / "base")
+    adapter = _rank_two(tmp_path / "adapter", base, modules_to_save=["norm"])
+    load(find(adapter), "causal-lm")
+    save_file(change(tensors(adapter)), adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(MismatchError, match=named):
+        load(find(adapter), "causal-lm")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True},
+        {"trainable_token_indices": [1, 2]},
+        {"bias": "all"},
+        {"use_dora": True},
+        {"target_parameters": ["mlp.up_proj.weight"]},
+    ],
+)
+def test_what_peft_stores_beside_the_factors_fits(tmp_path: Path, options: dict[str, Any]) -> None:
+    base = llama(tmp_path / "base")
+    load(find(_rank_two(tmp_path / "adapter", base, **options)), "causal-lm")
+
+
+def test_an_adapter_of_a_method_that_peft_lacks_is_refused(tmp_path: Path) -> None:
+    adapter = _rank_two(tmp_path / "adapter", llama(tmp_path / "base"))
+    told = adapter / "adapter_config.json"
+    told.write_text(told.read_text().replace('"LORA"', '"FOO"'))
+    with pytest.raises(AdapterError, match="peft_type is 'FOO'"):
+        load(find(adapter), "causal-lm")

@@ -11,13 +11,14 @@ from typing import Any, Literal
 import torch
 
 from assay import digests
+from assay.adapted import with_update
 from assay.devices import device_of
 from assay.errors import CheckpointError, MismatchError, ValuesError
 from assay.records import Run, Source
 from assay.records.record import read_json
 from assay.records.run import Objective
 from assay.weights.adapters import named_base
-from assay.weights.bitfit import BITFIT_CONFIG, bitfit_settings, read_bitfit
+from assay.weights.bitfit import BITFIT_CONFIG, bitfit_settings
 from assay.weights.checkpoints import ADAPTER_CONFIG, locate, refuse_pickles
 
 Head = Literal["causal-lm", "masked-lm", "sequence-classification"]  # what a model predicts
@@ -261,14 +262,15 @@ def load(
             An adapter has its own base's. This is how the papers measure what a classifier forgot.
 
     Raises:
-        CheckpointError, MismatchError: as for `load_base`; or a classifier whose base predicts no text, or an adapter
-            whose tensors do not fit.
+        CheckpointError, AdapterError, MismatchError: as for `load_base` and `with_update`; or a classifier whose base
+            predicts no text.
         ValuesError: NaN or infinite weights, whose answers would be counted like any others.
     """
     if objective != "sequence-classification" and stored_objective(place) == "sequence-classification":
         model = _body_of_classifier(place, objective, device, head_of)
     elif place.is_adapter:
-        model = _adapted(load_base(base_of(place), objective, labels, device), place)
+        home = load_base(base_of(place), objective, labels, device)
+        model = with_update(home, place.folder, place.source.name)
     else:
         model = load_base(place, objective, labels, device)
     for name, value in model.named_parameters():
@@ -280,22 +282,6 @@ def load(
                 where=place.source.name,
             )
     return model.eval()
-
-
-def _adapted(base: Any, place: Place) -> Any:
-    """A base with an adapter's tensors, as they are stored."""
-    if (place.folder / BITFIT_CONFIG).exists():
-        return _with_bitfit(base, place)
-    from peft import PeftModel
-
-    try:
-        return PeftModel.from_pretrained(base, place.folder)
-    except RuntimeError as error:  # torch's, with a line for every tensor of another shape
-        raise MismatchError(
-            f"the adapter's tensors do not fit ({str(error).splitlines()[-1].strip()})",
-            wanted="the base, and the classes, that it was trained on",
-            where=place.source.name,
-        ) from None
 
 
 def load_merged(place: Place, objective: Head, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:
@@ -314,43 +300,12 @@ def _body_of_classifier(place: Place, objective: Head, device: str, head_of: Pla
             where=place.source.name,
         )
     model = load_base(home, objective, device=device)
-    if (place.folder / BITFIT_CONFIG).exists():
-        return _with_bitfit(model, place, without_head=True)
     if place.is_adapter:
-        return _with_adapter(model, place)
+        return with_update(model, place.folder, place.source.name, of_classifier=True)
     body, tuned = model.base_model, load_base(place, "sequence-classification", device=device).base_model.state_dict()
     if any(name not in tuned or tuned[name].shape != value.shape for name, value in body.state_dict().items()):
         raise MismatchError("the classifier's body is not the base's", where=place.source.name)
     body.load_state_dict(tuned, strict=False)  # BERT's pooler belongs to the classifier
-    return model
-
-
-def _with_adapter(model: Any, place: Place) -> Any:
-    """A language model with the adapter of a classifier; the classifier's own head is left out."""
-    from peft import PeftConfig, PeftModel
-
-    config = PeftConfig.from_pretrained(place.folder)
-    if config.is_prompt_learning:
-        raise MismatchError(
-            "a prefix that was learned for a classifier does not fit a language model", where=place.source.name
-        )
-    config.task_type = config.modules_to_save = None
-    return PeftModel.from_pretrained(model, place.folder, config=config)
-
-
-def _with_bitfit(model: Any, place: Place, without_head: bool = False) -> Any:
-    """A base with BitFit's tensors in the place of its own; a classifier's body leaves the head's out."""
-    parameters = dict(model.named_parameters())
-    for name, value in read_bitfit(place.folder).items():
-        if without_head and (not name.startswith(f"{model.base_model_prefix}.") or ".pooler." in name):
-            continue
-        if name not in parameters or parameters[name].shape != value.shape:
-            raise MismatchError(
-                f"{name} is no parameter of the base in that shape",
-                wanted="the base that it was trained on",
-                where=place.source.name,
-            )
-        parameters[name].data.copy_(value)
     return model
 
 
