@@ -21,12 +21,12 @@ from assay.behaviour.forgetting import Document, document_losses, read_documents
 from assay.behaviour.intervals import mcnemar, proportion, weighted_mean
 from assay.behaviour.scoring import score
 from assay.behaviour.tasks import answer_likelihoods, choose, read_task
-from assay.errors import AdapterError, InputError, MismatchError, SettingError
+from assay.errors import AdapterError, InputError, MismatchError, SettingError, ValuesError
 from assay.models import find, load
 from assay.records import Scores
 from assay.training.run import train
 from models_in_miniature import WORDS, bert, letters, lines, llama, tokenizer, with_other_tokens
-from tiny import tensors
+from tiny import rewrite, tensors
 
 TOKENIZER = tokenizer()
 
@@ -381,3 +381,26 @@ def test_an_adapter_of_a_method_that_peft_lacks_is_refused(tmp_path: Path) -> No
     told.write_text(told.read_text().replace('"LORA"', '"FOO"'))
     with pytest.raises(AdapterError, match="peft_type is 'FOO'"):
         load(find(adapter), "causal-lm")
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+@pytest.mark.parametrize("asked", ["text", "task", "questions", "prompts", "judged"])
+def test_a_model_whose_output_overflows_has_no_score(
+    tmp_path: Path, text: Path, task: Path, asked: str, adapted: bool
+) -> None:
+    base = llama(tmp_path / "base")
+    broken = _rank_two(tmp_path / "broken", base) if adapted else llama(tmp_path / "broken")
+    (file,) = broken.glob("*.safetensors")
+    large = {name: value * 1e25 for name, value in tensors(broken).items() if any(x in name for x in ("_proj", "lora"))}
+    rewrite(broken, large, file.name)
+    questions = lines(tmp_path / "q.jsonl", [{"question": letters(1, 5, seed), "answer": "a"} for seed in range(3)])
+    given: dict[str, Any] = {
+        "text": {"text": text},
+        "task": {"task": task},
+        "questions": {"task": questions},
+        "prompts": {"prompts": questions, "samples": 2},
+        "judged": {"prompts": questions, "judge": "assay.rewards:exact_number"},
+    }[asked]
+    for pair in ((base, broken), (broken, base)):
+        with pytest.raises(ValuesError, match=r"broken: the model's output is NaN or infinite .*number \d"):
+            score(*pair, max_tokens=2, **given)

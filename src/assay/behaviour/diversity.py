@@ -62,6 +62,7 @@ class Prompts:
             batches=tuple(batches),
             costs=tuple(len(batch) * (len(self.prompts[owners[batch[0]]]) + longest) for batch in batches),
             ask=ask,
+            owners=tuple(owners),
         )
 
     def unique(self, given: Sequence[Any]) -> tuple[Unique, ...]:

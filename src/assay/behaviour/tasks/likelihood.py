@@ -46,6 +46,7 @@ class AbstractByLikelihood(AbstractTask):
             batches=batches,
             costs=tuple(width(runs, batch) for batch in batches),
             ask=lambda model, batch: self._ask(model, [(runs[i], wanted[runs[i]]) for i in batch]),
+            owners=tuple(answers[0][0] for answers in wanted.values()),
         )
 
     def choices(self, given: Sequence[Any]) -> tuple[int, ...]:
