@@ -15,7 +15,7 @@ from assay.behaviour.generation import Sampling, replies, stops_of
 from assay.behaviour.intervals import RESAMPLES, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.exact_match import found_answer, is_marked
-from assay.behaviour.tasks.task import Asking, prompt_column
+from assay.behaviour.tasks.task import Asking
 from assay.errors import InputError, SettingError
 from assay.records import Diversity, PromptDiversity, Source, Unique
 from assay.tables import raw_rows, rows
@@ -101,8 +101,7 @@ def read_prompts(path: str | Path, asking: Asking, samples: int, temperature: fl
     raw = raw_rows(path)
     if len(raw) < 2:
         raise InputError("there is one prompt", wanted="at least two, so that there is a spread", where=Path(path).name)
-    column = prompt_column(raw[0][1])
-    prompts, _ = asking.fit([asking.prompt(row[column]) for row in rows(path, column)], asking.max_tokens)
+    prompts, _ = asking.prompts(path, asking.max_tokens)
     if not all("answer" in row for _, row in raw):
         return Prompts(prompts, None, False, samples, temperature, asking)
     answers = [row["answer"] for row in rows(path, "answer")]
