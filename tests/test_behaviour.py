@@ -404,3 +404,26 @@ def test_a_model_whose_output_overflows_has_no_score(
     for pair in ((base, broken), (broken, base)):
         with pytest.raises(ValuesError, match=r"broken: the model's output is NaN or infinite .*number \d"):
             score(*pair, max_tokens=2, **given)
+
+
+def test_what_is_cut_to_the_window_is_said(tmp_path: Path) -> None:
+    base = llama(tmp_path / "base")
+    asks = [{"prompt": letters(size, size, size), "answer": answer} for size, answer in ((90, "yes"), (9, "no"))]
+    path = lines(tmp_path / "asks.jsonl", asks)
+    notes = score(base, base, task=path).notes
+    assert (
+        "1 of the examples of the task are cut to the window: prompts lose their beginning, texts their end." in notes
+    )
+    for judge in (None, "assay.rewards:exact_number"):
+        notes = score(base, base, prompts=path, samples=2, max_tokens=2, judge=judge).notes
+        assert any(note.startswith("1 of the prompts are cut to the window") for note in notes)
+    short = lines(path, [asks[1], {"prompt": "a", "answer": "yes"}])
+    assert not any("cut" in note for note in score(base, base, task=short).notes)
+
+
+def test_differences_that_are_all_equal_are_said(tmp_path: Path, text: Path) -> None:
+    base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned", seed=1)
+    same = lines(tmp_path / "same.jsonl", [{"text": "a b c"}] * 30)
+    said = "The difference is the same on all documents: its interval is a point and tells of no spread."
+    assert said in score(base, tuned, text=same).notes
+    assert said not in score(base, tuned, text=text).notes

@@ -460,7 +460,7 @@ def test_prompts_that_do_not_fit_are_refused(place: Path) -> None:
     blank.write_text(blank.read_text(encoding="utf8").replace("prompts.jsonl", "blank.jsonl"), encoding="utf8")
     with pytest.raises(InputError, match="1 of 2 texts have no token, first row 1"):
         train(blank)
-    with pytest.raises(InputError, match="blank.jsonl, line 1: the prompt has no token"):
+    with pytest.raises(InputError, match=r"blank.jsonl, line 1: the prompt has no token"):
         score(place / "base", place / "base", prompts=place / "blank.jsonl", judge=LIKES, max_tokens=6)
     spec = write(place, "run", LORA)
     text = spec.read_text(encoding="utf8")

@@ -30,6 +30,7 @@ class Prompts:
         right: the right answer of each; None where there is none, so that nothing is checked.
         marked: whether an answer is the number after `####`.
         samples, temperature: how often, and how, each is answered.
+        truncated: prompts that lost their beginning to the window.
         asking: how they are put.
     """
 
@@ -38,6 +39,7 @@ class Prompts:
     marked: bool
     samples: int
     temperature: float
+    truncated: int
     asking: Asking = field(compare=False, repr=False)
 
     def asked(self, batch_tokens: int, seed: int) -> Pass:
@@ -101,13 +103,13 @@ def read_prompts(path: str | Path, asking: Asking, samples: int, temperature: fl
     raw = raw_rows(path)
     if len(raw) < 2:
         raise InputError("there is one prompt", wanted="at least two, so that there is a spread", where=Path(path).name)
-    prompts, _ = asking.prompts(path, asking.max_tokens)
+    prompts, cut = asking.prompts(path, asking.max_tokens)
     if not all("answer" in row for _, row in raw):
-        return Prompts(prompts, None, False, samples, temperature, asking)
+        return Prompts(prompts, None, False, samples, temperature, cut, asking)
     answers = [row["answer"] for row in rows(path, "answer")]
     marked = is_marked(answers)
     right = tuple(found_answer(answer, marked) or answer.strip() for answer in answers)
-    return Prompts(prompts, right, marked, samples, temperature, asking)
+    return Prompts(prompts, right, marked, samples, temperature, cut, asking)
 
 
 def diversity(

@@ -170,7 +170,8 @@ def score(
     )
     under_base = parts.keys() - {"task", "reward"} and stored_objective(tuned_place) == "sequence-classification"
     left_out = 0 if text is None else len(raw_rows(text)) - len(questions.documents)
-    notes = remarks(record, _vocabulary(base_place), bool(under_base), left_out)
+    cut = questions.prompts.truncated if questions.prompts is not None else 0
+    notes = remarks(record, _vocabulary(base_place), bool(under_base), left_out, cut)
     return record.model_copy(update={"notes": (*notes, *(note for _, left_out in harnessed for note in left_out))})
 
 
