@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +16,14 @@ from safetensors.torch import save_file
 from scipy import stats
 from sklearn.metrics import accuracy_score
 from transformers import LlamaForCausalLM
+from typer.testing import CliRunner
 
 from assay.behaviour.batches import by_length
 from assay.behaviour.forgetting import Document, document_losses, read_documents
 from assay.behaviour.intervals import mcnemar, proportion, weighted_mean
 from assay.behaviour.scoring import score
 from assay.behaviour.tasks import answer_likelihoods, choose, read_task
+from assay.cli import app
 from assay.errors import AdapterError, InputError, MismatchError, SettingError, ValuesError
 from assay.models import find, load
 from assay.records import Scores
@@ -427,3 +430,76 @@ def test_differences_that_are_all_equal_are_said(tmp_path: Path, text: Path) -> 
     said = "The difference is the same on all documents: its interval is a point and tells of no spread."
     assert said in score(base, tuned, text=same).notes
     assert said not in score(base, tuned, text=text).notes
+
+
+_BROKEN: dict[str, Callable[[Path], object]] = {
+    "cannot be read as JSON": lambda base: (base / "config.json").write_text("{"),
+    "there is no such file": lambda base: (base / "config.json").unlink(),
+    "the tokenizer cannot be read": lambda base: (base / "tokenizer.json").write_text("{"),
+    "not a readable safetensors file": lambda base: (base / "model.safetensors").write_bytes(
+        (base / "model.safetensors").read_bytes()[:-99]
+    ),
+    "the (tokenizer|model) cannot be read": lambda base: _configure(base, "model_type", "no-such-model"),
+    "the weights are quantised": lambda base: _configure(base, "quantization_config", {"quant_method": "gptq"}),
+    "the model cannot be read": lambda base: _configure(base, "hidden_size", 12),
+}
+
+
+def _configure(folder: Path, name: str, value: object) -> None:
+    told = folder / "config.json"
+    told.write_text(json.dumps(json.loads(told.read_text()) | {name: value}))
+
+
+@pytest.mark.parametrize("said", _BROKEN)
+def test_a_broken_base_is_one_error(tmp_path: Path, text: Path, said: str) -> None:
+    base = llama(tmp_path / "base")
+    adapter = _rank_two(tmp_path / "adapter", base)
+    _BROKEN[said](base)
+    for pair in ((base, base), (None, adapter)):
+        with pytest.raises(InputError, match=said):
+            score(*pair, text=text)
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", -1), ("temperature", math.inf), ("temperature", math.nan)])
+def test_numbers_that_mean_nothing_are_refused(tmp_path: Path, text: Path, name: str, value: float) -> None:
+    base = llama(tmp_path / "base")
+    with pytest.raises(SettingError, match=f"{name} is {value}"):
+        score(base, base, text=text, **{name: value})
+
+
+@pytest.mark.parametrize("judge", ["math:sqrt", "os:system"])
+def test_a_judge_that_raises_is_named(tmp_path: Path, judge: str) -> None:
+    base = llama(tmp_path / "base")
+    prompts = lines(tmp_path / "prompts.jsonl", [{"prompt": "a"}, {"prompt": "b"}])
+    with pytest.raises(InputError, match=f"{judge}: the reward raised TypeError"):
+        score(base, base, prompts=prompts, judge=judge, max_tokens=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"limit": 3}, "limit belongs to a task of the harness"),
+        ({"how": "exact-match"}, "how belongs to a task"),
+        ({"chat": True}, "chat belongs to a task or prompts"),
+        ({"judge": "math:sqrt"}, "judge belongs to prompts"),
+    ],
+)
+def test_a_setting_of_what_is_not_scored_is_refused(
+    tmp_path: Path, text: Path, given: dict[str, Any], said: str
+) -> None:
+    base = llama(tmp_path / "base")
+    with pytest.raises(SettingError, match=said):
+        score(base, base, text=text, **given)
+
+
+def test_the_command_names_what_it_lacks_before_it_scores(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = str(llama(tmp_path / "base"))
+    alone = CliRunner().invoke(app, ["score", base, "--text", str(text)])
+    assert (alone.exit_code, alone.stderr.count("\n")) == (2, 1)
+    assert "base: is a whole model, which names no base. Wanted: a base and a tuned model" in alone.stderr
+    monkeypatch.setattr("assay.behaviour.scoring.score", None)  # nothing may be asked
+    folder = CliRunner().invoke(app, ["score", base, base, "--text", str(text), "-o", str(tmp_path)])
+    assert folder.exit_code == 2
+    assert "is a folder. Wanted: a file for the record" in folder.stderr

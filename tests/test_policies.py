@@ -545,7 +545,7 @@ def test_the_base_against_itself_is_a_tie(place: Path) -> None:
     assert found.rate == 0.5
     assert found.ties == found.examples == 20
     assert found.difference == 0
-    with pytest.raises(SettingError, match="a judge without prompts"):
+    with pytest.raises(SettingError, match="judge belongs to prompts"):
         score(place / "base", place / "base", judge="test_policies:likes_yes")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,13 +13,13 @@ import torch
 from assay import digests
 from assay.adapted import with_update
 from assay.devices import device_of
-from assay.errors import CheckpointError, MismatchError, ValuesError
+from assay.errors import CheckpointError, MismatchError, SourceError, ValuesError
 from assay.records import Run, Source
 from assay.records.record import read_json
 from assay.records.run import Objective
 from assay.weights.adapters import named_base
 from assay.weights.bitfit import BITFIT_CONFIG, bitfit_settings
-from assay.weights.checkpoints import ADAPTER_CONFIG, locate, refuse_pickles
+from assay.weights.checkpoints import ADAPTER_CONFIG, MODEL_CONFIG, locate, open_checkpoint, open_files, refuse_pickles
 
 Head = Literal["causal-lm", "masked-lm", "sequence-classification"]  # what a model predicts
 _HEADS: dict[Head, tuple[str, ...]] = {  # by the ending of the stored class
@@ -74,7 +74,9 @@ def find(reference: str | Path, start: Path | None = None) -> Place:
     Raises:
         SourceError: neither a folder nor to be had from the hub.
         PickleError: only pickled weights, which are never loaded.
-        CheckpointError: a folder without weights.
+        QuantisedError: packed weights.
+        CheckpointError: a folder without weights, or with files that are cut short or missing.
+        RecordError: a configuration that is missing or no JSON object.
     """
     path = (start or Path()) / reference
     folder, source = locate(path if path.is_dir() else reference)
@@ -84,15 +86,34 @@ def find(reference: str | Path, start: Path | None = None) -> Place:
         raise CheckpointError("no safetensors file", wanted="a checkpoint or an adapter", where=str(reference))
     described = source.model_copy(update={"digest": digests.of_files(weights)})
     needs_base = (folder / ADAPTER_CONFIG).exists() or (folder / BITFIT_CONFIG).exists()
-    return Place(folder.resolve(), described, needs_base)
+    place = Place(folder.resolve(), described, needs_base)
+    if needs_base:
+        open_files(folder, weights, source)
+    else:
+        open_checkpoint(folder)
+        configuration(place)
+    return place
+
+
+def configuration(place: Place) -> dict[str, Any]:
+    """A whole model's configuration.
+
+    Raises:
+        RecordError: there is none, or it is no JSON object.
+    """
+    return read_json(place.folder / MODEL_CONFIG, "a model's configuration")
 
 
 def base_of(adapter: Place) -> Place:
     """The base of an adapter: the one that was named for it, or the path (from its folder) or hub id that it names.
 
     Raises:
-        SourceError: it names none, or one that is not there.
+        SourceError: it names none, as a whole model does, or one that is not there.
     """
+    if not adapter.is_adapter:
+        raise SourceError(
+            "is a whole model, which names no base", wanted="a base and a tuned model", where=adapter.source.name
+        )
     return adapter.base if adapter.base is not None else find(named_base(adapter.folder, _adapter_settings(adapter)))
 
 
@@ -118,19 +139,38 @@ def load_tokenizer(place: Place) -> Any:
     """The tokenizer beside a model; for an adapter without one, its base's.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or one that cannot be read.
     """
     from transformers import AutoTokenizer
 
     if place.source.revision is not None:
-        return AutoTokenizer.from_pretrained(place.source.name, revision=place.source.revision)
+        return _read_by_transformers(
+            place, "tokenizer", AutoTokenizer.from_pretrained, place.source.name, revision=place.source.revision
+        )
     if not (place.folder / "tokenizer_config.json").exists() and not (place.folder / "tokenizer.json").exists():
         if place.is_adapter:
             return load_tokenizer(base_of(place))
         raise CheckpointError(
             "there is no tokenizer beside the model", wanted="tokenizer.json", where=place.source.name
         )
-    return AutoTokenizer.from_pretrained(place.folder)
+    return _read_by_transformers(place, "tokenizer", AutoTokenizer.from_pretrained, place.folder)
+
+
+def _read_by_transformers(place: Place, what: str, read: Callable[..., Any], *given: Any, **options: Any) -> Any:
+    """What transformers reads; whatever stops it is in the model's files.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        return read(*given, **options)
+    except Exception as error:  # noqa: BLE001 (of a file that is no JSON, tokenizers raises an exception of no kind)
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"the {what} cannot be read ({first})",
+            wanted="files that the installed transformers reads",
+            where=place.source.name,
+        ) from None
 
 
 def stored_objective(place: Place) -> Head | None:
@@ -142,9 +182,7 @@ def stored_objective(place: Place) -> Head | None:
         kind = _adapter_settings(place).get("task_type")
         said: dict[str, Head] = {"CAUSAL_LM": "causal-lm", "SEQ_CLS": "sequence-classification"}
         return said.get(str(kind)) if kind else stored_objective(base_of(place))
-    config = place.folder / "config.json"
-    names = json.loads(config.read_text(encoding="utf8")).get("architectures") if config.exists() else None
-    for name in names or ():
+    for name in configuration(place).get("architectures") or ():
         for head, endings in _HEADS.items():
             if name.endswith(endings):
                 return head
@@ -160,7 +198,7 @@ def positions_of(place: Place) -> int | None:
         limit = positions_of(base_of(place))
         taken = int(_adapter_settings(place).get("num_virtual_tokens") or 0)
         return None if limit is None else limit - taken
-    config = json.loads((place.folder / "config.json").read_text(encoding="utf8"))
+    config = configuration(place)
     limit = config.get("max_position_embeddings", config.get("n_positions"))  # GPT-2's kin have their own names
     if limit is None:
         return None
@@ -185,7 +223,7 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
         device: where to put it.
 
     Raises:
-        CheckpointError: weights are missing, so that some would be random.
+        CheckpointError: weights are missing, so that some would be random; or transformers cannot read the model.
         MismatchError: the stored head has another number of classes; or a masked model is to write, or the reverse.
     """
     import transformers
@@ -204,7 +242,7 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
         raise MismatchError(
             f"the stored head has {_classes(place)} classes, the data {len(labels)}", where=place.source.name
         )
-    model, report = kind.from_pretrained(place.folder, **options)
+    model, report = _read_by_transformers(place, "model", kind.from_pretrained, place.folder, **options)
     prefix = f"{model.base_model_prefix}."
     # A head is drawn anew only for classes that are to be learned; BERT's pooler is drawn with it where it is missing.
     new_head = bool(labels) and objective == "sequence-classification"
@@ -227,8 +265,7 @@ def _classes(place: Place) -> int:
 
 def _named_classes(place: Place) -> tuple[str, ...]:
     """The classes of a stored head by its configuration, which leaves two unsaid; unnamed ones are `LABEL_0` and on."""
-    config = json.loads((place.folder / "config.json").read_text(encoding="utf8"))
-    named = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    named = configuration(place).get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
     return tuple(named[key] for key in sorted(named, key=int))
 
 

@@ -94,12 +94,10 @@ def read_prompts(path: str | Path, asking: Asking, samples: int, temperature: fl
 
     Raises:
         SourceError, InputError: the file cannot be read, or holds one prompt.
-        SettingError: fewer than two samples, or a temperature that is not above zero.
+        SettingError: fewer than two samples.
     """
     if samples < 2:
         raise SettingError(f"{samples} sample(s) of each prompt", wanted="two or more, which can differ")
-    if not temperature > 0:
-        raise SettingError(f"the temperature is {temperature}", wanted="above 0, or every sample is the same")
     raw = raw_rows(path)
     if len(raw) < 2:
         raise InputError("there is one prompt", wanted="at least two, so that there is a spread", where=Path(path).name)
