@@ -1,26 +1,35 @@
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
 from scipy import stats
 from sklearn.metrics import accuracy_score
+from transformers import LlamaForCausalLM
+from typer.testing import CliRunner
 
 from assay.behaviour.batches import by_length
 from assay.behaviour.forgetting import Document, document_losses, read_documents
 from assay.behaviour.intervals import mcnemar, proportion, weighted_mean
 from assay.behaviour.scoring import score
 from assay.behaviour.tasks import answer_likelihoods, choose, read_task
-from assay.errors import InputError, MismatchError, SettingError
+from assay.cli import app
+from assay.errors import AdapterError, InputError, MismatchError, SettingError, ValuesError
 from assay.models import find, load
 from assay.records import Scores
 from assay.training.run import train
 from models_in_miniature import WORDS, bert, letters, lines, llama, tokenizer, with_other_tokens
+from tiny import rewrite, tensors
 
 TOKENIZER = tokenizer()
 
@@ -311,3 +320,186 @@ def test_few_documents_and_those_left_out_are_said(tmp_path: Path, monkeypatch: 
         intervals = [weighted_mean(generator.normal(0, 1, count), np.ones(count), seed)[1] for seed in range(300)]
         held[count] = sum(low <= 0 <= high for low, high in intervals) / 300
     assert held[5] < 0.87 < held[20]
+
+
+def _rank_two(folder: Path, base: Path, **options: Any) -> Path:
+    """A LoRA on the base's attention, with factors that are not zero."""
+    torch.manual_seed(0)
+    adapted = get_peft_model(
+        LlamaForCausalLM.from_pretrained(base),
+        LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False, **options),
+    )
+    adapted.peft_config["default"].base_model_name_or_path = str(base)
+    adapted.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (
+            lambda found: {name.replace("lora_", "lola_"): value for name, value in found.items()},
+            "no place for .*lola_",
+        ),
+        (
+            lambda found: {name: value for name, value in found.items() if "layers.1.self_attn" not in name},
+            "no tensor for .*rs.1",
+        ),
+        (
+            lambda found: found | {name.replace("rs.1", "rs.7"): value + 0 for name, value in found.items()},
+            "no place for .*layers.7",
+        ),
+        (lambda found: {name: value for name, value in found.items() if "norm" not in name}, "no tensor for .*norm"),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_refused_by_its_first_tensor(
+    tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]], named: str
+) -> None:
+    base = llama(tmp_path / "base")
+    adapter = _rank_two(tmp_path / "adapter", base, modules_to_save=["norm"])
+    load(find(adapter), "causal-lm")
+    save_file(change(tensors(adapter)), adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(MismatchError, match=named):
+        load(find(adapter), "causal-lm")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True},
+        {"trainable_token_indices": [1, 2]},
+        {"bias": "all"},
+        {"use_dora": True},
+        {"target_parameters": ["mlp.up_proj.weight"]},
+    ],
+)
+def test_what_peft_stores_beside_the_factors_fits(tmp_path: Path, options: dict[str, Any]) -> None:
+    base = llama(tmp_path / "base")
+    load(find(_rank_two(tmp_path / "adapter", base, **options)), "causal-lm")
+
+
+def test_an_adapter_of_a_method_that_peft_lacks_is_refused(tmp_path: Path) -> None:
+    adapter = _rank_two(tmp_path / "adapter", llama(tmp_path / "base"))
+    told = adapter / "adapter_config.json"
+    told.write_text(told.read_text().replace('"LORA"', '"FOO"'))
+    with pytest.raises(AdapterError, match="peft_type is 'FOO'"):
+        load(find(adapter), "causal-lm")
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+@pytest.mark.parametrize("asked", ["text", "task", "questions", "prompts", "judged"])
+def test_a_model_whose_output_overflows_has_no_score(
+    tmp_path: Path, text: Path, task: Path, asked: str, adapted: bool
+) -> None:
+    base = llama(tmp_path / "base")
+    broken = _rank_two(tmp_path / "broken", base) if adapted else llama(tmp_path / "broken")
+    (file,) = broken.glob("*.safetensors")
+    large = {name: value * 1e25 for name, value in tensors(broken).items() if any(x in name for x in ("_proj", "lora"))}
+    rewrite(broken, large, file.name)
+    questions = lines(tmp_path / "q.jsonl", [{"question": letters(1, 5, seed), "answer": "a"} for seed in range(3)])
+    given: dict[str, Any] = {
+        "text": {"text": text},
+        "task": {"task": task},
+        "questions": {"task": questions},
+        "prompts": {"prompts": questions, "samples": 2},
+        "judged": {"prompts": questions, "judge": "assay.rewards:exact_number"},
+    }[asked]
+    for pair in ((base, broken), (broken, base)):
+        with pytest.raises(ValuesError, match=r"broken: the model's output is NaN or infinite .*number \d"):
+            score(*pair, max_tokens=2, **given)
+
+
+def test_what_is_cut_to_the_window_is_said(tmp_path: Path) -> None:
+    base = llama(tmp_path / "base")
+    asks = [{"prompt": letters(size, size, size), "answer": answer} for size, answer in ((90, "yes"), (9, "no"))]
+    path = lines(tmp_path / "asks.jsonl", asks)
+    notes = score(base, base, task=path).notes
+    assert (
+        "1 of the examples of the task are cut to the window: prompts lose their beginning, texts their end." in notes
+    )
+    for judge in (None, "assay.rewards:exact_number"):
+        notes = score(base, base, prompts=path, samples=2, max_tokens=2, judge=judge).notes
+        assert any(note.startswith("1 of the prompts are cut to the window") for note in notes)
+    short = lines(path, [asks[1], {"prompt": "a", "answer": "yes"}])
+    assert not any("cut" in note for note in score(base, base, task=short).notes)
+
+
+def test_differences_that_are_all_equal_are_said(tmp_path: Path, text: Path) -> None:
+    base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned", seed=1)
+    same = lines(tmp_path / "same.jsonl", [{"text": "a b c"}] * 30)
+    said = "The difference is the same on all documents: its interval is a point and tells of no spread."
+    assert said in score(base, tuned, text=same).notes
+    assert said not in score(base, tuned, text=text).notes
+
+
+_BROKEN: dict[str, Callable[[Path], object]] = {
+    "cannot be read as JSON": lambda base: (base / "config.json").write_text("{"),
+    "there is no such file": lambda base: (base / "config.json").unlink(),
+    "the tokenizer cannot be read": lambda base: (base / "tokenizer.json").write_text("{"),
+    "not a readable safetensors file": lambda base: (base / "model.safetensors").write_bytes(
+        (base / "model.safetensors").read_bytes()[:-99]
+    ),
+    "the (tokenizer|model) cannot be read": lambda base: _configure(base, "model_type", "no-such-model"),
+    "the weights are quantised": lambda base: _configure(base, "quantization_config", {"quant_method": "gptq"}),
+    "the model cannot be read": lambda base: _configure(base, "hidden_size", 12),
+}
+
+
+def _configure(folder: Path, name: str, value: object) -> None:
+    told = folder / "config.json"
+    told.write_text(json.dumps(json.loads(told.read_text()) | {name: value}))
+
+
+@pytest.mark.parametrize("said", _BROKEN)
+def test_a_broken_base_is_one_error(tmp_path: Path, text: Path, said: str) -> None:
+    base = llama(tmp_path / "base")
+    adapter = _rank_two(tmp_path / "adapter", base)
+    _BROKEN[said](base)
+    for pair in ((base, base), (None, adapter)):
+        with pytest.raises(InputError, match=said):
+            score(*pair, text=text)
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", -1), ("temperature", math.inf), ("temperature", math.nan)])
+def test_numbers_that_mean_nothing_are_refused(tmp_path: Path, text: Path, name: str, value: float) -> None:
+    base = llama(tmp_path / "base")
+    with pytest.raises(SettingError, match=f"{name} is {value}"):
+        score(base, base, text=text, **{name: value})
+
+
+@pytest.mark.parametrize("judge", ["math:sqrt", "os:system"])
+def test_a_judge_that_raises_is_named(tmp_path: Path, judge: str) -> None:
+    base = llama(tmp_path / "base")
+    prompts = lines(tmp_path / "prompts.jsonl", [{"prompt": "a"}, {"prompt": "b"}])
+    with pytest.raises(InputError, match=f"{judge}: the reward raised TypeError"):
+        score(base, base, prompts=prompts, judge=judge, max_tokens=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"limit": 3}, "limit belongs to a task of the harness"),
+        ({"how": "exact-match"}, "how belongs to a task"),
+        ({"chat": True}, "chat belongs to a task or prompts"),
+        ({"judge": "math:sqrt"}, "judge belongs to prompts"),
+    ],
+)
+def test_a_setting_of_what_is_not_scored_is_refused(
+    tmp_path: Path, text: Path, given: dict[str, Any], said: str
+) -> None:
+    base = llama(tmp_path / "base")
+    with pytest.raises(SettingError, match=said):
+        score(base, base, text=text, **given)
+
+
+def test_the_command_names_what_it_lacks_before_it_scores(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = str(llama(tmp_path / "base"))
+    alone = CliRunner().invoke(app, ["score", base, "--text", str(text)])
+    assert (alone.exit_code, alone.stderr.count("\n")) == (2, 1)
+    assert "base: is a whole model, which names no base. Wanted: a base and a tuned model" in alone.stderr
+    monkeypatch.setattr("assay.behaviour.scoring.score", None)  # nothing may be asked
+    folder = CliRunner().invoke(app, ["score", base, base, "--text", str(text), "-o", str(tmp_path)])
+    assert folder.exit_code == 2
+    assert "is a folder. Wanted: a file for the record" in folder.stderr

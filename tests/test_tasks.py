@@ -72,17 +72,39 @@ def test_choices_are_the_likeliest_whole_and_by_the_character(tmp_path: Path, ch
 
 
 @pytest.mark.parametrize(
-    "row",
+    ("row", "said"),
     [
-        {"prompt": "a", "choices": "bc", "answer": 0},
-        {"prompt": "a", "choices": ["b"], "answer": 0},
-        {"prompt": "a", "choices": ["b", "c"], "answer": 2},
-        {"prompt": "a", "choices": ["b", "c"], "answer": "d"},
+        ({"prompt": "a", "answer": 0}, "'choices' holds None. Wanted: a list"),
+        ({"prompt": "a", "choices": "bc", "answer": 0}, "'choices' holds 'bc'. Wanted: a list"),
+        ({"prompt": "a", "choices": ["b"], "answer": 0}, "'choices' holds 1 text.* Wanted: two"),
+        ({"prompt": "a", "choices": [1, 2], "answer": 0}, "'choices' holds 1. Wanted: texts"),
+        ({"prompt": "a", "choices": ["b", 1, None], "answer": 0}, "'choices' holds 1. Wanted: texts"),
+        ({"prompt": "a", "choices": ["b", ""], "answer": 0}, "'choices' holds ''. Wanted: texts"),
+        ({"prompt": "a", "choices": ["b", "c"], "answer": 2}, "'answer' holds 2"),
+        ({"prompt": "a", "choices": ["b", "c"], "answer": "d"}, "'answer' holds 'd'"),
     ],
 )
-def test_choices_that_cannot_be_chosen_are_refused(tmp_path: Path, row: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"odd.jsonl, line 1.*(choices|answer)"):
-        read_task(lines(tmp_path / "odd.jsonl", [row, row]), TOKENIZER)
+def test_choices_that_cannot_be_chosen_are_refused(tmp_path: Path, row: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=f"odd.jsonl, line 1: {said}"):
+        read_task(lines(tmp_path / "odd.jsonl", [row, row]), TOKENIZER, how="multiple-choice")
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ({"prompt": "a", "choices": ["b", "  "], "answer": 0}, "one of the choices"),
+        ({"prompt": "  ", "choices": ["b", "c"], "answer": 0}, "the prompt"),
+        ({"prompt": "a", "answer": "  "}, "the answer"),
+        ({"prompt": "  ", "answer": "no"}, "the prompt"),
+        ({"question": "  ", "answer": "no"}, "the prompt"),
+        ({"text": "  ", "label": "1"}, "the text"),
+    ],
+)
+def test_what_has_no_token_is_refused_where_it_stands(tmp_path: Path, row: dict[str, Any], what: str) -> None:
+    first = {"question": "a", "prompt": "b", "choices": ["c", "d"], "answer": "c", "text": "e", "label": "0"}
+    path = lines(tmp_path / "blank.jsonl", [{name: first[name] for name in row}, row])
+    with pytest.raises(InputError, match=f"blank.jsonl, line 2: {what} has no token"):
+        read_task(path, TOKENIZER)
 
 
 def greedy(model: Any, prompt: list[int], count: int) -> list[int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,14 +11,23 @@ from typing import Any, Literal
 import torch
 
 from assay import digests
+from assay.adapted import with_update
 from assay.devices import device_of
-from assay.errors import AdapterError, CheckpointError, MismatchError, ValuesError
+from assay.errors import AdapterError, CheckpointError, MismatchError, SourceError, ValuesError
 from assay.records import Repair, Run, Source
 from assay.records.record import read_json
 from assay.records.run import Objective
 from assay.weights.adapters import named_base
-from assay.weights.bitfit import BITFIT_CONFIG, bitfit_settings, read_bitfit
-from assay.weights.checkpoints import ADAPTER_CONFIG, identified, locate, refuse_pickles
+from assay.weights.bitfit import BITFIT_CONFIG, bitfit_settings
+from assay.weights.checkpoints import (
+    ADAPTER_CONFIG,
+    MODEL_CONFIG,
+    identified,
+    locate,
+    open_checkpoint,
+    open_files,
+    refuse_pickles,
+)
 
 Head = Literal["causal-lm", "masked-lm", "sequence-classification"]  # what a model predicts
 _HEADS: dict[Head, tuple[str, ...]] = {  # by the ending of the stored class
@@ -73,7 +82,9 @@ def find(reference: str | Path, start: Path | None = None) -> Place:
     Raises:
         SourceError: neither a folder nor to be had from the hub.
         PickleError: only pickled weights, which are never loaded.
-        CheckpointError: a folder without weights.
+        QuantisedError: packed weights.
+        CheckpointError: a folder without weights, or with files that are cut short or missing.
+        RecordError: a configuration that is missing or no JSON object.
     """
     path = (start or Path()) / reference
     folder, source = locate(path if path.is_dir() else reference)
@@ -83,15 +94,34 @@ def find(reference: str | Path, start: Path | None = None) -> Place:
         raise CheckpointError("no safetensors file", wanted="a checkpoint or an adapter", where=str(reference))
     described = identified(source, weights, folder)
     needs_base = (folder / ADAPTER_CONFIG).exists() or (folder / BITFIT_CONFIG).exists()
-    return Place(folder.resolve(), described, needs_base)
+    place = Place(folder.resolve(), described, needs_base)
+    if needs_base:
+        open_files(folder, weights, source)
+    else:
+        open_checkpoint(folder)
+        configuration(place)
+    return place
+
+
+def configuration(place: Place) -> dict[str, Any]:
+    """A whole model's configuration.
+
+    Raises:
+        RecordError: there is none, or it is no JSON object.
+    """
+    return read_json(place.folder / MODEL_CONFIG, "a model's configuration")
 
 
 def base_of(adapter: Place) -> Place:
     """The base of an adapter: the one that was named for it, or the path (from its folder) or hub id that it names.
 
     Raises:
-        SourceError: it names none, or one that is not there.
+        SourceError: it names none, as a whole model does, or one that is not there.
     """
+    if not adapter.is_adapter:
+        raise SourceError(
+            "is a whole model, which names no base", wanted="a base and a tuned model", where=adapter.source.name
+        )
     return adapter.base if adapter.base is not None else find(named_base(adapter.folder, _adapter_settings(adapter)))
 
 
@@ -117,19 +147,38 @@ def load_tokenizer(place: Place) -> Any:
     """The tokenizer beside a model; for an adapter without one, its base's.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or one that cannot be read.
     """
     from transformers import AutoTokenizer
 
     if place.source.revision is not None:
-        return AutoTokenizer.from_pretrained(place.source.name, revision=place.source.revision)
+        return _read_by_transformers(
+            place, "tokenizer", AutoTokenizer.from_pretrained, place.source.name, revision=place.source.revision
+        )
     if not (place.folder / "tokenizer_config.json").exists() and not (place.folder / "tokenizer.json").exists():
         if place.is_adapter:
             return load_tokenizer(base_of(place))
         raise CheckpointError(
             "there is no tokenizer beside the model", wanted="tokenizer.json", where=place.source.name
         )
-    return AutoTokenizer.from_pretrained(place.folder)
+    return _read_by_transformers(place, "tokenizer", AutoTokenizer.from_pretrained, place.folder)
+
+
+def _read_by_transformers(place: Place, what: str, read: Callable[..., Any], *given: Any, **options: Any) -> Any:
+    """What transformers reads; whatever stops it is in the model's files.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        return read(*given, **options)
+    except Exception as error:  # noqa: BLE001 (of a file that is no JSON, tokenizers raises an exception of no kind)
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"the {what} cannot be read ({first})",
+            wanted="files that the installed transformers reads",
+            where=place.source.name,
+        ) from None
 
 
 def stored_objective(place: Place) -> Head | None:
@@ -141,9 +190,7 @@ def stored_objective(place: Place) -> Head | None:
         kind = _adapter_settings(place).get("task_type")
         said: dict[str, Head] = {"CAUSAL_LM": "causal-lm", "SEQ_CLS": "sequence-classification"}
         return said.get(str(kind)) if kind else stored_objective(base_of(place))
-    config = place.folder / "config.json"
-    names = json.loads(config.read_text(encoding="utf8")).get("architectures") if config.exists() else None
-    for name in names or ():
+    for name in configuration(place).get("architectures") or ():
         for head, endings in _HEADS.items():
             if name.endswith(endings):
                 return head
@@ -159,7 +206,7 @@ def positions_of(place: Place) -> int | None:
         limit = positions_of(base_of(place))
         taken = int(_adapter_settings(place).get("num_virtual_tokens") or 0)
         return None if limit is None else limit - taken
-    config = json.loads((place.folder / "config.json").read_text(encoding="utf8"))
+    config = configuration(place)
     limit = config.get("max_position_embeddings", config.get("n_positions"))  # GPT-2's kin have their own names
     if limit is None:
         return None
@@ -184,7 +231,7 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
         device: where to put it.
 
     Raises:
-        CheckpointError: weights are missing, so that some would be random.
+        CheckpointError: weights are missing, so that some would be random; or transformers cannot read the model.
         MismatchError: the stored head has another number of classes; or a masked model is to write, or the reverse.
     """
     import transformers
@@ -203,7 +250,7 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
         raise MismatchError(
             f"the stored head has {_classes(place)} classes, the data {len(labels)}", where=place.source.name
         )
-    model, report = kind.from_pretrained(place.folder, **options)
+    model, report = _read_by_transformers(place, "model", kind.from_pretrained, place.folder, **options)
     prefix = f"{model.base_model_prefix}."
     # A head is drawn anew only for classes that are to be learned; BERT's pooler is drawn with it where it is missing.
     new_head = bool(labels) and objective == "sequence-classification"
@@ -226,8 +273,7 @@ def _classes(place: Place) -> int:
 
 def _named_classes(place: Place) -> tuple[str, ...]:
     """The classes of a stored head by its configuration, which leaves two unsaid; unnamed ones are `LABEL_0` and on."""
-    config = json.loads((place.folder / "config.json").read_text(encoding="utf8"))
-    named = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    named = configuration(place).get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
     return tuple(named[key] for key in sorted(named, key=int))
 
 
@@ -263,14 +309,15 @@ def load(
             An adapter has its own base's. This is how the papers measure what a classifier forgot.
 
     Raises:
-        CheckpointError, MismatchError: as for `load_base`; or a classifier whose base predicts no text, or an adapter
-            whose tensors do not fit.
+        CheckpointError, AdapterError, MismatchError: as for `load_base` and `with_update`; or a classifier whose base
+            predicts no text.
         ValuesError: NaN or infinite weights, whose answers would be counted like any others.
     """
     if objective != "sequence-classification" and stored_objective(place) == "sequence-classification":
         model = _body_of_classifier(place, objective, device, head_of)
     elif place.is_adapter:
-        model = _adapted(load_base(base_of(place), objective, labels, device), place)
+        home = load_base(base_of(place), objective, labels, device)
+        model = with_update(home, place.folder, place.source.name)
     else:
         model = load_base(place, objective, labels, device)
     for name, value in model.named_parameters():
@@ -282,22 +329,6 @@ def load(
                 where=place.source.name,
             )
     return model.eval()
-
-
-def _adapted(base: Any, place: Place) -> Any:
-    """A base with an adapter's tensors, as they are stored."""
-    if (place.folder / BITFIT_CONFIG).exists():
-        return _with_bitfit(base, place)
-    from peft import PeftModel
-
-    try:
-        return PeftModel.from_pretrained(base, place.folder)
-    except RuntimeError as error:  # torch's, with a line for every tensor of another shape
-        raise MismatchError(
-            f"the adapter's tensors do not fit ({str(error).splitlines()[-1].strip()})",
-            wanted="the base, and the classes, that it was trained on",
-            where=place.source.name,
-        ) from None
 
 
 def load_merged(place: Place, objective: Head, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:
@@ -342,43 +373,12 @@ def _body_of_classifier(place: Place, objective: Head, device: str, head_of: Pla
             where=place.source.name,
         )
     model = load_base(home, objective, device=device)
-    if (place.folder / BITFIT_CONFIG).exists():
-        return _with_bitfit(model, place, without_head=True)
     if place.is_adapter:
-        return _with_adapter(model, place)
+        return with_update(model, place.folder, place.source.name, of_classifier=True)
     body, tuned = model.base_model, load_base(place, "sequence-classification", device=device).base_model.state_dict()
     if any(name not in tuned or tuned[name].shape != value.shape for name, value in body.state_dict().items()):
         raise MismatchError("the classifier's body is not the base's", where=place.source.name)
     body.load_state_dict(tuned, strict=False)  # BERT's pooler belongs to the classifier
-    return model
-
-
-def _with_adapter(model: Any, place: Place) -> Any:
-    """A language model with the adapter of a classifier; the classifier's own head is left out."""
-    from peft import PeftConfig, PeftModel
-
-    config = PeftConfig.from_pretrained(place.folder)
-    if config.is_prompt_learning:
-        raise MismatchError(
-            "a prefix that was learned for a classifier does not fit a language model", where=place.source.name
-        )
-    config.task_type = config.modules_to_save = None
-    return PeftModel.from_pretrained(model, place.folder, config=config)
-
-
-def _with_bitfit(model: Any, place: Place, without_head: bool = False) -> Any:
-    """A base with BitFit's tensors in the place of its own; a classifier's body leaves the head's out."""
-    parameters = dict(model.named_parameters())
-    for name, value in read_bitfit(place.folder).items():
-        if without_head and (not name.startswith(f"{model.base_model_prefix}.") or ".pooler." in name):
-            continue
-        if name not in parameters or parameters[name].shape != value.shape:
-            raise MismatchError(
-                f"{name} is no parameter of the base in that shape",
-                wanted="the base that it was trained on",
-                where=place.source.name,
-            )
-        parameters[name].data.copy_(value)
     return model
 
 

@@ -117,10 +117,10 @@ def reward_of(reference: str, tokenizer: Any, device: str = "cpu", longest: int 
     Raises:
         SourceError, CheckpointError: the reward model cannot be read.
         MismatchError: it gives no score, has another tokenizer than the policy, or takes fewer tokens.
-        SettingError: there is no such function.
+        SettingError: there is no such function. What it raises when it is called is an InputError.
     """
     if is_function(reference):
-        return Reward(Source(name=reference), _written(_imported(reference), tokenizer))
+        return Reward(Source(name=reference), _written(reference, tokenizer))
     place = find(reference)
     if load_tokenizer(place).get_vocab() != tokenizer.get_vocab():
         raise MismatchError(
@@ -145,7 +145,7 @@ def _imported(reference: str) -> Function:
         sys.path.append(here)
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # noqa: BLE001 (the module is somebody else's, and is run here)
         raise SettingError(
             f"there is no function {reference!r} ({error})",
             wanted="module:function that can be imported, e.g. assay.rewards:exact_number",
@@ -156,11 +156,20 @@ def _imported(reference: str) -> Function:
     return function
 
 
-def _written(function: Function, tokenizer: Any) -> Callable[[Sequence[Prompt], Sequence[Ids]], Sequence[float]]:
+def _written(reference: str, tokenizer: Any) -> Callable[[Sequence[Prompt], Sequence[Ids]], Sequence[float]]:
+    function = _imported(reference)
+
     def judge(prompts: Sequence[Prompt], replies: Sequence[Ids]) -> Sequence[float]:
         said = tokenizer.batch_decode([list(reply) for reply in replies], skip_special_tokens=True)
         columns = {name: [prompt.columns[name] for prompt in prompts] for name in prompts[0].columns}
-        return function(prompts=[prompt.text for prompt in prompts], completions=said, **columns)
+        try:
+            return function(prompts=[prompt.text for prompt in prompts], completions=said, **columns)
+        except Exception as error:
+            raise InputError(
+                f"the reward raised {type(error).__name__}: {error}",
+                wanted="a function of prompts, completions and the rows' other columns, by name",
+                where=reference,
+            ) from error
 
     return judge
 

@@ -15,7 +15,7 @@ from assay.behaviour.generation import Sampling, replies, stops_of
 from assay.behaviour.intervals import RESAMPLES, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.exact_match import found_answer, is_marked
-from assay.behaviour.tasks.task import Asking, prompt_column
+from assay.behaviour.tasks.task import Asking
 from assay.errors import InputError, SettingError
 from assay.records import Diversity, PromptDiversity, Source, Unique
 from assay.tables import raw_rows, rows
@@ -30,6 +30,7 @@ class Prompts:
         right: the right answer of each; None where there is none, so that nothing is checked.
         marked: whether an answer is the number after `####`.
         samples, temperature: how often, and how, each is answered.
+        truncated: prompts that lost their beginning to the window.
         asking: how they are put.
     """
 
@@ -38,6 +39,7 @@ class Prompts:
     marked: bool
     samples: int
     temperature: float
+    truncated: int
     asking: Asking = field(compare=False, repr=False)
 
     def asked(self, batch_tokens: int, seed: int) -> Pass:
@@ -62,6 +64,7 @@ class Prompts:
             batches=tuple(batches),
             costs=tuple(len(batch) * (len(self.prompts[owners[batch[0]]]) + longest) for batch in batches),
             ask=ask,
+            owners=tuple(owners),
         )
 
     def unique(self, given: Sequence[Any]) -> tuple[Unique, ...]:
@@ -91,23 +94,20 @@ def read_prompts(path: str | Path, asking: Asking, samples: int, temperature: fl
 
     Raises:
         SourceError, InputError: the file cannot be read, or holds one prompt.
-        SettingError: fewer than two samples, or a temperature that is not above zero.
+        SettingError: fewer than two samples.
     """
     if samples < 2:
         raise SettingError(f"{samples} sample(s) of each prompt", wanted="two or more, which can differ")
-    if not temperature > 0:
-        raise SettingError(f"the temperature is {temperature}", wanted="above 0, or every sample is the same")
     raw = raw_rows(path)
     if len(raw) < 2:
         raise InputError("there is one prompt", wanted="at least two, so that there is a spread", where=Path(path).name)
-    column = prompt_column(raw[0][1])
-    prompts, _ = asking.fit([asking.prompt(row[column]) for row in rows(path, column)], asking.max_tokens)
+    prompts, cut = asking.prompts(path, asking.max_tokens)
     if not all("answer" in row for _, row in raw):
-        return Prompts(prompts, None, False, samples, temperature, asking)
+        return Prompts(prompts, None, False, samples, temperature, cut, asking)
     answers = [row["answer"] for row in rows(path, "answer")]
     marked = is_marked(answers)
     right = tuple(found_answer(answer, marked) or answer.strip() for answer in answers)
-    return Prompts(prompts, right, marked, samples, temperature, asking)
+    return Prompts(prompts, right, marked, samples, temperature, cut, asking)
 
 
 def diversity(

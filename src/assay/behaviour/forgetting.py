@@ -45,20 +45,19 @@ class Reading:
     """Documents as they are run through a model.
 
     Attributes:
-        asked: the pass; each of its answers is a number of nats.
-        owners: the document to which each answer belongs; documents: how many there are.
+        asked: the pass; each of its answers is a number of nats, and belongs to a document.
+        documents: how many there are.
         how: what the nats are of.
     """
 
     asked: Pass
-    owners: tuple[int, ...]
     documents: int
     how: Literal["cross-entropy", "pseudo-loss"] = "cross-entropy"
 
     def nats(self, answers: Sequence[float]) -> Floats:
         """Nats of every document, summed in an order that is always the same."""
         found = np.zeros(self.documents)
-        np.add.at(found, list(self.owners), np.asarray(answers, dtype=float))
+        np.add.at(found, list(self.asked.owners), np.asarray(answers, dtype=float))
         return found
 
 
@@ -150,8 +149,9 @@ def causal_reading(documents: Sequence[Document], window: int, batch_tokens: int
         batches=batches,
         costs=tuple(width(sequences, batch) for batch in batches),
         ask=lambda model, batch: [float(nats) for nats in _summed([sequences[i] for i in batch], model)],
+        owners=tuple(position for position, _ in windows),
     )
-    return Reading(asked, tuple(position for position, _ in windows), len(documents))
+    return Reading(asked, len(documents))
 
 
 def _summed(sequences: Sequence[Ids], model: Any) -> Floats:

@@ -114,8 +114,9 @@ def masked_reading(
         batches=batches,
         costs=tuple(width(sequences, batch) for batch in batches),
         ask=lambda model, batch: _nats(model, [sequences[i] for i in batch], [places[i] for i in batch], mask),
+        owners=tuple(position for position, _, _ in maskings),
     )
-    return Reading(asked, tuple(position for position, _, _ in maskings), len(documents), "pseudo-loss")
+    return Reading(asked, len(documents), "pseudo-loss")
 
 
 def _nats(model: Any, sequences: Sequence[Ids], places: Sequence[int], mask: int) -> list[float]:

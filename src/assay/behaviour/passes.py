@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from assay import digests
+from assay.errors import ValuesError
 from assay.models import Head
 from assay.records import Answered, Partial
 
@@ -29,6 +31,7 @@ class Pass:
         batches: positions of the questions.
         costs: tokens through the model for each batch, with padding.
         ask: a model and a batch in, one answer a question out, as JSON can hold it.
+        owners: the position of the document, example or prompt to which each question belongs; empty where each is one.
     """
 
     what: str
@@ -38,6 +41,7 @@ class Pass:
     costs: tuple[int, ...]
     ask: Callable[[Any, Sequence[int]], Sequence[Any]]
     labels: tuple[str, ...] = ()
+    owners: tuple[int, ...] = ()
 
     def answers(self, model: Any) -> list[Any]:
         """A model's answers, in the order of the questions."""
@@ -98,7 +102,11 @@ class Sitting:
     _question: list[Any] = field(default_factory=list)
 
     def answers(self, one: Pass, meter: Meter) -> list[Any]:
-        """Answer every batch that is not answered yet; the model is loaded when the first is needed."""
+        """Answer every batch that is not answered yet; the model is loaded when the first is needed.
+
+        Raises:
+            ValuesError: the model puts out NaN or infinity. The first choice would be the likeliest of such outputs.
+        """
         kept = self._kept(one)
         given: list[Sequence[Any]] = []
         what = f"{one.what}, {self.name}"
@@ -106,12 +114,40 @@ class Sitting:
             meter.tell(0, what)
             known = kept.done.get(str(number)) if kept is not None else None
             if known is None:
-                known = Answered(name=str(number), answers=tuple(one.ask(self._with(one.head, one.labels), batch)))
+                known = Answered(name=str(number), answers=tuple(self._asked(one, batch)))
                 if kept is not None:
                     kept.add(known)
             given.append(known.answers)
             meter.tell(cost, what)
         return one.in_order(given)
+
+    def _asked(self, one: Pass, batch: Sequence[int]) -> Sequence[Any]:
+        model = self._with(one.head, one.labels)
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+
+        def refuse(_module: Any, _given: Any, output: Any) -> None:
+            if not bool((output.logits < math.inf).all()):  # of NaN too; some mask a part of a vocabulary by -inf
+                raise self._overflown(one, batch)
+
+        # PEFT runs the inner model by the side of its hooks, except where it generates.
+        watches = [part.register_forward_hook(refuse) for part in {model, inner}]
+        try:
+            answers = one.ask(model, batch)
+        finally:
+            for watch in watches:
+                watch.remove()
+        if any(isinstance(answer, float) and not math.isfinite(answer) for answer in answers):
+            raise self._overflown(one, batch)
+        return answers
+
+    def _overflown(self, one: Pass, batch: Sequence[int]) -> ValuesError:
+        first = one.owners[batch[0]] if one.owners else batch[0]
+        return ValuesError(
+            f"the model's output is NaN or infinite ({one.what}, in the batch with number {first + 1})",
+            wanted="finite outputs: others have no loss and no accuracy",
+            remedy="train it again at a lower learning rate",
+            where=self.name,
+        )
 
     def _with(self, head: Head, labels: tuple[str, ...]) -> Any:
         if self._loaded != (head, labels):

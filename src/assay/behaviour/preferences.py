@@ -48,6 +48,7 @@ class Preferences:
             costs=tuple(width(self.texts, batch) for batch in batches),
             ask=lambda model, batch: text_scores(model, [self.texts[i] for i in batch]).tolist(),
             labels=SCORE,
+            owners=tuple(i // 2 for i in range(len(self.texts))) if self.how == "pairs" else (),
         )
 
     def margins(self, scores: Sequence[float]) -> Floats:

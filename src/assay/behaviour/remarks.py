@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 
-from assay.records import Scores
+from assay.records import Interval, Scores
 
 # Of 300 synthetic texts, normal or skewed, the 95 % interval held the mean in 89 to 91 % at 20 documents, in 85 to 88 %
 # at 10, 79 to 83 % at 5 and 47 to 49 % at 2.
 _FEW = 20
 
 
-def remarks(scores: Scores, vocabulary: int | None, under_base_head: bool, left_out: int = 0) -> tuple[str, ...]:
+def remarks(
+    scores: Scores, vocabulary: int | None, under_base_head: bool, left_out: int = 0, cut: int = 0
+) -> tuple[str, ...]:
     """Notes on scores, one sentence each.
 
     A base *cannot do it* where its loss is no less than that of a uniform guess over its vocabulary, its accuracy is
@@ -23,6 +25,7 @@ def remarks(scores: Scores, vocabulary: int | None, under_base_head: bool, left_
         vocabulary: tokens that the base tells apart; None where its configuration does not say.
         under_base_head: whether a classifier predicted text with its base's head.
         left_out: documents of which nothing could be scored.
+        cut: prompts of samples or of judged replies that were cut to the window.
     """
     notes = []
     if left_out:
@@ -48,7 +51,37 @@ def remarks(scores: Scores, vocabulary: int | None, under_base_head: bool, left_
         )
     if diversity is not None and diversity.base_unique == 1:
         notes.append("Every sample of the base to a prompt is the same: it has no diversity to lose.")
-    return (*notes, *_few(scores))
+    return (*notes, *_cut(scores, cut), *_few(scores), *_equal(scores))
+
+
+def _cut(scores: Scores, prompts: int) -> list[str]:
+    """What the models did not see whole."""
+    counts = {
+        "examples of the task": 0 if scores.task is None else scores.task.truncated,
+        "judged texts": 0 if scores.reward is None else scores.reward.truncated,
+        "prompts": prompts,
+    }
+    return [
+        f"{count} of the {units} are cut to the window: prompts lose their beginning, texts their end."
+        for units, count in counts.items()
+        if count
+    ]
+
+
+def _equal(scores: Scores) -> list[str]:
+    """What is bootstrapped over differences that are all the same."""
+    intervals: dict[str, Interval | None] = {
+        "documents": None if scores.forgetting is None else scores.forgetting.interval,
+        "examples": None if scores.task is None else scores.task.difference_interval,
+        "prompts": None if scores.diversity is None else scores.diversity.interval,
+        "judged prompts": None if scores.wins is None else scores.wins.difference_interval,
+        **{f"documents of {one.task} ({one.metric})": one.interval for one in scores.harness},
+    }
+    return [
+        f"The difference is the same on all {units}: its interval is a point and tells of no spread."
+        for units, interval in intervals.items()
+        if interval is not None and interval[0] == interval[1]
+    ]
 
 
 def _few(scores: Scores) -> list[str]:

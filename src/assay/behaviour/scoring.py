@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,17 @@ from assay.behaviour.remarks import remarks
 from assay.behaviour.tasks import AbstractTask, Asking, kind_of_task, task_score
 from assay.behaviour.winning import Contest, read_contest, win_rate
 from assay.errors import MismatchError, SettingError
-from assay.models import Place, base_of, find_pair, labels_of, load, load_tokenizer, positions_of, stored_objective
+from assay.models import (
+    Place,
+    base_of,
+    configuration,
+    find_pair,
+    labels_of,
+    load,
+    load_tokenizer,
+    positions_of,
+    stored_objective,
+)
 from assay.records import Provenance, Scores, Setting
 from assay.rewards import reward_of
 from assay.tables import raw_rows, source_of
@@ -133,11 +143,8 @@ def score(
     }
     given |= {"harness": [Path(name).name for name in harness], "limit": limit}
     given |= {"window": window, "batch_tokens": batch_tokens, "device": device}
-    settings = _settings(given)
-    if judge is not None and prompts is None:
-        raise SettingError("a judge without prompts", wanted="prompts, to which both models reply")
-    if text is None and task is None and prompts is None and not harness:
-        raise SettingError("nothing to score", wanted="text, a task, prompts, or tasks of the harness")
+    settings = _settings(given, seed)
+    _refuse_aimless(given, text, task, prompts, harness)
     began = time.perf_counter()
     base_place, tuned_place = find_pair(base, tuned)
     places = (base_place, tuned_place)
@@ -170,24 +177,44 @@ def score(
     )
     under_base = parts.keys() - {"task", "reward"} and stored_objective(tuned_place) == "sequence-classification"
     left_out = 0 if text is None else len(raw_rows(text)) - len(questions.documents)
-    notes = remarks(record, _vocabulary(base_place), bool(under_base), left_out)
+    cut = questions.prompts.truncated if questions.prompts is not None else 0
+    notes = remarks(record, _vocabulary(base_place), bool(under_base), left_out, cut)
     return record.model_copy(update={"notes": (*notes, *(note for _, left_out in harnessed for note in left_out))})
 
 
-def _settings(given: dict[str, Any]) -> dict[str, Setting]:
+def _settings(given: dict[str, Any], seed: int) -> dict[str, Setting]:
     """What was asked for, and whether it is the default of `score`'s own signature.
 
     Raises:
-        SettingError: a number that is too small to mean anything.
+        SettingError: a number that means nothing.
     """
     for name, least in (("window", 4), ("batch_tokens", 1), ("max_tokens", 1), ("limit", 1)):
         if given[name] is not None and given[name] < least:  # between two marks, two tokens: the least of a document
             raise SettingError(f"{name} is {given[name]}", wanted=f"{least} or more")
+    if not 0 <= seed < 1 << 32:
+        raise SettingError(f"seed is {seed}", wanted="0 to 4294967295")
+    if not 0 < given["temperature"] < math.inf:
+        raise SettingError(f"temperature is {given['temperature']}", wanted="a finite number above 0")
     defaults = inspect.signature(score).parameters
     return {
         name: Setting(value=value, origin="default" if value in (defaults[name].default, []) else "given")
         for name, value in given.items()
     }
+
+
+def _refuse_aimless(given: dict[str, Any], text: Any, task: Any, prompts: Any, harness: Sequence[str]) -> None:
+    """Refuse to score on nothing, and a setting of what is not scored on."""
+    homes = {
+        "how": ("a task", task),
+        "judge": ("prompts", prompts),
+        "chat": ("a task or prompts", task or prompts),
+        "limit": ("a task of the harness", harness),
+    }
+    for name, (home, there) in homes.items():
+        if given[name] and not there:
+            raise SettingError(f"{name} belongs to {home}, and there is none", wanted=f"{home}, or no {name}")
+    if text is None and task is None and prompts is None and not harness:
+        raise SettingError("nothing to score", wanted="text, a task, prompts, or tasks of the harness")
 
 
 def _questions(files: _Files, masked: bool, asking: Asking) -> _Questions:
@@ -341,5 +368,5 @@ def _vocabulary(place: Place) -> int | None:
     """How many tokens a model tells apart."""
     if place.is_adapter:
         return _vocabulary(base_of(place))
-    size = json.loads((place.folder / "config.json").read_text(encoding="utf8")).get("vocab_size")
+    size = configuration(place).get("vocab_size")
     return None if size is None else int(size)

@@ -14,7 +14,7 @@ from assay.behaviour.generation import Sampling, replies, stops_of
 from assay.behaviour.intervals import Floats, proportion, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.task import Asking, prompt_column, refuse_one
-from assay.data import Prompt, some_ids
+from assay.data import Prompt
 from assay.records import Interval, Source, WinRate
 from assay.rewards import Reward
 from assay.tables import raw_rows, rows
@@ -72,8 +72,7 @@ def read_contest(path: str | Path, asking: Asking, temperature: float) -> Contes
     column = prompt_column(raw[0][1])
     others = sorted(name for name, value in raw[0][1].items() if name != column and isinstance(value, str | int))
     read = rows(path, column, *others)
-    some_ids(asking.tokenizer, [row[column] for row in read], Path(path))
-    fitted, truncated = asking.fit([asking.prompt(row[column]) for row in read], asking.max_tokens)
+    fitted, truncated = asking.prompts(path, asking.max_tokens)
     prompts = tuple(
         Prompt(ids, row[column], {name: row[name] for name in others}) for ids, row in zip(fitted, read, strict=True)
     )

@@ -10,6 +10,7 @@ import typer
 from assay.cli.arguments import AsJson, Device, Models, base_and_tuned, only
 from assay.cli.output import finish, progress_bar
 from assay.cli.program import command
+from assay.errors import SettingError
 
 _KEPT = ".answers"  # beside the record
 
@@ -58,6 +59,8 @@ def score(
     from assay.behaviour import scoring
     from assay.reports.text.scores import print_scores
 
+    if output is not None and output.is_dir():
+        raise SettingError("is a folder", wanted="a file for the record, such as scores.json", where=str(output))
     base, tuned = base_and_tuned(models)
     with progress_bar() as progress:
         record = scoring.score(

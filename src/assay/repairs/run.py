@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import torch
 
-from assay import digests
 from assay.devices import device_of
 from assay.errors import InputError, SettingError
 from assay.linalg import LowRank, Sum
@@ -23,6 +22,7 @@ from assay.repairs.curve import Asked, Bench, measure_curve
 from assay.repairs.plan import Plan, Planned, judge_update, make_plan, outcomes, verdicts
 from assay.repairs.writing import refuse_unwritable, write_repaired
 from assay.settings import check_count, check_seed
+from assay.weights.checkpoints import identified
 from assay.weights.pairing import pair
 from assay.weights.rewriting import refuse_existing, whole_folder
 from assay.weights.sides import Scope
@@ -131,8 +131,7 @@ def repair(
     tell("writing")
     with whole_folder(target) as folder:
         write_repaired(plan, tuned, adapter, 1.0 if chosen is None else chosen, rank, folder, target)
-        weights = digests.of_files(folder.glob("*.safetensors"))
-        source = Source(name=target.resolve().name, digest=weights)
+        source = identified(Source(name=target.resolve().name), folder.glob("*.safetensors"), folder)
         record = finish.record(source, finish.judged_in_files(folder, scope))
         record.save(folder / RECORD)
     return record

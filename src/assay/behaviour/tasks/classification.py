@@ -11,7 +11,7 @@ import torch
 
 from assay.behaviour.batches import by_length, padded, width
 from assay.behaviour.passes import Pass, digest_of
-from assay.behaviour.tasks.task import AbstractTask, Asking, few_answers
+from assay.behaviour.tasks.task import AbstractTask, Asking, few_answers, refuse_blank
 from assay.data import text_ids
 from assay.errors import InputError, MismatchError
 from assay.records.scores import How
@@ -48,6 +48,7 @@ class ClassificationHead(AbstractTask):
             )
         few_answers([row["label"] for row in read], path)
         texts = tuple(text_ids(asking.tokenizer, row["text"], asking.window) for row in read)
+        refuse_blank("the text", texts, path)
         cut = sum(len(text_ids(asking.tokenizer, row["text"])) > len(ids) for row, ids in zip(read, texts, strict=True))
         return cls(answers, tuple(answers.index(row["label"]) for row in read), texts, cut, chat=False)
 

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Self, final
 from assay.behaviour.batches import by_length, width
 from assay.behaviour.generation import replies, stops_of
 from assay.behaviour.passes import Pass, digest_of
-from assay.behaviour.tasks.task import AbstractTask, Asking, prompt_column, refuse_one
+from assay.behaviour.tasks.task import AbstractTask, Asking, refuse_one
 from assay.records.scores import NO_ANSWER, UNLISTED, How
-from assay.tables import raw_rows, rows
+from assay.tables import rows
 
 _MARK = "####"
 _NUMBER = re.compile(r"####\s*(-?[$]?[0-9.,]+)")  # lm-eval's gsm8k, strict-match
@@ -60,13 +60,12 @@ class ExactMatch(AbstractTask):
     @classmethod
     def read(cls, path: str | Path, asking: Asking) -> Self:
         """Rows of `question` (or `prompt`) and `answer`; where an answer holds `####`, all are what follows it."""
-        column = prompt_column(raw_rows(path)[0][1])
-        read = rows(path, column, "answer")
+        read = rows(path, "answer")
         refuse_one(len(read), path)
         marked = is_marked([row["answer"] for row in read])
         right = [found_answer(row["answer"], marked) or row["answer"].strip() for row in read]
         answers = tuple(sorted(set(right)))
-        prompts, cut = asking.fit([asking.prompt(row[column]) for row in read], asking.max_tokens)
+        prompts, cut = asking.prompts(path, asking.max_tokens)
         truth = tuple(answers.index(one) for one in right)
         return cls(answers, truth, prompts, cut, asking.chat, asking.max_tokens, marked, asking.tokenizer)
 

@@ -14,7 +14,7 @@ import torch
 
 from assay.behaviour.batches import Ids, by_length, padded, text_logits, width
 from assay.behaviour.passes import Pass, digest_of
-from assay.behaviour.tasks.task import AbstractTask, Asking, few_answers, prompt_column, refuse_one
+from assay.behaviour.tasks.task import AbstractTask, Asking, few_answers, refuse_blank, refuse_one
 from assay.data import answer_ids
 from assay.errors import InputError
 from assay.records.scores import How
@@ -46,6 +46,7 @@ class AbstractByLikelihood(AbstractTask):
             batches=batches,
             costs=tuple(width(runs, batch) for batch in batches),
             ask=lambda model, batch: self._ask(model, [(runs[i], wanted[runs[i]]) for i in batch]),
+            owners=tuple(answers[0][0] for answers in wanted.values()),
         )
 
     def choices(self, given: Sequence[Any]) -> tuple[int, ...]:
@@ -106,8 +107,9 @@ class AnswerLikelihood(AbstractByLikelihood):
         read = rows(path, "prompt", "answer")
         answers = few_answers([row["answer"] for row in read], path)
         replies = tuple(answer_ids(asking.tokenizer, answer) for answer in answers)
-        prompts, cut = asking.fit([asking.prompt(row["prompt"]) for row in read], max(map(len, replies)))
         truth = tuple(answers.index(row["answer"]) for row in read)
+        refuse_blank("the answer", [replies[place] for place in truth], path)
+        prompts, cut = asking.prompts(path, max(map(len, replies)))
         return cls(answers, truth, prompts, cut, asking.chat, (replies,) * len(read))
 
 
@@ -132,8 +134,12 @@ class MultipleChoice(AbstractByLikelihood):
         choices, truth = [], []
         for where, row in found:
             given, right = row.get("choices"), row.get("answer")
-            if not isinstance(given, list) or len(given) < 2 or not all(isinstance(one, str) and one for one in given):
-                raise InputError("'choices' holds no choice", wanted="a list of two texts or more", where=where)
+            if not isinstance(given, list):
+                raise InputError(f"'choices' holds {given!r}", wanted="a list of texts", where=where)
+            if odd := [one for one in given if not isinstance(one, str) or not one]:
+                raise InputError(f"'choices' holds {odd[0]!r}", wanted="texts that are not empty", where=where)
+            if len(given) < 2:
+                raise InputError(f"'choices' holds {len(given)} text(s)", wanted="two or more", where=where)
             place = given.index(right) if right in given else right
             if not isinstance(place, int) or not 0 <= place < len(given):
                 raise InputError(
@@ -141,10 +147,10 @@ class MultipleChoice(AbstractByLikelihood):
                 )
             choices.append(given)
             truth.append(place)
-        asks = rows(path, prompt_column(found[0][1]))
         replies = tuple(tuple(answer_ids(asking.tokenizer, one) for one in given) for given in choices)
         longest = max(len(reply) for given in replies for reply in given)
-        prompts, cut = asking.fit([asking.prompt(next(iter(row.values()))) for row in asks], longest)
+        refuse_blank("one of the choices", [min(given, key=len) for given in replies], path)
+        prompts, cut = asking.prompts(path, longest)
         lengths = tuple(tuple(len(one) for one in given) for given in choices)
         return cls((), tuple(truth), prompts, cut, asking.chat, replies, lengths)
 

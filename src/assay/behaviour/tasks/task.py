@@ -13,6 +13,7 @@ from assay.behaviour.passes import Pass
 from assay.data import prompt_ids
 from assay.errors import InputError, SettingError
 from assay.records.scores import How
+from assay.tables import raw_rows, rows
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,16 @@ class Asking:
         whole = self.tokenizer.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
         return tuple(self.tokenizer(whole, add_special_tokens=False).input_ids)
 
-    def fit(self, prompts: Sequence[Ids], reply: int) -> tuple[tuple[Ids, ...], int]:
-        """Prompts that leave room for a reply, and how many of them lost their beginning.
+    def prompts(self, path: str | Path, reply: int) -> tuple[tuple[Ids, ...], int]:
+        """The prompts of a file, cut so that they leave room for a reply, and how many of them lost their beginning.
 
         Raises:
             SettingError: the reply alone fills the window.
+            InputError: a prompt without a token.
         """
+        column = prompt_column(raw_rows(path)[0][1])
+        prompts = [self.prompt(row[column]) for row in rows(path, column)]
+        refuse_blank("the prompt", prompts, path)
         room = self.window - reply
         if room < 1:
             raise SettingError(
@@ -131,6 +136,15 @@ def refuse_one(examples: int, path: str | Path) -> None:
         raise InputError(
             "there is one example", wanted="at least two, so that there is a spread", where=Path(path).name
         )
+
+
+def refuse_blank(what: str, found: Sequence[Ids], path: str | Path) -> None:
+    """Refuse what has no token: it has no likelihood, and nothing can follow it."""
+    for (where, _), ids in zip(raw_rows(path), found, strict=True):
+        if not ids:
+            raise InputError(
+                f"{what} has no token", wanted="words: white space alone is none to this tokenizer", where=where
+            )
 
 
 def prompt_column(row: dict[str, Any]) -> str:
