@@ -64,8 +64,11 @@ def answer(folder: Path, right: dict[str, int], nats: dict[str, float]) -> None:
         def change(record: dict[str, Any], name: str = path.stem) -> None:
             task = record["task"]
             task["tuned_choices"] = [truth if i < right[name] else 1 - truth for i, truth in enumerate(task["truth"])]
-            for document in record["forgetting"]["documents"]:
+            task["tuned_accuracy"] = right[name] / len(task["truth"])
+            lost = record["forgetting"]
+            for document in lost["documents"]:
                 document["tuned"] = document["base"] + nats[name] * document["tokens"]
+            lost |= {"tuned_loss": lost["base_loss"] + nats[name], "mean": nats[name]}
 
         rewrite(path, change)
 
