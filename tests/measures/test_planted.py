@@ -238,3 +238,17 @@ def test_a_flat_spectrum_is_decided_by_factorisations() -> None:
     assert (found.solver, found.undecided, found.decompositions) == ("certified float64", 0, 1)
     assert [one.verdict for one in found.directions] == [one.verdict for one in truth.directions]
     assert {one.decided_by for one in found.directions} == {"vector"}
+
+
+def test_of_a_large_base_only_what_is_resolved_is_reported() -> None:
+    """Twelve values far over a bulk of which no few products tell one from the next."""
+    U, _, V = spread(590, 596)
+    sigma = torch.linspace(1, 0.2, 590, dtype=torch.float64)
+    sigma[:12] = 4 / torch.arange(1, 13, dtype=torch.float64) ** 0.3
+    W0, dW = (U * sigma) @ V.T, torch.randn(590, 596, generator=torch.Generator().manual_seed(1)).double() / 60
+    found = measure(W0, dW, Question(k=20, solver="certified"))
+    assert 12 <= len(found.sigma_base) <= 20
+    assert len(found.similarity) == len(found.sigma_base)
+    true = torch.linalg.svdvals(W0)[: len(found.sigma_base)]
+    assert float((torch.tensor(found.sigma_base).double() - true).abs().max()) < 1e-3 * float(true[0])
+    assert len(measure(W0, dW, Question(k=20, solver="exact")).sigma_base) == 20

@@ -59,6 +59,8 @@ class Question:
         return ("left", "right") if self.side == "both" else ("right",) if self.side == "right" else ("left",)
 
 
+RESOLVED = 1e-3  # residual of a triplet that is reported, as a part of the largest singular value
+
 Spectrum = Callable[[AbstractOperator, Solver], Triplets]
 Floor = Callable[[], float]
 
@@ -119,7 +121,7 @@ def measure_matrix(
         intruder_update_share=min(1.0, sum(shares)),
         chance=_chance(parts.base, judged.base, rank or min(base.shape), update_norm, question),
         directions=tuple(judged.directions),
-        sigma_base=_rounded(judged.base.sigma[: question.k]),
+        sigma_base=_rounded(judged.base.sigma[: _told(judged.base, question.k)]),
         sigma_tuned=_rounded(judged.tuned.sigma[: question.k]),
         sigma_update=_rounded(sigma[: question.k]),
         similarity=judged.similarity,
@@ -262,8 +264,8 @@ def _judge(parts: Parts, question: Question, solver: Solver, spectrum: Spectrum 
         for side in question.sides
     ]
     counted = found[0].directions
-    pictures = (ours.v, theirs.v) if question.sides[0] == "right" else (ours.u, theirs.u)
-    overlap = similarity(*(picture[:, : question.k] for picture in pictures))
+    first, second = (ours.v, theirs.v) if question.sides[0] == "right" else (ours.u, theirs.u)
+    overlap = similarity(first[:, : _told(ours, question.k)], second[:, : question.k])
     return Judged(
         parts,
         ours,
@@ -338,6 +340,13 @@ def _ends(estimate: Estimate) -> tuple[float, float]:
 def _key(eps: float) -> str:
     """A threshold as a key of the record's `counts`."""
     return f"{eps:g}"
+
+
+def _told(base: Triplets, k: int) -> int:
+    """Of the k leading triplets of a base, how many are resolved: of a large one those after the twelfth may not be."""
+    if base.residuals is None:
+        return k
+    return int((base.residuals[:k] <= RESOLVED * base.sigma[0]).int().cumprod(0).sum())
 
 
 def _rounded(sigma: Tensor) -> tuple[float, ...]:

@@ -69,8 +69,9 @@ class Measures(Part):
         energy_share: sum of sigma^2 over intruders / over all leading directions, counting the undecided as matched;
             `energy_share_bounds` has both ends.
         intruder_update_share: share of `||dW||_F^2` in the intruder directions.
-        sigma_base, sigma_tuned, sigma_update: leading singular values of the three.
-        similarity: `|U0^T U|` of leading vectors, rows of the base, columns of the tuned matrix.
+        sigma_base, sigma_tuned, sigma_update: leading singular values of the three; of a large base as far as they are
+            known to a thousandth of the largest, which may be less than k if k is over 12.
+        similarity: `|U0^T U|` of leading vectors, rows of the base (of those values), columns of the tuned matrix.
         amplification: `||dW||_F / ||U^T W0 V^T||_F` over the leading `amplification_rank` directions of dW.
         critical_multiplier: what the update can be multiplied by before its leading direction is first counted, by the
             estimate of `assay.measures.threshold`: under 1, it is past the threshold by one over that. None where
