@@ -152,7 +152,7 @@ def _partial(
     """The matrices that are done of the same audit: of the same weights, configurations and settings."""
     asked = {name: setting.value for name, setting in settings.items()}
     described = [source.model_dump() for source in (sources[0], *sources[1])]
-    configurations = [side.configuration_digest() for side in (found.base, *found.tuned)]
+    configurations = [side.config for side in (found.base, *found.tuned)]  # an adapter's is in its source
     return Partial.open(path, [described, configurations, asked], MatrixAudit)
 
 

@@ -39,7 +39,7 @@ _HEADS: dict[Head, tuple[str, ...]] = {  # by the ending of the stored class
 
 # What weights and texts are read by; what else lies beside a model (READMEs, records) changes nothing of it.
 _READ_BY = (
-    "config.json",
+    MODEL_CONFIG,
     ADAPTER_CONFIG,
     BITFIT_CONFIG,
     "tokenizer.json",

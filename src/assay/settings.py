@@ -22,7 +22,7 @@ def check_seed(seed: int) -> None:
     """Refuse a seed that no generator takes.
 
     Raises:
-        SettingError: it is below 0.
+        SettingError: it is no whole number, below 0, or more than numpy's generator takes.
     """
-    if seed < 0:
-        raise SettingError(f"the seed is {seed}", wanted="a whole number, none below 0")
+    if not isinstance(seed, int) or not 0 <= seed < 1 << 32:
+        raise SettingError(f"the seed is {seed!r}", wanted="a whole number from 0 to 4294967295")

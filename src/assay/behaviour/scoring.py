@@ -34,6 +34,7 @@ from assay.models import (
 )
 from assay.records import Provenance, Scores, Setting
 from assay.rewards import reward_of
+from assay.settings import check_seed
 from assay.tables import raw_rows, source_of
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
@@ -191,8 +192,7 @@ def _settings(given: dict[str, Any], seed: int) -> dict[str, Setting]:
     for name, least in (("window", 4), ("batch_tokens", 1), ("max_tokens", 1), ("limit", 1)):
         if given[name] is not None and given[name] < least:  # between two marks, two tokens: the least of a document
             raise SettingError(f"{name} is {given[name]}", wanted=f"{least} or more")
-    if not 0 <= seed < 1 << 32:
-        raise SettingError(f"seed is {seed}", wanted="0 to 4294967295")
+    check_seed(seed)
     if not 0 < given["temperature"] < math.inf:
         raise SettingError(f"temperature is {given['temperature']}", wanted="a finite number above 0")
     defaults = inspect.signature(score).parameters

@@ -58,5 +58,16 @@ class Estimate(Record):
         Gradients grow while activations are freed, so a run stays somewhat under the sum. Python and its libraries come
         on top, and so does what the allocator keeps without using it: half as much again was seen with glibc's.
         """
-        held = self.weight_bytes + self.gradient_bytes + self.optimizer_bytes
-        return held + self.activation_bytes + self.passing_bytes
+        return sum(size for _, size in self.parts)
+
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """What the peak is made of, by name, in bytes."""
+        examples, tokens = self.batch
+        return (
+            ("weights", self.weight_bytes),
+            ("gradients", self.gradient_bytes),
+            ("optimizer", self.optimizer_bytes),
+            (f"activations of {examples} x {tokens} tokens", self.activation_bytes),
+            ("the loss's gradients", self.passing_bytes),
+        )

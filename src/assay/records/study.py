@@ -70,6 +70,11 @@ class Tuned(Part):
     lr: float | None
     at_edge: bool = False
 
+    @property
+    def name(self) -> str:
+        """The method, with its rank if it has one."""
+        return f"{self.method}, rank {self.arm['method.rank']}" if "method.rank" in self.arm else self.method
+
 
 class StudyRun(Part):
     """One run of a study.

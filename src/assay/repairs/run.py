@@ -16,7 +16,7 @@ from assay.errors import InputError, SettingError
 from assay.linalg import LowRank, Sum
 from assay.measures.matrix import Question
 from assay.measures.repair import Which, edited, returned
-from assay.models import find_pair, labels_of
+from assay.models import Place, find_pair, labels_of
 from assay.records import ArmOutcome, MatrixRepair, Provenance, Repair, RepairCurve, Setting, Source
 from assay.repairs.curve import Asked, Bench, measure_curve
 from assay.repairs.plan import Plan, Planned, judge_update, make_plan, outcomes, verdicts
@@ -239,6 +239,9 @@ class _Finish:
         if plan.edited and self.keep is not None:
             left = sum(matrix.after for matrix in matrices), sum(matrix.after_undecided for matrix in matrices)
             arms = outcomes(plan, self.keep, left, self.device, self.kept)
+        base, tuned = found.base.described(), found.tuned[0].described()
+        home = Place(found.base.folder, base, is_adapter=False)
+        place = Place(found.tuned[0].folder, tuned, found.kind != "checkpoint", home)
         defaults = inspect.signature(repair).parameters
         settings = {
             name: Setting(value=value, origin="default" if value == _listed(defaults[name].default) else "given")
@@ -246,10 +249,10 @@ class _Finish:
         }
         return Repair(
             provenance=Provenance.of(_PACKAGES, settings, plan.question.seed),
-            base=found.base.described(),
-            tuned=found.tuned[0].described(),
+            base=base,
+            tuned=tuned,
             out=out,
-            labels=labels_of(find_pair(found.base.folder, found.tuned[0].folder)[1]) or (),
+            labels=labels_of(place) or (),
             kind_of_update="checkpoint" if found.kind == "checkpoint" else "adapter",
             keep=self.keep,
             which=plan.which,

@@ -9,13 +9,8 @@ from assay.reports.section import Section
 
 def estimate_section(record: Estimate) -> Section:
     """The section of one estimate."""
-    examples, tokens = record.batch
     held = (
-        ("Weights", record.weight_bytes),
-        ("Gradients", record.gradient_bytes),
-        ("Optimizer", record.optimizer_bytes),
-        (f"Activations of {examples} × {tokens} tokens", record.activation_bytes),
-        ("The loss’s gradients", record.passing_bytes),
+        *((_printed(name), count) for name, count in record.parts),
         ("Peak memory, about", record.peak_bytes),
         ("Stored by the run", record.stored_bytes),
         ("A checkpoint to go on from", record.checkpoint_bytes),
@@ -31,3 +26,8 @@ def estimate_section(record: Estimate) -> Section:
         (),
         "From the specification and the base’s configuration; no weight was read. Python and its libraries add to it.",
     )
+
+
+def _printed(name: str) -> str:
+    """A part's name, as a page has it and a terminal may not."""
+    return f"{name[0].upper()}{name[1:]}".replace(" x ", " × ").replace("'", "’")

@@ -67,12 +67,11 @@ def _study(record: Study) -> Section:
 
 def _choice(tuned: Tuned) -> str:
     """How a rate was chosen."""
-    arm = f"{tuned.method}, rank {tuned.arm['method.rank']}" if "method.rank" in tuned.arm else tuned.method
     if tuned.lr is None:
-        return f"{arm} on {tuned.task}: no rate is chosen yet."
+        return f"{tuned.name} on {tuned.task}: no rate is chosen yet."
     edge = ", the last that was allowed" if tuned.at_edge else ""
     trials = ", ".join(f"{number(trial.loss)} at {number(trial.lr)}" for trial in tuned.trials)
-    return f"{arm} on {tuned.task}: rate {number(tuned.lr)}{edge}. Validation loss {trials}."
+    return f"{tuned.name} on {tuned.task}: rate {number(tuned.lr)}{edge}. Validation loss {trials}."
 
 
 def _continual(record: Continual, place: int) -> Section:

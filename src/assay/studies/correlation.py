@@ -13,7 +13,8 @@ import numpy.typing as npt
 from assay.errors import InputError, MismatchError
 from assay.records import Audit, Correlation, Forgetting, Interval, Provenance, Source, TaskScore, as_given
 from assay.records.correlation import MEASURES, Coefficient, Measure, SweptRun
-from assay.studies.folders import Filed, check_seed, filed, place_of
+from assay.settings import check_seed
+from assay.studies.folders import Filed, filed, place_of
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 9_999

@@ -16,7 +16,8 @@ from assay.conditions import Condition
 from assay.errors import InputError, MismatchError
 from assay.records import Curves, Forgetting, Interval, Provenance, TaskScore, as_given
 from assay.records.curves import CurveLine, CurvePoint, Matched
-from assay.studies.folders import Filed, check_seed, filed
+from assay.settings import check_seed
+from assay.studies.folders import Filed, filed
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 2_000

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from assay.errors import RecordError, SettingError, SourceError
+from assay.errors import RecordError, SourceError
 from assay.records import Audit, Record, Run, Scores
 
 _R = TypeVar("_R", bound=Record)
@@ -90,16 +90,6 @@ def readable(kind: type[_R], path: Path) -> _R | None:
         return kind.read(path)
     except RecordError:
         return None
-
-
-def check_seed(seed: int) -> None:
-    """Refuse what no random generator can begin from.
-
-    Raises:
-        SettingError: it is not a whole number of zero or more.
-    """
-    if not isinstance(seed, int) or seed < 0:
-        raise SettingError(f"the seed is {seed!r}", wanted="a whole number, zero or more")
 
 
 def without_folders(words: str) -> str:

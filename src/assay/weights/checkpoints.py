@@ -100,11 +100,6 @@ class Checkpoint:
         files = {stored.file for stored in self.tensors.values()}
         return identified(self.source, files, self.folder)
 
-    def configuration_digest(self) -> str:
-        """Digest of what says how the weights are used: an adapter's scale is not in its weight files."""
-        names = (MODEL_CONFIG, ADAPTER_CONFIG)
-        return digests.of_files(self.folder / name for name in names if (self.folder / name).exists())
-
 
 def identified(source: Source, files: Iterable[Path], folder: Path) -> Source:
     """A source with the digests of its weight files and, of an adapter, of the settings that say what they do."""

@@ -50,5 +50,4 @@ def _choice(tuned: Tuned) -> str:
     """How a rate was chosen."""
     trials = ", ".join(f"{trial.lr:.3g}: {number(trial.loss)}" for trial in tuned.trials)
     edge = ", the last that was allowed" if tuned.at_edge else ""
-    arm = f"{tuned.method}, rank {tuned.arm['method.rank']}" if "method.rank" in tuned.arm else tuned.method
-    return f"{arm} on {tuned.task}: rate {number(tuned.lr)}{edge} (validation loss by rate: {trials})"
+    return f"{tuned.name} on {tuned.task}: rate {number(tuned.lr)}{edge} (validation loss by rate: {trials})"
