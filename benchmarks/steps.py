@@ -31,10 +31,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import Trainer, TrainerCallback, TrainingArguments, logging, set_seed
 
-from assay.data import collate, order, padding_id
+from assay.data.examples import collate, order, padding_id
+from assay.data.objectives import objective_of
 from assay.methods.method import body_matrices, head_modules
-from assay.models import find, head_for, load_base, load_tokenizer
-from assay.objectives import objective_of
+from assay.models.loading import find, head_for, load_base, load_tokenizer
 from assay.records.record import write_text
 from assay.training.monitor import IntruderMonitor
 from assay.training.run import train

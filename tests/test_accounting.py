@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from assay.accounting import PeakMemory, by_pattern
-from assay.conditions import differing, pair_key, pool_key
-from assay.digests import of_files
+from assay.io.digests import of_files
+from assay.records.conditions import differing, pair_key, pool_key
+from assay.training.accounting import PeakMemory, by_pattern
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")

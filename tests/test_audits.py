@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 
 import tiny
 from assay.audits import audit
-from assay.models import find
+from assay.models.loading import find
 from assay.records import Audit
 from assay.weights.spectra_cache import SpectraCache
 

@@ -25,7 +25,7 @@ from assay.behaviour.scoring import score
 from assay.behaviour.tasks import answer_likelihoods, choose, read_task
 from assay.cli import app
 from assay.errors import AdapterError, InputError, MismatchError, SettingError, ValuesError
-from assay.models import find, load
+from assay.models.loading import find, load
 from assay.records import Scores
 from assay.training.run import train
 from models_in_miniature import WORDS, bert, letters, lines, llama, tokenizer, with_other_tokens
@@ -402,7 +402,7 @@ def test_a_model_whose_output_overflows_has_no_score(
         "task": {"task": task},
         "questions": {"task": questions},
         "prompts": {"prompts": questions, "samples": 2},
-        "judged": {"prompts": questions, "judge": "assay.rewards:exact_number"},
+        "judged": {"prompts": questions, "judge": "assay.models.rewards:exact_number"},
     }[asked]
     for pair in ((base, broken), (broken, base)):
         with pytest.raises(ValuesError, match=r"broken: the model's output is NaN or infinite .*number \d"):
@@ -417,7 +417,7 @@ def test_what_is_cut_to_the_window_is_said(tmp_path: Path) -> None:
     assert (
         "1 of the examples of the task are cut to the window: prompts lose their beginning, texts their end." in notes
     )
-    for judge in (None, "assay.rewards:exact_number"):
+    for judge in (None, "assay.models.rewards:exact_number"):
         notes = score(base, base, prompts=path, samples=2, max_tokens=2, judge=judge).notes
         assert any(note.startswith("1 of the prompts are cut to the window") for note in notes)
     short = lines(path, [asks[1], {"prompt": "a", "answer": "yes"}])

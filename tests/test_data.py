@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.data import IGNORED, Classification, Example, PromptAnswer, Text, collate, order
+from assay.data.examples import IGNORED, Classification, Example, PromptAnswer, Text, collate, order
+from assay.data.tables import rows
 from assay.errors import InputError, SourceError
-from assay.tables import rows
 from assay.training.resuming import batch_hash
 from models_in_miniature import lines, tokenizer
 

@@ -14,7 +14,7 @@ from assay.behaviour.harness import harness_pass
 from assay.behaviour.scoring import score
 from assay.behaviour.tasks import choose, read_task
 from assay.errors import InputError, MismatchError, SettingError
-from assay.models import find, load, load_tokenizer
+from assay.models.loading import find, load, load_tokenizer
 from assay.records import Scores
 from models_in_miniature import letters, lines, llama, with_other_tokens
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from assay.behaviour.masked import MaskedDocument, masked_reading, read_masked_documents
 from assay.behaviour.scoring import score
 from assay.errors import InputError, MismatchError
-from assay.models import find, load, positions_of
+from assay.models.loading import find, load, positions_of
 from assay.training.run import train
 from models_in_miniature import bert, letters, lines, llama, masked_bert, masking_tokenizer, other_family
 

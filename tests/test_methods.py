@@ -19,7 +19,7 @@ from assay.behaviour.scoring import score
 from assay.errors import AdapterError, MismatchError, SettingError
 from assay.methods import METHODS, AnyMethod, Method, describe_methods
 from assay.methods.method import body_matrices, head_modules
-from assay.models import find, load, load_base, positions_of, relative
+from assay.models.loading import find, load, load_base, positions_of, relative
 from assay.training.run import train
 from assay.training.spec import parse_spec
 from assay.weights.bitfit import BITFIT_CONFIG, BITFIT_FILE

@@ -18,10 +18,10 @@ from assay.behaviour.intervals import proportion
 from assay.behaviour.scoring import score
 from assay.behaviour.tasks.task import Asking
 from assay.behaviour.winning import read_contest, win_rate
-from assay.data import Prompt
+from assay.data.examples import Prompt
 from assay.errors import InputError, MismatchError, SettingError
+from assay.models.rewards import exact_number, reward_of
 from assay.records import Run, Source
-from assay.rewards import exact_number, reward_of
 from assay.studies.run import study
 from assay.training.loop import Job
 from assay.training.policy import collapsed_at, reinforce_loss
@@ -286,7 +286,7 @@ rate = { policy = "fixed", lr = 2e-2 }
 
 
 def test_a_killed_policy_goes_on(place: Path) -> None:
-    spec = write(place, "run", LORA, steps=30, reward="assay.rewards:exact_number")
+    spec = write(place, "run", LORA, steps=30, reward="assay.models.rewards:exact_number")
     rows = [{"prompt": letters(2, 6, seed), "answer": "1"} for seed in range(20)]
     lines(place / "prompts.jsonl", rows)
     text = spec.read_text(encoding="utf8").replace("max_length", 'columns = ["answer"]\nmax_length')

@@ -15,7 +15,7 @@ from assay.audits import audit
 from assay.behaviour.forgetting import document_losses, read_documents
 from assay.behaviour.scoring import score
 from assay.behaviour.tasks import answer_likelihoods, read_task
-from assay.models import find, load, load_tokenizer
+from assay.models.loading import find, load, load_tokenizer
 from assay.training.run import train
 from models_in_miniature import lines
 

@@ -16,9 +16,9 @@ from assay.behaviour.preferences import calibration_error
 from assay.behaviour.scoring import score
 from assay.errors import InputError, MismatchError, SettingError
 from assay.estimates import estimate
-from assay.models import find, load
+from assay.models.loading import find, load
+from assay.models.rewards import load_reward, text_scores
 from assay.records import Run
-from assay.rewards import load_reward, text_scores
 from assay.training.run import train
 from assay.training.spec import parse_spec
 from models_in_miniature import letters, lines, llama, other_family

@@ -8,9 +8,9 @@ import pytest
 from safetensors.torch import load_file
 
 import assay
-from assay.digests import of_files
 from assay.errors import SettingError
 from assay.estimates import estimate
+from assay.io.digests import of_files
 from assay.training.run import train
 from assay.training.storing import snapshot
 from test_training import FULL, LORA, StoppedError, place, stop_at, write

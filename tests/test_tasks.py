@@ -19,7 +19,7 @@ from assay.behaviour.scoring import score
 from assay.behaviour.tasks import TASKS, Asking, answer_likelihoods, choose, kind_of_task, read_task
 from assay.behaviour.tasks.exact_match import found_answer
 from assay.errors import InputError, SettingError, SourceError
-from assay.models import find, load
+from assay.models.loading import find, load
 from assay.records import Scores
 from assay.records.scores import NO_ANSWER, UNLISTED
 from models_in_miniature import letters, lines, llama, tokenizer

@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from assay.behaviour.scoring import score
-from assay.digests import of_files
 from assay.errors import CheckpointError, InputError, MismatchError, PickleError, SettingError, SourceError
 from assay.estimates import estimate
-from assay.models import find, load
+from assay.io.digests import of_files
+from assay.models.loading import find, load
 from assay.records import Run
 from assay.training.folders import whole
 from assay.training.run import train
@@ -216,7 +216,7 @@ def test_an_error_while_saving_leaves_nothing(place: Path, monkeypatch: pytest.M
         raise OSError("No space left on device")
 
     monkeypatch.setattr(
-        "assay.digests.of_files", lambda files: full_disk() if "runs" in str(files) else of_files(files)
+        "assay.io.digests.of_files", lambda files: full_disk() if "runs" in str(files) else of_files(files)
     )
     with pytest.raises(OSError, match="No space left"):
         train(write(place, "full", FULL))
@@ -519,8 +519,8 @@ def test_a_disk_that_is_full_leaves_the_checkpoint_before(place: Path, monkeypat
 
 @pytest.mark.parametrize("clip", [1e-3, 1e3])
 def test_gradient_norms_are_told_before_clipping_and_the_heads_apart(classes: Path, clip: float) -> None:
-    from assay.data import Classification, collate, order
-    from assay.models import load_base, load_tokenizer
+    from assay.data.examples import Classification, collate, order
+    from assay.models.loading import load_base, load_tokenizer
 
     text = (classes / "full.toml").read_text().replace("batch_size = 4", f"batch_size = 4\nmax_grad_norm = {clip}")
     (classes / "full.toml").write_text(text, encoding="utf8")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.data import Classification, PromptAnswer
+from assay.data.examples import Classification, PromptAnswer
 from assay.errors import InputError, SettingError
 from assay.records import Failure, Run, Study
 from assay.studies.home import Home, locked
@@ -193,7 +193,7 @@ def spec(folder: Path, **changes: Any) -> Any:
 def test_the_validation_loss_is_that_of_the_saved_model(tmp_path: Path) -> None:
     import torch
 
-    from assay.models import find, load, load_tokenizer
+    from assay.models.loading import find, load, load_tokenizer
 
     bert(tmp_path / "base")
     lines(tmp_path / "rows.jsonl", [{"text": letters(2, 9, s), "label": "kmz"[s % 3]} for s in range(20)])

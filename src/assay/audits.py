@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import torch
 
-from assay.devices import device_of
 from assay.errors import SettingError, ValuesError
 from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets, floor_of
+from assay.linalg.devices import device_of
 from assay.measures.matrix import Floor, Question, Spectrum, measure_matrix
 from assay.records import Audit, MatrixAudit, Partial, Provenance, Setting, Source
 from assay.records.record import as_given

@@ -15,16 +15,16 @@ from torch import Tensor
 
 from assay.behaviour.forgetting import document_losses, forgetting, read_documents
 from assay.behaviour.questions import agreed
+from assay.data.tables import source_of
 from assay.errors import SettingError
 from assay.linalg import AbstractOperator, Dense, Triplets, base_triplets, times
 from assay.measures.chance import named_generator, random_update
 from assay.measures.intruders import judge_update
-from assay.models import Place, find_pair, load, load_merged, load_tokenizer, positions_of
+from assay.models.deltas import Replay, refuse_other_computation, refuse_other_parameters
+from assay.models.loading import Place, find_pair, load, load_merged, load_tokenizer, positions_of
 from assay.records import Dial, DialPoint, Forgetting, Provenance, as_given
 from assay.records.audit import Direction, Side, energies
-from assay.replays import Replay, refuse_other_computation, refuse_other_parameters
 from assay.settings import check_count, check_seed
-from assay.tables import source_of
 from assay.weights.pairing import pair
 from assay.weights.sides import Scope
 from assay.weights.updates import AbstractPair

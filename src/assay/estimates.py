@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.data import Loaded, Pair, collate, collate_pairs, order, padding_id
+from assay.data.examples import Loaded, Pair, collate, collate_pairs, order, padding_id
+from assay.data.objectives import objective_of
 from assay.errors import SettingError, SourceError
-from assay.models import Place, find, head_for, load_tokenizer
-from assay.objectives import objective_of
+from assay.models.loading import Place, find, head_for, load_tokenizer
 from assay.records import Estimate, Provenance
 from assay.training.run import check_positions
 from assay.training.spec import Spec, read_spec

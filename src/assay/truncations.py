@@ -14,9 +14,9 @@ from assay.behaviour.questions import Answers, Questions, read_questions
 from assay.behaviour.tasks import task_score
 from assay.errors import SettingError
 from assay.linalg import AbstractOperator, Dense, LowRank
-from assay.models import find_pair, load, load_merged, load_tokenizer
+from assay.models.deltas import Replay, refuse_other_computation
+from assay.models.loading import find_pair, load, load_merged, load_tokenizer
 from assay.records import Provenance, Truncation, TruncationPoint, as_given
-from assay.replays import Replay, refuse_other_computation
 from assay.settings import check_seed
 from assay.weights.pairing import pair
 

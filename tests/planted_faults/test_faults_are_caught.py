@@ -65,7 +65,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/test_truncations.py::test_a_point_is_the_model_with_truncated_matrices",
     ),
     "a loss on the prompt": (
-        "data.py",
+        "data/examples.py",
         "(*(IGNORED,) * len(prompt), *answer)",
         "(*prompt, *answer)",
         "tests/test_data.py::test_the_loss_is_on_the_answer_and_its_end",
@@ -143,7 +143,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/test_many_processes.py::test_two_processes_train_what_one_trains",
     ),
     "rejected texts before chosen ones": (
-        "data.py",
+        "data/examples.py",
         "[pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]",
         "[pair.rejected for pair in pairs] + [pair.chosen for pair in pairs]",
         "tests/test_rewards.py::test_a_reward_model_learns_and_is_scored_as_it_judges",

@@ -16,7 +16,7 @@ import assay
 from assay.behaviour.questions import Answers
 from assay.behaviour.scoring import score
 from assay.errors import AdapterError, InputError, MismatchError, SettingError
-from assay.models import find
+from assay.models.loading import find
 from assay.repairs import run
 from assay.repairs.curve import _choose, _Point, _turn
 from assay.repairs.run import repair
@@ -93,11 +93,11 @@ def test_an_adapter_is_read_on_the_base_that_is_named(place: Path, tmp_path: Pat
 
 def test_every_control_in_the_model_is_of_the_size_that_is_said(place: Path, tmp_path: Path) -> None:
     """The weights of the loaded model are read back after each turn, and their norms taken."""
-    from assay.devices import device_of
+    from assay.linalg.devices import device_of
     from assay.measures.matrix import Question
-    from assay.models import load_merged
+    from assay.models.deltas import Replay
+    from assay.models.loading import load_merged
     from assay.repairs.plan import make_plan
-    from assay.replays import Replay
     from assay.weights.pairing import pair
 
     found = pair(place / "base", place / "adapter")

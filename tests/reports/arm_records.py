@@ -7,7 +7,6 @@ import random
 import numpy as np
 
 from assay.behaviour.intervals import mcnemar, proportion, weighted_mean
-from assay.conditions import pair_key, pool_key
 from assay.records import (
     Dial,
     DialPoint,
@@ -22,6 +21,7 @@ from assay.records import (
     TaskScore,
     Unique,
 )
+from assay.records.conditions import pair_key, pool_key
 from assay.records.run import Cost, Examples, Trained
 from assay.records.scores import DocumentLoss
 

@@ -16,9 +16,9 @@ from assay.behaviour.intervals import RESAMPLES, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.exact_match import found_answer, is_marked
 from assay.behaviour.tasks.task import Asking
+from assay.data.tables import raw_rows, rows
 from assay.errors import InputError, SettingError
 from assay.records import Diversity, PromptDiversity, Source, Unique
-from assay.tables import raw_rows, rows
 
 
 @dataclass(frozen=True)

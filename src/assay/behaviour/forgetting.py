@@ -14,11 +14,11 @@ import torch
 from assay.behaviour.batches import Ids, by_length, padded, text_logits, width
 from assay.behaviour.intervals import RESAMPLES, Floats, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
-from assay.data import prompt_ids
+from assay.data.examples import prompt_ids
+from assay.data.tables import rows
 from assay.errors import InputError
 from assay.records import Forgetting, Source
 from assay.records.scores import DocumentLoss
-from assay.tables import rows
 
 
 class Passage(Protocol):

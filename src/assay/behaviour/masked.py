@@ -14,9 +14,9 @@ import torch
 from assay.behaviour.batches import Ids, by_length, padded, width
 from assay.behaviour.forgetting import Reading, refuse_few
 from assay.behaviour.passes import Pass, digest_of
-from assay.data import answer_ids, text_ids
+from assay.data.examples import answer_ids, text_ids
+from assay.data.tables import rows
 from assay.errors import InputError
-from assay.tables import rows
 
 
 @dataclass(frozen=True)

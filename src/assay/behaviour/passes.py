@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from assay import digests
 from assay.errors import ValuesError
-from assay.models import Head
+from assay.io import digests
+from assay.models.loading import Head
 from assay.records import Answered, Partial
 
 Progress = Callable[[int, int, str], None]  # tokens done, of how many, what comes next

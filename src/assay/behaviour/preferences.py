@@ -13,10 +13,10 @@ from assay.behaviour.batches import Ids, by_length, width
 from assay.behaviour.intervals import Floats, proportion, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.task import Asking, refuse_one
-from assay.data import SCORE, Pairs, Thumbs
+from assay.data.examples import SCORE, Pairs, Thumbs
+from assay.data.tables import raw_rows
+from assay.models.rewards import text_scores
 from assay.records import RewardScore, Source
-from assay.rewards import text_scores
-from assay.tables import raw_rows
 
 _BINS = 10  # of the confidence, as Guo et al. 2017 (arXiv 1706.04599) draw their diagrams
 

@@ -12,10 +12,10 @@ import numpy as np
 from assay.behaviour.forgetting import Document, document_losses, read_documents
 from assay.behaviour.intervals import Floats
 from assay.behaviour.tasks import AbstractTask, choose, read_task
+from assay.data.tables import source_of
 from assay.errors import MismatchError
-from assay.models import Place, labels_of, load_tokenizer, positions_of, stored_objective
+from assay.models.loading import Place, labels_of, load_tokenizer, positions_of, stored_objective
 from assay.records import Source
-from assay.tables import source_of
 
 _Read = TypeVar("_Read")
 

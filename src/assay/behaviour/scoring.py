@@ -20,8 +20,9 @@ from assay.behaviour.questions import agreed
 from assay.behaviour.remarks import remarks
 from assay.behaviour.tasks import AbstractTask, Asking, kind_of_task, task_score
 from assay.behaviour.winning import Contest, read_contest, win_rate
+from assay.data.tables import raw_rows, source_of
 from assay.errors import MismatchError, SettingError
-from assay.models import (
+from assay.models.loading import (
     Place,
     base_of,
     configuration,
@@ -32,10 +33,9 @@ from assay.models import (
     positions_of,
     stored_objective,
 )
+from assay.models.rewards import reward_of
 from assay.records import Provenance, Scores, Setting
-from assay.rewards import reward_of
 from assay.settings import check_seed
-from assay.tables import raw_rows, source_of
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
 

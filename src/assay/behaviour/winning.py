@@ -14,10 +14,10 @@ from assay.behaviour.generation import Sampling, replies, stops_of
 from assay.behaviour.intervals import Floats, proportion, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.task import Asking, prompt_column, refuse_one
-from assay.data import Prompt
+from assay.data.examples import Prompt
+from assay.data.tables import raw_rows, rows
+from assay.models.rewards import Reward
 from assay.records import Interval, Source, WinRate
-from assay.rewards import Reward
-from assay.tables import raw_rows, rows
 
 
 @dataclass(frozen=True)

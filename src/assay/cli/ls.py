@@ -21,7 +21,7 @@ def ls(
     if what == "methods":
         from assay.methods import describe_methods as describe
     elif what == "objectives":
-        from assay.objectives import describe_objectives as describe
+        from assay.data.objectives import describe_objectives as describe
     elif what == "measures":
         from assay.measures.catalogue import describe_measures as describe
     else:

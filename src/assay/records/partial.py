@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from pydantic import ValidationError
 
-from assay import digests
+from assay.io import digests
 from assay.records.record import write_text
 from assay.version import __version__
 

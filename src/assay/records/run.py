@@ -121,7 +121,7 @@ class Run(Record):
         changes: whether the method changes weight matrices, only vectors, or nothing that is stored in the model.
         base, data: what was read.
         labels: the classes in the order of the head's outputs; empty for a language model.
-        conditions: all that must be equal for two runs to be compared; see `assay.conditions`.
+        conditions: all that must be equal for two runs to be compared; see `assay.records.conditions`.
         pair_key: hash of the conditions; pool_key: the same without the seed.
         arm: what this arm may choose for itself: the method's settings.
         initialisation: how the new parameters started; empty where there are none.

@@ -14,11 +14,11 @@ from torch import Tensor
 from assay.behaviour.intervals import Floats, weighted_mean
 from assay.behaviour.questions import Answers, Questions, read_questions
 from assay.errors import SettingError
-from assay.models import Place, load, load_merged, load_tokenizer
+from assay.models.deltas import Replay
+from assay.models.loading import Place, load, load_merged, load_tokenizer
 from assay.records import Interval, Measured, RepairCurve, RepairPoint
 from assay.records.repair import ARMS, Arm
 from assay.repairs.plan import Plan
-from assay.replays import Replay
 
 _BUDGET = re.compile(r"^\s*task\s*<=\s*(?P<points>\d+(\.\d+)?)\s*%\s*$")
 

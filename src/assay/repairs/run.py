@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import torch
 
-from assay.devices import device_of
 from assay.errors import InputError, SettingError
 from assay.linalg import LowRank, Sum
+from assay.linalg.devices import device_of
 from assay.measures.matrix import Question
 from assay.measures.repair import Which, edited, returned
-from assay.models import Place, find_pair, labels_of
+from assay.models.loading import Place, find_pair, labels_of
 from assay.records import ArmOutcome, MatrixRepair, Provenance, Repair, RepairCurve, Setting, Source
 from assay.repairs.curve import Asked, Bench, measure_curve
 from assay.repairs.plan import Plan, Planned, judge_update, make_plan, outcomes, verdicts

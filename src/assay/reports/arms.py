@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from assay.conditions import differing
 from assay.records import Audit, Dial, Record, Repair, Run, Scores, Source
+from assay.records.conditions import differing
 
 
 @dataclass

@@ -14,22 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from assay import digests
 from assay.audits import audit
 from assay.behaviour.batches import Ids
-from assay.conditions import Condition, pair_key
-from assay.data import order, text_ids
+from assay.data.examples import order, text_ids
+from assay.data.tables import rows
 from assay.errors import AssayError, InputError, SettingError, SourceError
-from assay.models import Place, find, load, load_base, load_tokenizer, stored_objective
+from assay.io import digests
+from assay.models.loading import Place, find, load, load_base, load_tokenizer, stored_objective
 from assay.records import Continual, Provenance, Source, as_given
 from assay.records import Sequence as Done
+from assay.records.conditions import Condition, pair_key
 from assay.records.continual import Cell, Stage
 from assay.records.record import write_text
 from assay.studies.folders import readable, without_folders
 from assay.studies.heads import as_bits, features, fit_head
 from assay.studies.home import locked
 from assay.studies.sequence_plan import Head, SequencePlan, SequenceTask, read_sequence_plan, sequences_of
-from assay.tables import rows
 from assay.training.run import arm_of, check_positions, conditions_of, train
 from assay.training.spec import Spec
 

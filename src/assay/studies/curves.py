@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.behaviour.intervals import weighted_mean
-from assay.conditions import Condition
 from assay.errors import InputError, MismatchError
 from assay.records import Curves, Forgetting, Interval, Provenance, TaskScore, as_given
+from assay.records.conditions import Condition
 from assay.records.curves import CurveLine, CurvePoint, Matched
 from assay.settings import check_seed
 from assay.studies.folders import Filed, filed

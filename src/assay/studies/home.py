@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.conditions import pair_key
 from assay.errors import SettingError, SourceError
-from assay.locks import alone
-from assay.models import Place
-from assay.rewards import located
+from assay.io.locks import alone
+from assay.models.loading import Place
+from assay.models.rewards import located
+from assay.records.conditions import pair_key
 from assay.studies.plan import STAGES, Plan, Planned
 from assay.studies.worker import Asked, Work
 from assay.training.run import arm_of, conditions_of, with_reward

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, final
 
 from pydantic import Field, ValidationError
 
-from assay.data import AnyData
+from assay.data.examples import AnyData
 from assay.errors import SettingError, nearest
 from assay.methods import METHODS, AbstractLora
 from assay.records import Part

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from assay import digests
-from assay.models import find
+from assay.io import digests
+from assay.models.loading import find
 from assay.records import Provenance, Study, StudyRun, as_given
 from assay.records.study import Became, Forecast, Stage
 from assay.studies.forecast import check, forecast

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from assay import digests, tables
-from assay.conditions import pair_key
-from assay.data import AnyData
+from assay.data import tables
+from assay.data.examples import AnyData
 from assay.errors import AssayError, InputError
+from assay.io import digests
 from assay.records import Run
+from assay.records.conditions import pair_key
 from assay.records.record import write_text
 from assay.records.study import Trial, Tuned
 from assay.studies.home import Home

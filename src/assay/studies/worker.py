@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from assay import digests
 from assay.audits import audit
 from assay.behaviour.scoring import score
 from assay.errors import AssayError
+from assay.io import digests
+from assay.models.rewards import reward_source
 from assay.records import Audit, Failure, Provenance, Run, Scores
 from assay.records.study import Became, Stage
-from assay.rewards import reward_source
 from assay.studies.folders import readable, without_folders
 from assay.training.run import train
 from assay.training.spec import Spec

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from assay import digests
-from assay.conditions import Condition, differing, pair_key
 from assay.errors import SettingError
-from assay.locks import alone
+from assay.io import digests
+from assay.io.locks import alone
 from assay.records import Run
+from assay.records.conditions import Condition, differing, pair_key
 from assay.training.resuming import STANDING, key_of
 from assay.training.storing import snapshot
 from assay.weights.writing import writing

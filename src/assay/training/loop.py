@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from assay.accounting import PeakMemory
-from assay.data import Loaded, order, padding_id
+from assay.data.examples import Loaded, order, padding_id
+from assay.data.objectives import objective_of
 from assay.methods.method import head_modules
-from assay.models import Place, head_for, load_base
-from assay.objectives import objective_of
+from assay.models.loading import Place, head_for, load_base
 from assay.records.run import Cost
+from assay.training.accounting import PeakMemory
 from assay.training.policy import policy_trainer
 from assay.training.processes import Processes
 from assay.training.resuming import STANDING, Noted, Standing, read_standing, write_standing

@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from assay.data import SCORE, Example, Prompt, collate, padding_id, prompt_ids
+from assay.data.examples import SCORE, Example, Prompt, collate, padding_id, prompt_ids
 from assay.errors import SettingError
-from assay.models import Place, load_base
+from assay.models.loading import Place, load_base
+from assay.models.rewards import Reward, reward_of, reward_source
 from assay.records.run import PolicyRun
-from assay.rewards import Reward, reward_of, reward_source
 from assay.training.replies import Drawing, Ids, draw, ends_of, reply_log_probabilities
 from assay.training.spec import PolicySettings, Spec
 from assay.training.trainers import AS_TRANSFORMERS, Note, Ordered

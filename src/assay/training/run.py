@@ -14,17 +14,17 @@ from typing import Any
 
 import torch
 
-from assay import digests
-from assay.accounting import PeakMemory, by_pattern
-from assay.conditions import Condition, pair_key, pool_key
-from assay.data import Loaded
-from assay.devices import device_of
+from assay.data.examples import Loaded
+from assay.data.objectives import objective_of
 from assay.errors import SettingError, SourceError
-from assay.models import Place, find, load_tokenizer, positions_of
-from assay.objectives import objective_of
+from assay.io import digests
+from assay.linalg.devices import device_of
+from assay.models.loading import Place, find, load_tokenizer, positions_of
+from assay.models.rewards import located, reward_source
 from assay.records import Provenance, Run, Source
+from assay.records.conditions import Condition, pair_key, pool_key
 from assay.records.run import Cost, Examples, Objective, PolicyRun, Trained, Validation
-from assay.rewards import located, reward_source
+from assay.training.accounting import PeakMemory, by_pattern
 from assay.training.folders import RECORD, SCRATCH, check_name, done_before, is_taken, partial_of, whole
 from assay.training.loop import Fitted, Job, Progress, cost_of
 from assay.training.policy import constant_from, policy_run

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, final, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from assay.data import AnyData
+from assay.data.examples import AnyData
+from assay.data.objectives import objective_of
 from assay.errors import SettingError, SourceError
 from assay.methods import AnyMethod, Full
-from assay.objectives import objective_of
 from assay.records import Part, Setting
 from assay.records.run import Objective
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.models import Place, relative
+from assay.models.loading import Place, relative
 from assay.training.spec import Spec
 from assay.weights.writing import writing
 

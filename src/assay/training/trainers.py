@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from assay.data import Pair, collate, collate_pairs, padding_id
+from assay.data.examples import Pair, collate, collate_pairs, padding_id
 
 Batch = dict[str, torch.Tensor]
 Note = Callable[[Batch], Batch]  # notes a batch as the model receives it

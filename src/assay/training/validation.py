@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from assay import digests
-from assay.data import IGNORED, Classification, Example, collate, padding_id
+from assay.data.examples import IGNORED, Classification, Example, collate, padding_id
+from assay.io import digests
 from assay.records import Source
 from assay.records.run import Validation
 from assay.training.spec import Spec

@@ -17,8 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from assay import digests
 from assay.errors import CheckpointError, PickleError, QuantisedError, SourceError, ValuesError
+from assay.io import digests
 from assay.records import Source
 from assay.records.record import read_json
 

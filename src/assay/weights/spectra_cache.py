@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from assay import digests
+from assay.io import digests
 from assay.linalg import Triplets
 from assay.records.record import write_bytes
 

@@ -19,9 +19,9 @@ from assay.behaviour.tasks.likelihood import (
     answer_likelihoods,
 )
 from assay.behaviour.tasks.task import AbstractTask, Asking
+from assay.data.tables import raw_rows
 from assay.errors import InputError, SettingError
 from assay.records import Source, TaskScore
-from assay.tables import raw_rows
 
 KINDS: tuple[type[AbstractTask], ...] = (
     AnswerLikelihood,

@@ -12,10 +12,10 @@ import torch
 from assay.behaviour.batches import by_length, padded, width
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.task import AbstractTask, Asking, few_answers, refuse_blank
-from assay.data import text_ids
+from assay.data.examples import text_ids
+from assay.data.tables import rows
 from assay.errors import InputError, MismatchError
 from assay.records.scores import How
-from assay.tables import rows
 
 
 @final

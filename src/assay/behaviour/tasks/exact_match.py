@@ -12,8 +12,8 @@ from assay.behaviour.batches import by_length, width
 from assay.behaviour.generation import replies, stops_of
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.task import AbstractTask, Asking, refuse_one
+from assay.data.tables import rows
 from assay.records.scores import NO_ANSWER, UNLISTED, How
-from assay.tables import rows
 
 _MARK = "####"
 _NUMBER = re.compile(r"####\s*(-?[$]?[0-9.,]+)")  # lm-eval's gsm8k, strict-match

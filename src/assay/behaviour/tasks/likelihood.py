@@ -15,10 +15,10 @@ import torch
 from assay.behaviour.batches import Ids, by_length, padded, text_logits, width
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.task import AbstractTask, Asking, few_answers, refuse_blank, refuse_one
-from assay.data import answer_ids
+from assay.data.examples import answer_ids
+from assay.data.tables import raw_rows, rows
 from assay.errors import InputError
 from assay.records.scores import How
-from assay.tables import raw_rows, rows
 
 
 @dataclass(frozen=True)

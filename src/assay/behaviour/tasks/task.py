@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Self
 
 from assay.behaviour.batches import Ids
 from assay.behaviour.passes import Pass
-from assay.data import prompt_ids
+from assay.data.examples import prompt_ids
+from assay.data.tables import raw_rows, rows
 from assay.errors import InputError, SettingError
 from assay.records.scores import How
-from assay.tables import raw_rows, rows
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from assay.data import SCORE, Example, Prompt, collate, padding_id
+from assay.data.examples import SCORE, Example, Prompt, collate, padding_id
 from assay.errors import InputError, MismatchError, SettingError
-from assay.models import Place, find, load, load_tokenizer, positions_of, stored_objective
+from assay.models.loading import Place, find, load, load_tokenizer, positions_of, stored_objective
 from assay.records import Source
 
 Ids = tuple[int, ...]
@@ -148,7 +148,7 @@ def _imported(reference: str) -> Function:
     except Exception as error:  # noqa: BLE001 (the module is somebody else's, and is run here)
         raise SettingError(
             f"there is no function {reference!r} ({error})",
-            wanted="module:function that can be imported, e.g. assay.rewards:exact_number",
+            wanted="module:function that can be imported, e.g. assay.models.rewards:exact_number",
         ) from None
     if not callable(found):
         raise SettingError(f"{reference!r} is a {type(found).__name__}", wanted="a function")

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import torch
 
-from assay import digests
-from assay.adapted import with_update
-from assay.devices import device_of
 from assay.errors import AdapterError, CheckpointError, MismatchError, SourceError, ValuesError
+from assay.io import digests
+from assay.linalg.devices import device_of
+from assay.models.unmerged import with_update
 from assay.records import Repair, Run, Source
 from assay.records.record import read_json
 from assay.records.run import Objective

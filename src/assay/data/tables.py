@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from assay import digests
 from assay.errors import InputError, SourceError
+from assay.io import digests
 from assay.records import Source
 
 _HUB_DATA = re.compile(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from assay.errors import MismatchError
 from assay.linalg import AbstractOperator
-from assay.models import Place
+from assay.models.loading import Place
 from assay.weights.architecture import Architecture
 from assay.weights.updates import AbstractPair
 

@@ -11,9 +11,9 @@ from typing import Any, Literal, final
 import torch
 from pydantic import Field
 
+from assay.data.tables import placed_rows, rows
 from assay.errors import InputError
 from assay.records import Part
-from assay.tables import placed_rows, rows
 
 IGNORED = -100  # torch's cross-entropy leaves these targets out
 SCORE = ("reward",)  # the one output of a reward model

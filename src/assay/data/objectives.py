@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assay.data import AnyData
+from assay.data.examples import AnyData
 from assay.records.run import Objective
 
 _LEARNED: dict[str, Objective] = {

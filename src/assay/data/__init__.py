@@ -1,0 +1,1 @@
+"""Data sets as examples in a fixed order."""

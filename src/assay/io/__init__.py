@@ -1,0 +1,1 @@
+"""Files on disk: digests of bytes, and locks of folders."""
