@@ -119,8 +119,8 @@ def test_every_seed_runs_at_the_rate_with_the_least_validation_loss(smoke: Path)
     assert (tuned.steps, tuned.seed, tuned.held_out) == (3, 0, 6)
     home = smoke / "studies/tuned"
     for trial in tuned.trials:
-        run = Run.read(home / trial.key / "model/run.json")
-        assert [path.name for path in (home / trial.key / "model").iterdir()] == ["run.json"]
+        run = Run.read(home / "trials" / trial.key / "model/run.json")
+        assert [path.name for path in (home / "trials" / trial.key / "model").iterdir()] == ["run.json"]
         assert run.validation is not None
         assert (run.validation.loss, run.validation.examples, run.examples.count) == (trial.loss, 6, 18)
         assert len(run.losses) == 3
@@ -129,7 +129,7 @@ def test_every_seed_runs_at_the_rate_with_the_least_validation_loss(smoke: Path)
     times = {file: file.stat().st_mtime_ns for file in home.rglob("run.json")}
     assert study(path) == record == Study.read(home / "study.json")
     assert {file: file.stat().st_mtime_ns for file in home.rglob("run.json")} == times
-    (home / tuned.trials[0].key / "model/run.json").write_text("{")
+    (home / "trials" / tuned.trials[0].key / "model/run.json").write_text("{")
     assert study(path) == record
     after = study(path, dry_run=True)
     assert after.tuned == record.tuned
@@ -153,7 +153,7 @@ def test_an_arm_that_cannot_be_trained_fails_and_stops_no_other(smoke: Path) -> 
     assert record.tuned[0].lr is None
     trial = record.tuned[0].trials[0]
     assert "no bias" in failed.error
-    assert "no bias" in Failure.read(smoke / "studies/tuned" / trial.key / "failure-train.json").found
+    assert "no bias" in Failure.read(smoke / "studies/tuned/trials" / trial.key / "failure-train.json").found
 
 
 def test_data_that_cannot_be_parted_fail_the_runs_that_ask_for_it_alone(smoke: Path) -> None:

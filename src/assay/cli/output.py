@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from assay.audits import Progress
     from assay.records import Record
+    from assay.studies.graph import Standing, Watch
 
 _R = TypeVar("_R", bound="Record")
 
@@ -59,5 +60,30 @@ def progress_bar() -> Iterator[Progress | None]:
 
         def show(done: int, total: int, name: str) -> None:
             bar.update(task, completed=done, total=total, description=name)
+
+        yield show
+
+
+@contextlib.contextmanager
+def standing() -> Iterator[Watch]:
+    """How a study stands, on stderr: a bar on a terminal, and everywhere a line for each run that ends."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    said = set[str]()
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("opening", total=None)
+
+        def show(now: Standing) -> None:
+            where = f" on {now.nodes} nodes" if now.nodes > 1 else ""
+            failed = f", {now.failed} failed" if now.failed else ""
+            words = f"{now.running} of {now.slots} at once{where}{failed} {now.address}"
+            bar.update(task, completed=now.done + now.failed, total=now.total, description=words.rstrip())
+            for line in (*now.notes, now.said):
+                if line and line not in said:
+                    bar.console.print(f"[{now.done + now.failed}/{now.total}] {line}", markup=False, soft_wrap=True)
+            said.update(now.notes)
 
         yield show

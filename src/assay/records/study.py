@@ -130,6 +130,7 @@ class Study(Record):
         tuned: how the rates were chosen, where the plan's policy is to tune them.
         forecast: what is left of the plan; only in a dry run.
         stored_bytes: what these runs would store together, and the largest checkpoint beside it; only in a dry run.
+        notes: what a reader must know of the machines that did it.
     """
 
     KIND: ClassVar[str] = "study"
@@ -141,6 +142,7 @@ class Study(Record):
     tuned: tuple[Tuned, ...] = ()
     forecast: Forecast | None = Field(default=None, description="only in a dry run")
     stored_bytes: int | None = Field(default=None, description="only in a dry run")
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[StudyRun, ...]:

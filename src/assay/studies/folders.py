@@ -68,8 +68,7 @@ def filed(studies: Sequence[str | Path]) -> list[Filed]:
     """
     found = []
     for study in studies:
-        # A trial of a learning rate keeps its record without weights: it is no run of the study.
-        here = [path for path in sorted(Path(study).glob("*/model/run.json")) if any(path.parent.glob("*.safetensors"))]
+        here = sorted(Path(study).glob("*/model/run.json"))
         if not here:
             raise SourceError(
                 "there is no trained run", wanted="the folder of a study: RUN/model/run.json", where=str(study)

@@ -128,7 +128,7 @@ def _kinds(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | N
             kind.runs.append(entry.spec.training.steps)
         tuned = tuner.of(entry)
         if tuned is not None and entry.spec.seed == tuned.seed:  # once for all seeds
-            done = _taken(home.folder / trial.key / "model" for trial in tuned.trials)
+            done = _taken(home.trial(trial.key) / "model" for trial in tuned.trials)
             kind.taken += done
             kind.trials += [tuned.steps] * (max(1, len(FIRST) - len(done)) if tuned.lr is None else 0)
     return list(kinds.values())

@@ -33,6 +33,10 @@ class Home:
     folder: Path
     device: str
 
+    def trial(self, key: str) -> Path:
+        """The folder of a trial: apart from those of the runs, which have weights."""
+        return self.folder / "trials" / key
+
     def work(self, entry: Planned) -> Work:
         """A run with paths that can be opened from here, in a folder named by its hash.
 
@@ -59,7 +63,7 @@ class Home:
         stages = tuple(stage for stage in STAGES if stage in self.plan.stages)
         judge = entry.task.judge and located(entry.task.judge, self.start)
         asked = Asked(task, text, prompts, judge, entry.task.max_tokens)
-        return Work(self.folder / pair_key(named), spec, base, asked, stages, self.device)
+        return Work(entry.task.name, self.folder / pair_key(named), spec, base, asked, stages, self.device)
 
 
 def locked(folder: Path) -> AbstractContextManager[None]:

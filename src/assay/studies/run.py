@@ -1,22 +1,24 @@
-"""A study: every run of a plan in a process of its own, one folder each; what is done is skipped."""
+"""A study: every run of a plan, one folder each, on an engine; what is done is skipped."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from assay.engines.engine import AbstractEngine
+from assay.engines.local import LocalEngine
 from assay.io import digests
 from assay.models.loading import find
 from assay.records import Provenance, Study, StudyRun, as_given
 from assay.records.study import Became, Forecast, Stage
 from assay.studies.forecast import check, forecast
+from assay.studies.graph import Job, Watch, drive, look
 from assay.studies.home import Home, locked
 from assay.studies.plan import Planned, read_plan, runs_of
-from assay.studies.processes import do
 from assay.studies.tuning import Tuner
 from assay.training.run import arm_of
 
-Progress = Callable[[int, int, str], None]  # runs done, of how many, the one that comes next
+OpenEngine = Callable[[Path], AbstractEngine]  # for the folder of a study
 
 
 def study(
@@ -26,7 +28,8 @@ def study(
     dry_run: bool = False,
     max_runs: int | None = None,
     device: str = "cpu",
-    progress: Progress | None = None,
+    engine: OpenEngine | None = None,
+    watch: Watch | None = None,
 ) -> Study:
     """Do every run of a plan: train, audit and score it, each in a folder named by its hash.
 
@@ -40,7 +43,9 @@ def study(
         dry_run: check the plan, count its runs, foresee their bytes and time, and do nothing.
         max_runs: the most runs that are allowed; 200 unless given.
         device: cpu, or cuda.
-        progress: called before every run, and after the last.
+        engine: opens what does the runs, for the study's folder; one process of this machine unless given. See
+            `assay.engines`.
+        watch: told how the study stands after everything that happens.
 
     Returns:
         What became of every run, which is also written to `study.json` in the study's folder.
@@ -58,19 +63,13 @@ def study(
     for entry in planned:
         home.work(entry)  # says which file is not there, before anything is run
     if dry_run:
-        classes, tuner = check(home, planned), Tuner(home, None)
-        settled = [tuner.settle(entry) for entry in planned]
+        classes, tuner = check(home, planned), Tuner(home, acts=False)
+        settled = [look(tuner.settle(entry)) for entry in planned]
         return _record(path, home, planned, settled, tuner, *forecast(home, planned, settled, tuner, classes))
-    with locked(home.folder):
-        tuner, settled = Tuner(home, do), []
-        for position, entry in enumerate(planned):
-            _tell(progress, position, len(planned), entry)
-            ready = tuner.settle(entry)
-            settled.append(ready)
-            if ready is not None:
-                do(home.work(ready))
-        _tell(progress, len(planned), len(planned), None)
-        record = _record(path, home, planned, settled, tuner)
+    with locked(home.folder), LocalEngine() if engine is None else engine(home.folder) as running:
+        tuner = Tuner(home, acts=True)
+        settled = drive([_run(entry, home, tuner) for entry in planned], running, watch)
+        record = _record(path, home, planned, settled, tuner, notes=running.capacity().notes)
         record.save(home.folder / "study.json")
     return record
 
@@ -82,8 +81,16 @@ def state_of(plan: str | Path, out: str | Path) -> Study:
         plan: a TOML file; out: the study's folder.
     """
     path, home, planned = _opened(plan, out, None, "cpu")
-    tuner = Tuner(home, None)
-    return _record(path, home, planned, [tuner.settle(entry) for entry in planned], tuner)
+    tuner = Tuner(home, acts=False)
+    return _record(path, home, planned, [look(tuner.settle(entry)) for entry in planned], tuner)
+
+
+def _run(entry: Planned, home: Home, tuner: Tuner) -> Job[Planned | None]:
+    """A run at its rate: first the trials that decide it, then the run itself."""
+    ready = yield from tuner.settle(entry)
+    if ready is not None:
+        yield [home.work(ready)]
+    return ready
 
 
 def _opened(
@@ -104,6 +111,7 @@ def _record(
     tuner: Tuner,
     foreseen: Forecast | None = None,
     stored_bytes: int | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Study:
     settings = as_given({"plan": digests.of_files([path])})
     return Study(
@@ -113,6 +121,7 @@ def _record(
         tuned=tuple(tuner.found.values()),
         forecast=foreseen,
         stored_bytes=stored_bytes,
+        notes=notes,
     )
 
 
@@ -121,7 +130,7 @@ def _became(home: Home, entry: Planned, ready: Planned | None, tuner: Tuner) -> 
     work = home.work(ready or entry)
     arm = arm_of(work.spec)
     untuned: dict[Stage, Became] = {
-        stage: "failed" if tuner.do is not None and stage == work.stages[0] else "not run" for stage in work.stages
+        stage: "failed" if tuner.acts and stage == work.stages[0] else "not run" for stage in work.stages
     }
     return StudyRun(
         key=work.folder.name if ready else "",
@@ -134,9 +143,3 @@ def _became(home: Home, entry: Planned, ready: Planned | None, tuner: Tuner) -> 
         stages={stage: work.became(stage) for stage in work.stages} if ready else untuned,
         error=work.error() if ready else tuner.error(entry),
     )
-
-
-def _tell(progress: Progress | None, done: int, total: int, entry: Planned | None) -> None:
-    if progress is not None:
-        name = "" if entry is None else f"{entry.spec.method.name} on {entry.task.name}, seed {entry.spec.seed}"
-        progress(done, total, name)

@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from assay.records import Run
 from assay.records.conditions import pair_key
 from assay.records.record import write_text
 from assay.records.study import Trial, Tuned
+from assay.studies.graph import Job
 from assay.studies.home import Home
 from assay.studies.plan import Planned
 from assay.studies.worker import Work
@@ -63,20 +64,20 @@ class Tuner:
 
     Attributes:
         home: where the trials go.
-        do: does a trial; None to look only at those that are done.
+        acts: whether data are parted for the trials; if not, only what is done counts.
         found: how the rates were chosen so far.
     """
 
     home: Home
-    do: Callable[[Work], None] | None
+    acts: bool
     found: dict[str, Tuned] = field(default_factory=dict)
 
-    def settle(self, entry: Planned) -> Planned | None:
+    def settle(self, entry: Planned) -> Job[Planned | None]:
         """The run at the rate that won; None where no rate did, or where it is not known yet."""
         if entry.policy != "tune":
             return entry
         if (tuned := self.of(entry)) is None:
-            tuned = self.found[_point(entry)] = self._tune(entry)
+            tuned = self.found[_point(entry)] = yield from self._tune(entry)
         lr = tuned.lr
         return None if lr is None else _at_rate(entry, lr)
 
@@ -88,17 +89,18 @@ class Tuner:
         """What the parting of the data, or the first trial that failed, said; empty where nothing failed."""
         tuned = self.of(entry)
         keys = [trial.key for trial in tuned.trials] if tuned else []
-        works = (self._parting(entry), *(self._training(entry, self.home.folder / key) for key in keys))
+        works = (self._parting(entry), *(self._training(entry, self.home.trial(key)) for key in keys))
         return next((said for work in works if (said := work.error())), "")
 
-    def _tune(self, entry: Planned) -> Tuned:
+    def _tune(self, entry: Planned) -> Job[Tuned]:
         """Try rates until an inner one has the lowest loss, the grid ends, or a trial cannot be done."""
         plan, trials, losses = self.home.plan, dict[int, Trial](), dict[int, float]()
         prepared = self._prepared(entry)
         places = next_places(losses, plan.tuning.reach) if prepared is not None else []
         while prepared is not None and places:
-            for place in places:
-                work = self._try(prepared, place)
+            works = {place: self._trial(prepared, place) for place in places}
+            yield list(works.values())
+            for place, work in works.items():
                 loss = _loss(work)
                 known = loss is not None and math.isfinite(loss)
                 trials[place] = Trial(key=work.folder.name, lr=work.spec.method.lr, loss=loss if known else None)
@@ -129,13 +131,10 @@ class Tuner:
         """Training in some folder."""
         return replace(self.home.work(entry), folder=folder, stages=("train",))
 
-    def _try(self, prepared: Planned, place: int) -> Work:
-        """A trial at a place of the grid, done if it is to be."""
+    def _trial(self, prepared: Planned, place: int) -> Work:
+        """The trial at a place of the grid."""
         work = self.home.work(_at_rate(prepared, rate_at(prepared.spec.method.lr, place)))
-        work = replace(work, stages=("train",), trial=True)
-        if self.do is not None:
-            self.do(work)
-        return work
+        return replace(work, folder=self.home.trial(work.key), stages=("train",), trial=True)
 
     def _steps(self) -> int:
         """Steps of a trial."""
@@ -147,7 +146,7 @@ class Tuner:
         file, rows = self.home.start / spec.data.path, plan.tuning.held_out
         parts = parts_of(self.home.folder, file, spec.data, rows)
         if not all(part.exists() for part in parts):
-            if self.do is None:
+            if not self.acts:
                 return None
             work = self._parting(entry)
             work.failure("train").unlink(missing_ok=True)

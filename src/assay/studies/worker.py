@@ -1,18 +1,17 @@
-"""One run of a study in a process of its own: train, audit, score; what fails is filed with its error."""
+"""One run of a study, in the process that an engine gives it: train, audit, score; what fails is filed."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import sys
-import threading
-from dataclasses import dataclass
-from multiprocessing.connection import wait
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assay.audits import audit
 from assay.behaviour.scoring import score
+from assay.engines.engine import Item
 from assay.errors import AssayError
 from assay.io import digests
 from assay.models.rewards import reward_source
@@ -57,6 +56,7 @@ class Work:
     """What is to be done for one run.
 
     Attributes:
+        task: what the plan calls the task.
         folder: its own; the weights and `run.json` go to `model` in it, the other records beside that.
         spec: with paths that can be opened from here.
         base: the base, as it can be opened from here.
@@ -66,6 +66,7 @@ class Work:
         trial: whether only the record of the training is kept.
     """
 
+    task: str
     folder: Path
     spec: Spec
     base: str
@@ -75,6 +76,19 @@ class Work:
     trial: bool = False
 
     @property
+    def key(self) -> str:
+        """Tells it from the other works of its study."""
+        return self.folder.name
+
+    @property
+    def name(self) -> str:
+        """What it is, for a reader."""
+        method, seed = self.spec.method, self.spec.seed
+        rank = getattr(method, "rank", None)
+        arm = method.name if rank is None else f"{method.name} r={rank}"
+        return f"{'trial of ' if self.trial else ''}{arm} at {method.lr:g} on {self.task}, seed {seed}"
+
+    @property
     def model(self) -> Path:
         """The run folder that training writes."""
         return self.folder / "model"
@@ -82,6 +96,48 @@ class Work:
     def failure(self, stage: Stage) -> Path:
         """Where the error of a stage is filed."""
         return self.folder / f"failure-{stage}.json"
+
+    def is_whole(self) -> bool:
+        """Whether every stage is done."""
+        return all(self.is_done(stage) for stage in self.stages)
+
+    def item(self) -> Item:
+        """The work as an engine takes it; errors of an earlier try are forgotten."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for stage in self.stages:
+            self.failure(stage).unlink(missing_ok=True)
+        return Item(self.folder.name, work_through, self, self._inputs(), self.folder)
+
+    def file_crash(self, crash: str) -> None:
+        """File what ended the process that did the work, at the first stage that is not done."""
+        unfinished = [stage for stage in self.stages if not self.is_done(stage) and not self.failure(stage).exists()]
+        self.file(unfinished[0] if unfinished else self.stages[-1], crash, _last_line(self.folder / "log.txt"))
+
+    def _inputs(self) -> tuple[Path, ...]:
+        """The files and folders that it reads; a hub id is no file."""
+        spec, asked = self.spec, self.asked
+        names = (self.base, spec.data.path, spec.validation, asked.task, asked.text, asked.prompts)
+        judges = (asked.judge, getattr(spec.data, "reward", None))
+        return tuple(dict.fromkeys(Path(name) for name in (*names, *judges) if name and Path(name).exists()))
+
+    def at(self, places: Mapping[Path, Path]) -> Work:
+        """The same work where its files lie elsewhere.
+
+        Args:
+            places: where they lie, by where they lay.
+        """
+
+        def moved(name: str | Path | None) -> str | None:
+            return None if name is None else str(places.get(Path(name), name))
+
+        files = {name: getattr(self.asked, name) for name in ("task", "text", "prompts")}
+        here = {name: places.get(path, path) for name, path in files.items()}
+        asked = replace(self.asked, **here, judge=moved(self.asked.judge))
+        data = self.spec.data.model_copy(update={"path": moved(self.spec.data.path)})
+        spec = self.spec.model_copy(
+            update={"base": moved(self.spec.base), "data": data, "validation": moved(self.spec.validation)}
+        )
+        return replace(self, folder=places[self.folder], spec=spec, base=str(moved(self.base)), asked=asked)
 
     def error(self) -> str:
         """What the stages that failed said; empty where none did."""
@@ -170,8 +226,7 @@ class Work:
 
 
 def work_through(work: Work) -> None:
-    """Do every stage that is not done; run in a process of its own, which ends with the one that started it."""
-    _end_with_parent()
+    """Do every stage that is not done; what the process says goes to a log beside the records."""
     log = os.open(work.folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -188,14 +243,7 @@ def work_through(work: Work) -> None:
                 return
 
 
-def _end_with_parent() -> None:
-    """End this process when the one that started it is gone: two must never write to one run folder."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _last_line(log: Path) -> str:
+    """The last thing that a process said."""
+    lines = log.read_text(encoding="utf8", errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1] if lines else "nothing was said"

@@ -1,0 +1,1 @@
+"""Where work items run: processes of this machine, or a Ray cluster."""

@@ -1,0 +1,86 @@
+"""The interface of every engine: items in, what became of each out, in the order in which they end."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Item:
+    """One piece of work, done in a process of its own.
+
+    Attributes:
+        key: tells it from all others that an engine was given.
+        function: importable by its name; called with the argument.
+        argument: can be pickled.
+        inputs: files and folders that the function reads, as the argument names them.
+        outputs: the folder that the function writes to, as the argument names it; None where it writes nothing.
+    """
+
+    key: str
+    function: Callable[[Any], Any]
+    argument: Any
+    inputs: tuple[Path, ...] = ()
+    outputs: Path | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An item that has ended.
+
+    Attributes:
+        key: of the item.
+        value: what its function returned.
+        crash: the signal, exit code or loss that ended it; empty where the function returned.
+    """
+
+    key: str
+    value: Any = None
+    crash: str = ""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What an engine works on.
+
+    Attributes:
+        slots: items that run at once.
+        nodes: machines by name, with the items that each runs at once.
+        notes: what a reader of the records must know: nodes left out, kinds of processor that are mixed.
+        address: of a page that shows the engine at work; empty where there is none.
+    """
+
+    slots: int
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    address: str = ""
+
+
+class AbstractEngine(ABC):
+    """Runs items. As a context manager it leaves none behind, however the block ends."""
+
+    @abstractmethod
+    def submit(self, item: Item) -> None:
+        """Take an item; it runs as soon as there is room for it."""
+
+    @abstractmethod
+    def wait(self) -> Ended:
+        """The next item that ends, of those that were submitted."""
+
+    @abstractmethod
+    def capacity(self) -> Capacity:
+        """What the engine works on at this moment."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what is running, and forget what is waiting."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
