@@ -45,6 +45,8 @@ class Forgetting(Part):
         unscored_tokens: first tokens of documents, which nothing predicts; a masked model leaves none out.
         window: longest stretch of tokens scored at once; windows: how many there were.
         divided: documents that needed several windows.
+        vocabulary: tokens that the models tell apart: `ln vocabulary` is the loss of a uniform guess; None in older
+            records, and where the base's configuration does not say.
         documents: loss of every document, in the text's order.
         resamples, seed: of the bootstrap.
     """
@@ -64,6 +66,7 @@ class Forgetting(Part):
     window: int
     windows: int
     divided: int
+    vocabulary: int | None = None
     documents: tuple[DocumentLoss, ...]
     resamples: int
     seed: int
