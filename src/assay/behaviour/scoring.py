@@ -262,7 +262,10 @@ def _parts(
         source = source_of(files.task)
 
         def settle(base: Any, tuned: Any) -> Any:
-            return task_score(source, task, None if base is None else task.choices(base), task.choices(tuned), seed)
+            chosen = None if base is None else task.choices(base)
+            ours, theirs = task.likelihoods(tuned), None if base is None else task.likelihoods(base)
+            known = None if ours is None else (theirs, ours)
+            return task_score(source, task, chosen, task.choices(tuned), seed, known)
 
         parts["task"] = _Part(task.asked(batch_tokens), settle)
     if files.prompts is not None and isinstance(prompts := questions.prompts, Prompts):

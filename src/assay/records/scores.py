@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from assay.records.log_loss import LogLoss
 from assay.records.record import Interval, Part, Record, Source
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -109,6 +110,8 @@ class TaskScore(Part):
         truth, base_choices, tuned_choices: position of the right and the chosen answer, example by example.
         chat: whether the prompts were put into the model's chat template.
         max_tokens: longest reply, where replies are generated.
+        log_loss: what the models know of the right answers, which no threshold decides; None where replies are
+            generated, and in older records.
 
     Everything about the base is None when it has no head for this task.
     """
@@ -133,6 +136,7 @@ class TaskScore(Part):
     tuned_choices: tuple[int, ...]
     chat: bool = False
     max_tokens: int | None = None
+    log_loss: LogLoss | None = None
 
     @property
     def base_unanswered(self) -> int:
