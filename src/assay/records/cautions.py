@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
 
-from assay.records.scores import Forgetting, TaskScore
+from assay.records.run import Run
+from assay.records.scores import Forgetting, Scores, TaskScore
 
 FEW = 50  # units of an interval. Of 300 synthetic texts, 95 % intervals held the mean in 89 to 91 % at 20 documents.
+WORSE = 0.1  # nats above the loss of its trial by which a longer run, or one of another seed, is worse: seeds differ so
+_LAST = 10  # steps over which a run's training loss is averaged
 NO_BETTER_THAN_UNIFORM = "it predicts text no better than a uniform guess"
 NO_FINITE_LOSS = "its loss on text is not finite"
 ONE_REPLY = "it gives one and the same reply to every example"
@@ -58,3 +62,28 @@ def not_above_constant(task: TaskScore) -> str:
     if task.tuned_interval[0] > task.majority:
         return ""
     return f"not shown above a constant reply ({task.tuned_accuracy:.3f} right, and {task.majority:.3f})"
+
+
+def marks(run: Run | None, scores: Scores | None, trial_loss: float | None) -> tuple[str, ...]:
+    """What the numbers of a run must not be shown without, one clause each.
+
+    Args:
+        run: its record; scores: its scores; None where there are none.
+        trial_loss: validation loss of the trial by which its rate was chosen; None where it was not tuned.
+    """
+    found = [_worse_than_trial(run, trial_loss)] if run is not None and trial_loss is not None else []
+    if scores is not None:
+        found.append(ruined(scores.forgetting, scores.task))
+        found.append("" if scores.task is None else not_above_constant(scores.task))
+    return tuple(mark for mark in found if mark)
+
+
+def _worse_than_trial(run: Run, trial_loss: float) -> str:
+    """That a run's training loss ended above its trial's validation loss, by more than seeds and batches differ."""
+    last = run.losses[-_LAST:]
+    if run.objective == "policy" or len(last) < 2:
+        return ""
+    mean, error = statistics.fmean(last), statistics.stdev(last) / math.sqrt(len(last))
+    if not mean - 2 * error > trial_loss + WORSE:
+        return "" if math.isfinite(mean) else "its training loss ended as no number"
+    return f"it ended worse than its trial (training loss {mean:.3f}, and {trial_loss:.3f})"

@@ -20,8 +20,8 @@ class Knowledge(Part):
     Attributes:
         loss: mean of `losses`, with its 95 % bootstrap interval over examples.
         losses: `-log softmax(l)[right]` over the answers' log-likelihoods l, nats, example by example.
-        auc: of two answers, the share of pairs of an example of either truth in which the second answer is held likelier
-            where it is right, ties half; with DeLong's 95 % interval. None for other numbers of answers.
+        auc: of two answers, the share of pairs of an example of either truth in which the second answer is held
+            likelier where it is right, ties half; with DeLong's 95 % interval. None for other numbers of answers.
     """
 
     loss: _Loss

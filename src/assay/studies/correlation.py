@@ -127,8 +127,7 @@ def _marked(run: SweptRun, base_loss: float | None, vocabulary: int | None) -> S
 def _of_record(earlier: Correlation) -> list[_Measured]:
     """The runs of an earlier correlation."""
     shared = (earlier.base, earlier.text, earlier.task, earlier.k, earlier.eps, earlier.side)
-    shared = (*shared, earlier.base_loss, earlier.vocabulary)
-    return [_Measured(*shared, run) for run in earlier.runs]
+    return [_Measured(*shared, earlier.base_loss, earlier.vocabulary, run) for run in earlier.runs]
 
 
 def _of_folder(one: Filed) -> _Measured | None:
@@ -164,7 +163,7 @@ def _swept(one: Filed, audit: Audit, lost: Forgetting, task: TaskScore | None) -
 
 
 def coefficients(runs: Sequence[SweptRun], seed: int) -> Iterator[Coefficient]:
-    """The correlations over all sound runs, of every method with enough of them, and with the ruined; see `correlate`."""
+    """The correlations over the sound runs, of every method with enough of them, and over all; see `correlate`."""
     sound = [run for run in runs if not run.ruined]
     methods = list(dict.fromkeys(run.method for run in sound))
     groups = {"all": sound}

@@ -25,8 +25,8 @@ def losses(likelihoods: Likelihoods, truth: Sequence[int]) -> Floats:
     """
     from scipy.special import log_softmax
 
-    # Rounding may put a certain answer an epsilon above one.
-    return np.array([max(0.0, -float(log_softmax(each)[right])) for each, right in zip(likelihoods, truth, strict=True)])
+    found = [-log_softmax(each)[right] for each, right in zip(likelihoods, truth, strict=True)]
+    return np.array(found, dtype=float).clip(min=0.0)  # rounding may put a certain answer an epsilon above one
 
 
 def log_loss(
