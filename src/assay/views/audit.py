@@ -40,7 +40,7 @@ UPDATES = {
     "checkpoint": "a full checkpoint",
     "none": "no weight matrix changes",
 }
-RANKS = "Ranks are of the change itself, the median over the matrices."
+RANKS = "Ranks are of the change itself, the median over the matrices that changed."
 OPEN = 8  # tensors that are named where some could not be analysed
 
 

@@ -1,14 +1,15 @@
-"""Paired differences of two arms and what may be said of them: shown above zero, shown below, or not shown."""
+"""Paired differences of every two arms and what may be said of them: shown above zero, shown below, or not shown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
 
+from assay.behaviour.comparisons import LEVEL, SMALLEST_LOSS, SMALLEST_SHARE, holm, sign_flips
 from assay.behaviour.intervals import mcnemar, weighted_mean
 from assay.records import Forgetting, Interval, TaskScore
 
@@ -34,8 +35,11 @@ class Between:
     Attributes:
         one, other: names of the arms.
         mean: the difference; interval: its 95 % bootstrap interval.
-        only_one, only_other, p_value: of a task: examples only one gets right, and McNemar's exact test.
         count: examples, or documents.
+        only_one, only_other: of a task: examples that only one gets right.
+        p_value: of a task McNemar's exact test, of a text that of random signs.
+        adjusted: the same, by Holm for the number of all pairs.
+        smallest: the smallest difference that is worth naming.
     """
 
     one: str
@@ -45,11 +49,15 @@ class Between:
     count: int
     only_one: int | None = None
     only_other: int | None = None
-    p_value: float | None = None
+    p_value: float = 1.0
+    adjusted: float = 1.0
+    smallest: float = 0.0
 
     @property
     def shown(self) -> Shown:
-        """Which arm has more, if that is shown."""
+        """Which arm has more, if that stays after Holm's correction, and is not too small to be named."""
+        if self.adjusted >= LEVEL or abs(self.mean) < self.smallest:
+            return "none"
         return shown(self.interval)
 
 
@@ -68,8 +76,15 @@ def between_tasks(scores: Sequence[tuple[str, TaskScore]]) -> list[Between]:
         difference = right_second.astype(float) - right_first
         mean, interval = weighted_mean(difference, np.ones(len(truth)), seed=0)
         p_value = mcnemar(only_one, only_other)
-        found.append(Between(one, other, mean, interval, len(truth), only_one, only_other, p_value))
-    return found
+        pair = Between(one, other, mean, interval, len(truth), only_one, only_other, p_value, smallest=SMALLEST_SHARE)
+        found.append(pair)
+    return corrected(found)
+
+
+def corrected(pairs: Sequence[Between]) -> list[Between]:
+    """The pairs of one family, with their p-values adjusted for their number."""
+    adjusted = holm([pair.p_value for pair in pairs])
+    return [replace(pair, adjusted=value) for pair, value in zip(pairs, adjusted, strict=True)]
 
 
 def between_texts(lost: Sequence[tuple[str, Forgetting]]) -> list[Between]:
@@ -85,5 +100,7 @@ def between_texts(lost: Sequence[tuple[str, Forgetting]]) -> list[Between]:
         if not np.isfinite(nats).all():
             continue
         mean, interval = weighted_mean(nats, tokens, seed=first.seed)
-        found.append(Between(one, other, mean, interval, len(documents)))
-    return found
+        p_value = sign_flips(nats, seed=first.seed)
+        pair = Between(one, other, mean, interval, len(documents), p_value=p_value, smallest=SMALLEST_LOSS)
+        found.append(pair)
+    return corrected(found)

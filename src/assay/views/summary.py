@@ -41,13 +41,18 @@ class Group:
 
     @property
     def effective_rank(self) -> float | None:
-        """Median over the matrices for which it is known."""
-        return _median(matrix.effective_rank for matrix in self.audit.matrices)
+        """Median over the matrices that changed: what did not change has no rank to speak of."""
+        return _median(matrix.effective_rank for matrix in self.changed)
 
     @property
     def stable_rank(self) -> float | None:
-        """Median over the matrices for which it is known."""
-        return _median(matrix.stable_rank for matrix in self.audit.matrices)
+        """Median over the matrices that changed."""
+        return _median(matrix.stable_rank for matrix in self.changed)
+
+    @property
+    def changed(self) -> tuple[MatrixAudit, ...]:
+        """The matrices whose update is not zero."""
+        return tuple(matrix for matrix in self.audit.matrices if matrix.update_norm > 0)
 
 
 @dataclass(frozen=True)
