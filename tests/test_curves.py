@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
@@ -154,6 +154,7 @@ def line(name: str, scores: list[float], losses: list[float], examples: int = 40
     return Measurements(name, (0,), learned, nats, tokens)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=6))
 def test_the_regression_is_scikit_learns(scores: list[float]) -> None:
     fit, pooled = monotone(np.array([scores]), np.arange(float(len(scores)))[None])

@@ -157,7 +157,7 @@ def test_a_rate_that_ruins_at_full_length_is_not_taken(smoke: Path, monkeypatch:
         return record
 
     monkeypatch.setattr("assay.studies.worker.train", trained)
-    tuner = Tuner(Home(read_plan(path), smoke, find(smoke / "base"), smoke / "home", "cpu"), lambda work: here(work))
+    tuner = Tuner(Home(read_plan(path), smoke, find(smoke / "smoke/base"), smoke / "home", "cpu"), here)
     (entry, *_) = runs_of(read_plan(path))
     assert tuner.settle(entry).spec.method.lr == 1e-3
     tuned = tuner.of(entry)
