@@ -10,6 +10,7 @@ from assay.records import Interval
 Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.95
+_ALIKE = 1e-12  # relative: means that rounding alone parts, whose spread scipy would divide by
 RESAMPLES = 9_999  # odd thousands minus one put the percentiles on order statistics (Davison & Hinkley 1997, §2.2.1)
 
 
@@ -37,7 +38,8 @@ def weighted_mean(totals: Floats, weights: Floats, seed: int) -> tuple[float, In
     if len(totals) < 2:
         raise ValueError("one unit has no interval")
     mean = float(totals.sum() / weights.sum())
-    if np.ptp(totals / weights) == 0:
+    means = totals / weights
+    if np.ptp(means) <= _ALIKE * np.abs(means).max():
         return mean, (mean, mean)
 
     def statistic(totals: Floats, weights: Floats, axis: int) -> Floats:

@@ -82,6 +82,7 @@ class Correlation(Record):
         runs: every run, by method, learning rate, duration and seed.
         coefficients: those of all runs that are not ruined, of every method with three or more of them, and of all
             runs where some are ruined.
+        documents: of the text, over which the runs' intervals are; None in older records.
         base_loss: of the base on the text, nats a token; vocabulary: tokens that it tells apart; None if not known.
         resamples, seed: of the bootstrap.
         left_out: runs that have no audit or no score of a text.
@@ -100,6 +101,7 @@ class Correlation(Record):
     runs: tuple[SweptRun, ...]
     coefficients: tuple[Coefficient, ...]
     base_loss: float | None = None
+    documents: int | None = None
     vocabulary: int | None = None
     resamples: int
     seed: int

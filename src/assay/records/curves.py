@@ -17,7 +17,6 @@ class CurvePoint(Part):
         seeds: the runs that it is the mean of.
         score: task score (share of right answers, or log-loss), with its 95 % bootstrap interval over examples.
         forgetting: loss on text above the base's, nats a token, with its 95 % bootstrap interval over documents.
-        documents: how many these are; 0 in older records.
         ruined: why a model of it is past use; empty if none is, and in older records.
     """
 
@@ -28,7 +27,6 @@ class CurvePoint(Part):
     score_interval: Interval
     forgetting: float
     interval: Interval
-    documents: int = 0
     ruined: str = ""
 
 
@@ -107,7 +105,7 @@ class Curves(Record):
         task, text: what was learned, and what was lost.
         learning: what the task score is: the share of right answers, or the log-loss of the right answer.
         base_score: the base's task score; None where it has no head for the task.
-        constant: what a constant reply scores; None in older records.
+        constant: what a constant reply scores; examples, documents: what the intervals are over; None in older records.
         lines: by method and settings.
         matched: every two lines.
         resamples, seed: of the comparisons' bootstrap.
@@ -124,6 +122,8 @@ class Curves(Record):
     learning: Learning = "accuracy"
     base_score: float | None
     constant: float | None = None
+    examples: int | None = None
+    documents: int | None = None
     lines: tuple[CurveLine, ...]
     matched: tuple[Matched, ...]
     resamples: int

@@ -139,6 +139,28 @@ class TaskScore(Part):
     log_loss: LogLoss | None = None
 
     @property
+    def guessed_flips(self) -> float | None:
+        """Examples that two models as good as the lesser one would each get right alone by guessing anew.
+
+        Who knows a share k and guesses the rest among c answers is right in k + (1 - k)/c; of n examples, fresh guesses
+        turn `n (1 - k) (1/c) (1 - 1/c) = n (1 - accuracy)/c` from right to wrong, and as many back, k at least 0. What
+        `only_base` and `only_tuned` have beyond it no guessing gives. None without a base, or where the number of
+        answers is not known; where replies are generated nothing is guessed.
+        """
+        if self.base_accuracy is None:
+            return None
+        if self.how == "exact match":
+            return 0.0
+        if self.answers:
+            chance = 1 / len(self.answers)
+        elif self.log_loss is not None:
+            chance = math.exp(-self.log_loss.constant)  # of a uniform guess among each example's own choices
+        else:
+            return None
+        lesser = max(chance, min(self.base_accuracy, self.tuned_accuracy))
+        return self.examples * (1 - lesser) * chance
+
+    @property
     def base_unanswered(self) -> int:
         """Replies of the base without an answer in the wanted form."""
         return sum(choice == NO_ANSWER for choice in self.base_choices or ())

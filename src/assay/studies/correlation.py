@@ -78,9 +78,9 @@ def correlate(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Corr
         if len(values) > 1:
             raise MismatchError(f"the runs have {len(values)} of: {name}", wanted="one, so that they can be compared")
     first = measured[0]
-    base_loss, vocabulary = (
+    base_loss, documents, vocabulary = (
         next((value for one in measured if (value := getattr(one, name)) is not None), None)
-        for name in ("base_loss", "vocabulary")
+        for name in ("base_loss", "documents", "vocabulary")
     )
     runs = tuple(_marked(one.run, base_loss, vocabulary) for one in measured)
     settings = {"studies": len(folders), "earlier records": len(records)}
@@ -95,6 +95,7 @@ def correlate(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Corr
         runs=runs,
         coefficients=tuple(coefficients(runs, seed)),
         base_loss=base_loss,
+        documents=documents,
         vocabulary=vocabulary,
         resamples=RESAMPLES,
         seed=seed,
@@ -113,6 +114,7 @@ class _Measured:
     eps: tuple[float, ...]
     side: str
     base_loss: float | None
+    documents: int | None
     vocabulary: int | None
     run: SweptRun
 
@@ -127,7 +129,7 @@ def _marked(run: SweptRun, base_loss: float | None, vocabulary: int | None) -> S
 def _of_record(earlier: Correlation) -> list[_Measured]:
     """The runs of an earlier correlation."""
     shared = (earlier.base, earlier.text, earlier.task, earlier.k, earlier.eps, earlier.side)
-    return [_Measured(*shared, earlier.base_loss, earlier.vocabulary, run) for run in earlier.runs]
+    return [_Measured(*shared, earlier.base_loss, earlier.documents, earlier.vocabulary, run) for run in earlier.runs]
 
 
 def _of_folder(one: Filed) -> _Measured | None:
@@ -136,7 +138,7 @@ def _of_folder(one: Filed) -> _Measured | None:
     if audit is None or scores is None or scores.forgetting is None:
         return None
     lost, task = scores.forgetting, scores.task
-    asked = (audit.k, audit.eps, audit.side, lost.base_loss, lost.vocabulary)
+    asked = (audit.k, audit.eps, audit.side, lost.base_loss, len(lost.documents), lost.vocabulary)
     return _Measured(one.run.base, lost.text, task.task if task else None, *asked, _swept(one, audit, lost, task))
 
 

@@ -74,6 +74,8 @@ def curves(studies: str | Path | Sequence[str | Path], seed: int = 0, *, learnin
         learning=learning,
         base_score=first.base_score(learning),
         constant=_constant(first.task, learning),
+        examples=first.task.examples,
+        documents=len(first.lost.documents),
         lines=tuple(line.record(learning, seed) for line in lines),
         matched=tuple(_matched(one, other, learning, seed) for one, other in itertools.combinations(lines, 2)),
         resamples=RESAMPLES,
@@ -184,7 +186,6 @@ class _Line:
                     score_interval=score_interval,
                     forgetting=lost,
                     interval=interval,
-                    documents=len(tokens),
                     ruined=next((why for one in group if (why := ruined(one.lost, one.task))), ""),
                 )
             )

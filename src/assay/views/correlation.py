@@ -24,11 +24,12 @@ def correlation(entries: Sequence[Entry[Correlation]]) -> Iterator[Section]:
             f"{record.base.name}: forgetting over {plural(len(record.runs), 'run')}",
             f"correlation-{entry.number}",
             (
-                Items(tuple(f"Forgetting and {_measure(one)}: {_found(one)}." for one in record.overall)),
+                Items((*map(_sentence, record.overall), *_ruined(record))),
                 Charts(tuple(against_measure(record, one, entry.number) for one in record.overall)),
                 coefficients(record.coefficients),
                 Note(
-                    "A correlation, no cause: learning rate and duration move all of these at once. Forgetting on "
+                    "A correlation, no cause: learning rate and duration move all of these at once. Arms are resampled "
+                    "whole: runs of one arm share seeds, data and schedule. Forgetting on "
                     f"{record.text.name}; intruders at k {record.k}, eps {record.eps[0]:g}, {record.side} side.{left}"
                 ),
                 runs(record),
@@ -38,6 +39,20 @@ def correlation(entries: Sequence[Entry[Correlation]]) -> Iterator[Section]:
 
 def _measure(one: Coefficient) -> str:
     return one.measure.replace("_", " ")
+
+
+def _sentence(one: Coefficient) -> str:
+    """What is found of one measure, and whether it says something beside the norm."""
+    said = f"Forgetting and {_measure(one)}: {_found(one)}."
+    return f"{said} At equal norm not identified: {one.unidentified}." if one.unidentified else said
+
+
+def _ruined(record: Correlation) -> Iterator[str]:
+    """How many runs are past use."""
+    lost = [run for run in record.runs if run.ruined]
+    if lost:
+        many = plural(len(lost), "run is", "runs are")
+        yield f"{many} ruined: marked below, and in no correlation but that of “ruined too”."
 
 
 def _found(one: Coefficient) -> str:
@@ -53,13 +68,16 @@ def coefficients(given: Sequence[Coefficient]) -> Table:
             _measure(one),
             one.among,
             one.runs,
+            one.arms or None,
             cells.text_number(_found(one)) if one.rho is None else cells.signed(one.rho),
             cells.interval(one.interval, signed_range),
-            _at_norm(one.given_norm, one.given_norm_interval),
+            cells.text_number("not identified")
+            if one.unidentified
+            else _at_norm(one.given_norm, one.given_norm_interval),
         )
         for one in given
     ]
-    return table(["With", "Among", "Runs", "Spearman", "95% interval", "At equal norm"], rows)
+    return table(["With", "Among", "Runs", "Arms", "Spearman", "95% interval", "At equal norm"], rows)
 
 
 def _at_norm(rho: float | None, interval: Interval | None) -> Cell:
@@ -72,6 +90,8 @@ def runs(record: Correlation) -> Table:
         (
             run.method,
             cells.text_number(str(run.arm.get("method.rank", MISSING))),
+            cells.text_number(str(run.arm.get("method.alpha", MISSING))),
+            cells.text_number(str(run.arm.get("method.scale", MISSING))),
             cells.number(run.arm["method.lr"]),
             run.steps,
             cells.text_number(str(run.seed)),
@@ -82,9 +102,19 @@ def runs(record: Correlation) -> Table:
             cells.share(run.energy_share),
             cells.number(run.relative_norm),
             cells.number(run.effective_rank),
+            f"ruined: {run.ruined}" if run.ruined else MISSING,
         )
         for run in record.runs
     ]
-    columns: list[str | Column] = ["Run", "Rank", "Rate", "Steps", "Seed", Column("Task score (95%)", detail=True)]
-    columns += ["Forgetting (95%)", "Intruders", "Undecided", "Energy share", "Relative norm", "Effective rank"]
+    columns: list[str | Column] = [
+        "Run",
+        "Rank",
+        Column("Alpha", detail=True),
+        "Scale",
+        "Rate",
+        "Steps",
+        "Seed",
+        Column("Task score (95%)", detail=True),
+    ]
+    columns += ["Forgetting (95%)", "Intruders", "Undecided", "Energy share", "Relative norm", "Effective rank", "Mark"]
     return table(columns, rows, title="Every run")

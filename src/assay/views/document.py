@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from assay.errors import RecordError
 from assay.records import Record, Run
+from assay.records.cautions import cautions
 from assay.views import cells
 from assay.views.arms import Arm, arms, conditions_that_differ
 from assay.views.blocks import DIAL, INSIDE, LEARNED, LOST, RUN, Alert, Document, Facts, Section
@@ -41,7 +42,8 @@ def document(records: Record | Sequence[Record]) -> Document:
     title = _title(found) if found else ", ".join(section.title for section in sections)
     told = {section.order for section in sections}
     missing = [words for order, words in TOLD.items() if order not in told] if found else []
-    return Document(title, _facts(found), tuple(_alerts(found)), tuple(sections), listed(missing), len(given))
+    alerts = (*_alerts(found), *_cautions(owned))
+    return Document(title, _facts(found), alerts, tuple(sections), listed(missing), len(given))
 
 
 def _sections(owned: Sequence[tuple[Arm, Record]], found: tuple[Arm, ...]) -> Iterator[Section]:
@@ -52,6 +54,16 @@ def _sections(owned: Sequence[tuple[Arm, Record]], found: tuple[Arm, ...]) -> It
         entries.append(Entry(record, arm, len(entries) + 1, found))
     for entries in kinds.values():
         yield from sections_of(entries)
+
+
+def _cautions(owned: Sequence[tuple[Arm, Record]]) -> Iterator[Alert]:
+    """What weakens the numbers of some records, said once for all that share it."""
+    said: dict[str, list[str]] = {}
+    for arm, record in owned:
+        for caution in cautions(record):
+            said.setdefault(caution, []).append(f"{arm.name}, {record.kind}" if arm.name else record.kind)
+    for caution, whose in said.items():
+        yield Alert(caution, tuple(dict.fromkeys(whose)))
 
 
 def _title(found: Sequence[Arm]) -> str:

@@ -44,6 +44,16 @@ def share(value: float | None) -> str:
     return {"0.0%": "<0.1%", "100.0%": ">99.9%"}.get(text, text)
 
 
+def number_range(ends: tuple[float, float]) -> str:
+    """Both ends of an interval of plain numbers.
+
+    Example:
+        >>> number_range((0.6123, 0.7))
+        '0.612 to 0.700'
+    """
+    return f"{number(ends[0])} to {number(ends[1])}"
+
+
 def share_range(bounds: tuple[float, float] | None) -> str:
     """The two ends of a share, or the share where they are equal."""
     if bounds is None:

@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from assay.behaviour.comparisons import SMALLEST_SHARE
 from assay.records import Scores, Source, TaskScore
+from assay.records.log_loss import Knowledge
 from assay.views import cells
 from assay.views.arms import Arm
 from assay.views.behaviour_charts import accuracy, differences
 from assay.views.beside import answer, grouped, in_words, of_arms
 from assay.views.blocks import LEARNED, Block, Charts, Heading, Note, Section, Table, table
+from assay.views.differences import NONE_NAMED, matrix_of_differences
 from assay.views.formats import (
     listed,
+    number,
+    number_range,
     plural,
     points,
     points_range,
@@ -130,20 +135,6 @@ class TaskView:
             return f"{words}, of at most {longest}; replies without any answer: {listed(without)}"
         return words + (f"; {plural(len(task.answers), 'possible answer')}" if task.answers else "")
 
-    @property
-    def pair_words(self) -> list[str]:
-        """One sentence for every two arms."""
-        return [self._pair(pair) for pair in self.pairs]
-
-    def _pair(self, pair: Between) -> str:
-        ends = f"{points(pair.mean)} percentage points ({points_range(pair.interval)})"
-        if pair.p_value is not None:
-            ends += f", exact McNemar {probability(pair.p_value)}"
-        if pair.shown == "none":
-            return f"No difference shown between {pair.one} and {pair.other}: {ends}."
-        better, worse = (pair.one, pair.other) if pair.shown == "above" else (pair.other, pair.one)
-        return f"{better} gets more right than {worse}: {pair.one} minus {pair.other} is {ends}."
-
 
 def learned_sections(entries: Sequence[Entry[Scores]]) -> Iterator[Section]:
     """The section on tasks, if one was scored."""
@@ -178,9 +169,10 @@ def _told(view: TaskView, arms: Sequence[Arm]) -> tuple[str, list[str]]:
     first = view.first
     if first.base_accuracy is not None:
         details.append(f"base {share(first.base_accuracy)} ({share_range(first.base_interval)})")
-    for pair in view.pairs:
-        by = "no difference shown" if pair.shown == "none" else f"{points(pair.mean)} points"
-        details.append(f"{pair.one} over {pair.other}: {by}")
+    details += [
+        f"{pair.one} over {pair.other}: {points(pair.mean)} points" for pair in view.pairs if pair.shown != "none"
+    ]
+    details += [NONE_NAMED] if view.pairs and all(pair.shown == "none" for pair in view.pairs) else []
     return words, details
 
 
@@ -190,9 +182,13 @@ def _blocks(view: TaskView, several: bool) -> Iterator[Block]:
         yield Heading(view.name)
     scored = [(row.arm, row.task) for row in view.rows]
     drawn = [accuracy(f"task-{view.number}", scored), differences(f"task-{view.number}", scored)]
-    said = (*(row.words for row in view.rows), *view.pair_words)
+    said = tuple(row.words for row in view.rows)
     yield Charts(tuple(chart for chart in drawn if chart is not None), told=said)
     yield _accuracies(view)
+    yield from _flips(view)
+    yield from known(view)
+    smallest = f"{points(SMALLEST_SHARE)} percentage points"
+    yield from matrix_of_differences(view.pairs, cells.points_estimate, smallest, "exact McNemar tests")
     first = view.first
     cut = plural(first.truncated, "example was cut", "examples were cut")
     yield Note(
@@ -224,6 +220,39 @@ def _accuracies(view: TaskView) -> Table:
         )
     columns = ["Model", "Right", "95% interval", "Points over base", "95% interval", "Right alone: base, tuned"]
     return table([*columns, "McNemar p"], rows)
+
+
+def _flips(view: TaskView) -> Iterator[Block]:
+    """What turned from right to wrong and back, beside what fresh guesses would turn."""
+    rows = [row for row in view.rows if row.task.guessed_flips is not None]
+    if not rows:
+        return
+    yield table(
+        ["Model", "Right to wrong", "Wrong to right", "By guessing anew, each way"],
+        [[row.arm.key, row.task.only_base, row.task.only_tuned, cells.number(row.task.guessed_flips)] for row in rows],
+        title="Answers that turned",
+    )
+
+
+def known(view: TaskView) -> Iterator[Block]:
+    """Log-loss of the right answer among the answers, and AUC of two: what no threshold decides."""
+    found = [(row.arm.key, row.task.log_loss) for row in view.rows]
+    given = [(key, loss) for key, loss in found if loss is not None]
+    if not given:
+        return
+    base, constant = given[0][1].base, given[0][1].constant
+    rows: list[list[cells.Given]] = [["a reply of shares", cells.number(constant), None, None]]
+    rows += [["base", *_knowledge(base), None]] if base is not None else []
+    rows += [
+        [key, *_knowledge(loss.tuned), cells.change(loss.difference, loss.difference_interval)] for key, loss in given
+    ]
+    columns = ["Model", "Log-loss, nats (95%)", "AUC (95%)", "Over base"]
+    yield table(columns, rows, title="The right answer among the answers")
+
+
+def _knowledge(one: Knowledge) -> list[cells.Given]:
+    loss = cells.estimate(one.loss, one.interval, number, number_range)
+    return [loss, cells.estimate(one.auc, one.auc_interval, number, number_range)]
 
 
 def _ends(interval: tuple[float, float]) -> str:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from assay.behaviour.comparisons import SMALLEST_LOSS
 from assay.records import Forgetting, Scores, Source
 from assay.views import cells
 from assay.views.arms import Arm
 from assay.views.behaviour_charts import documents, forgetting
 from assay.views.beside import answer, grouped, in_words
 from assay.views.blocks import LOST, Block, Charts, Heading, Note, Section, table
+from assay.views.differences import NONE_NAMED, matrix_of_differences
 from assay.views.formats import plural, signed, signed_range
 from assay.views.paired import Between, between_texts, shown
 from assay.views.registry import Entry
@@ -79,18 +81,6 @@ class LossView:
         """What tells it from other texts of a page."""
         return f"{self.first.text.name}, base {self.rows[0].base.name}"
 
-    @property
-    def pair_words(self) -> list[str]:
-        """One sentence for every two arms."""
-        return [self._pair(pair) for pair in self.pairs]
-
-    def _pair(self, pair: Between) -> str:
-        ends = f"{signed(pair.mean)} nats a token ({signed_range(pair.interval)})"
-        if pair.shown == "none":
-            return f"No difference shown between {pair.one} and {pair.other}: {ends}."
-        more, less = (pair.one, pair.other) if pair.shown == "above" else (pair.other, pair.one)
-        return f"{more} predicts it worse than {less}: {pair.one} minus {pair.other} is {ends}."
-
 
 def lost_sections(entries: Sequence[Entry[Scores]]) -> Iterator[Section]:
     """The section on text, if one was scored."""
@@ -117,9 +107,8 @@ def _told(view: LossView, arms: Sequence[Arm]) -> tuple[str, list[str]]:
     details = [
         f"{row.arm.name} {signed(row.lost.mean)} nats a token ({signed_range(row.lost.interval)})" for row in view.rows
     ]
-    for pair in view.pairs:
-        by = "no difference shown" if pair.shown == "none" else signed(pair.mean)
-        details.append(f"{pair.one} over {pair.other}: {by}")
+    details += [f"{pair.one} over {pair.other}: {signed(pair.mean)}" for pair in view.pairs if pair.shown != "none"]
+    details += [NONE_NAMED] if view.pairs and all(pair.shown == "none" for pair in view.pairs) else []
     words = in_words(view.rows, ANSWERS, arms)
     if words == ANSWERS["loss"][0] and len(view.pairs) == 1 and view.pairs[0].shown != "none":
         pair = view.pairs[0]
@@ -136,7 +125,7 @@ def _blocks(view: LossView, several: bool) -> Iterator[Block]:
     about = f"How well each arm still predicts {first.text.name}: its loss minus the base’s, paired by document."
     yield Charts(
         (forgetting(f"text-{view.number}", scored), documents(f"text-{view.number}", scored)),
-        told=(about, *(row.words for row in view.rows), *view.pair_words),
+        told=(about, *(row.words for row in view.rows)),
     )
     rows: list[list[cells.Given]] = [
         ["base", cells.number(first.base_loss), *(None,) * 3, cells.number(first.base_bits_per_byte)]
@@ -153,6 +142,7 @@ def _blocks(view: LossView, several: bool) -> Iterator[Block]:
         for row in view.rows
     ]
     yield table(["Model", "Loss, nats a token", "Forgetting", "95% interval", "Mean of documents", "Bits a byte"], rows)
+    yield from matrix_of_differences(view.pairs, cells.change, f"{SMALLEST_LOSS:g} nats a token", "random signs")
     how = "the first token of each document is not scored"
     if first.how == "pseudo-loss":
         how = "the pseudo-loss of a masked model: each token is masked in turn, and predicted from the others"

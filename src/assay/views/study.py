@@ -46,21 +46,30 @@ def _runs(record: Study) -> Table:
             run.steps,
             cells.text_number(str(run.seed)),
             *(run.stages.get(stage, MISSING) for stage in STAGES),
+            "; ".join(run.marks) or MISSING,
             cells.name(run.key),
         )
         for run in record.runs
     ]
     columns: list[str | Column] = ["Method", "Task", "Rank", "Rate", "Steps", "Seed"]
-    return table([*columns, *(stage.capitalize() for stage in STAGES), "Folder"], rows)
+    return table([*columns, *(stage.capitalize() for stage in STAGES), "Mark", "Folder"], rows)
 
 
 def _choice(tuned: Tuned) -> str:
     """How a rate was chosen."""
+    failed = [
+        f"{number(one.lr)} at {plural(one.steps, 'step')}, seed {one.seed}, is not taken: {one.fails}"
+        for one in tuned.confirmations
+        if one.fails
+    ]
+    refused = f" {'; '.join(failed)}." if failed else ""
+    if tuned.lr is None and failed:
+        return f"{tuned.name} on {tuned.task}: no rate holds at full length.{refused}"
     if tuned.lr is None:
         return f"{tuned.name} on {tuned.task}: no rate is chosen yet."
     edge = ", the last that was allowed" if tuned.at_edge else ""
     trials = ", ".join(f"{number(trial.loss)} at {number(trial.lr)}" for trial in tuned.trials)
-    return f"{tuned.name} on {tuned.task}: rate {number(tuned.lr)}{edge}. Validation loss {trials}."
+    return f"{tuned.name} on {tuned.task}: rate {number(tuned.lr)}{edge}. Validation loss {trials}.{refused}"
 
 
 def _left(record: Study, left: Forecast) -> Iterator[str]:
