@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
 
+from assay.behaviour.intervals import FEWEST_SEEDS, seeds_interval
 from assay.records import Continual, Sequence
-from assay.records.continual import average_accuracy, backward_transfer
+from assay.records.continual import average_accuracy, average_interval, backward_transfer
 from assay.views import cells
 from assay.views.blocks import Charts, Items, Note, Section, Table, table
-from assay.views.cells import Cell, Given
-from assay.views.formats import plural, points, share
+from assay.views.cells import Cell, Ends, Given
+from assay.views.formats import listed, plural, points, points_range, share, share_range
 from assay.views.registry import Entry, view
 from assay.views.study_charts import r_matrix
 
@@ -40,8 +41,9 @@ def continual(entries: Many[Entry[Continual]]) -> Iterator[Section]:
                 Note(
                     "After each task its update was merged, and for every task a new linear head was fitted to the "
                     "frozen body. Intruders, energy share and norm are of the body after the last task that is done, "
-                    "against the original base. The interval of the backward transfer is over the tests’ examples, not "
-                    "over seeds."
+                    "against the original base. Intervals are over the tests’ examples and, where the record has them, "
+                    "the rows that heads learned from; seeds stand beside each other. Arms of other ranks differ in "
+                    "rate and in norm too, unless their rates were tuned: these move together."
                 ),
                 *(matrix(record, name, found) for name, found in arms.items()),
             ),
@@ -53,10 +55,18 @@ def _came_to(record: Continual, name: str, sequences: Many[Sequence]) -> str:
     done = [one for one in sequences if record.finished(one)]
     if not done:
         return ""
-    moved = [found for one in done if (found := backward_transfer(one)) is not None]
-    average = statistics.fmean(average_accuracy(one) for one in done)
-    transfer = f", backward transfer {points(statistics.fmean(m for m, _ in moved))} points" if moved else ""
-    return f"{name}: average accuracy {share(average)}{transfer} ({plural(len(done), 'seed')})."
+    moved = [found[0] for one in done if (found := backward_transfer(one)) is not None]
+    average = over_seeds([average_accuracy(one) for one in done], share, share_range)
+    transfer = f", backward transfer {over_seeds(moved, points, points_range)} points" if moved else ""
+    return f"{name}: average accuracy {average}{transfer} ({plural(len(done), 'seed')})."
+
+
+def over_seeds(values: Many[float], write: Callable[[float], str], write_ends: Callable[[Ends], str]) -> str:
+    """One seed or two as they are; of more, the mean with its t interval."""
+    if len(values) < FEWEST_SEEDS:
+        return listed([write(value) for value in values])
+    mean, ends = seeds_interval(values)
+    return f"{write(mean)} ({write_ends(ends)})"
 
 
 def ends(record: Continual) -> Table:
@@ -66,7 +76,7 @@ def ends(record: Continual) -> Table:
         for one in sequences:
             done = cells.text_number(f"{len(one.stages)} of {len(record.tasks)}")
             rows.append([name, cells.text_number(str(one.seed)), done, *_end(one)])
-    columns = ["Arm", "Seed", "Tasks", "Average accuracy", "Backward transfer, points (95%)", "Intruders"]
+    columns = ["Arm", "Seed", "Tasks", "Average accuracy (95%)", "Backward transfer, points (95%)", "Intruders"]
     return table([*columns, "Energy share", "Relative norm"], rows)
 
 
@@ -76,7 +86,7 @@ def _end(sequence: Sequence) -> list[Given]:
     last, moved = sequence.stages[-1], backward_transfer(sequence)
     found = f"{last.count:,} of {last.directions:,}" + (f", {last.undecided:,} undecided" if last.undecided else "")
     return [
-        cells.share(average_accuracy(sequence)),
+        cells.share_estimate(average_accuracy(sequence), average_interval(sequence)),
         cells.text_number(NOT_RUN) if moved is None else cells.points_estimate(*moved),
         cells.text_number(found),
         cells.share(last.energy_share),
