@@ -20,7 +20,7 @@ _DRAWS_SEED = 0
 
 
 def features(body: Any, texts: Sequence[Ids], last: bool = False) -> Floats:
-    """The last hidden state where a classification head reads, (texts, width): an encoder's first token, a decoder's last.
+    """Last hidden states where a classification head reads, (texts, width): an encoder's first token, a decoder's last.
 
     Args:
         body: a model without its head, in evaluation mode.
