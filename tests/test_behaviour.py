@@ -27,6 +27,7 @@ from assay.cli import app
 from assay.errors import AdapterError, InputError, MismatchError, SettingError, ValuesError
 from assay.models.loading import find, load
 from assay.records import Scores
+from assay.records.cautions import cautions
 from assay.training.run import train
 from models_in_miniature import WORDS, bert, letters, lines, llama, tokenizer, with_other_tokens
 from tiny import rewrite, tensors
@@ -308,11 +309,12 @@ def test_the_miniature_vocabulary_is_what_the_tests_assume() -> None:
 def test_few_documents_and_those_left_out_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned", seed=1)
     few = [{"text": letters(3, 9, seed)} for seed in range(5)]
-    notes = score(base, tuned, text=lines(tmp_path / "few.jsonl", [*few, {"text": "a"}])).notes
-    assert "1 document(s) of fewer than two tokens are left out." in notes
-    assert any("over 5 documents is too narrow" in note for note in notes)
-    enough = score(base, tuned, text=lines(tmp_path / "enough.jsonl", few * 4)).notes
-    assert not any("narrow" in note or "left out" in note for note in enough)
+    record = score(base, tuned, text=lines(tmp_path / "few.jsonl", [*few, {"text": "a"}]))
+    assert "1 document(s) of fewer than two tokens are left out." in record.notes
+    assert cautions(record) == ("The intervals rest on 5 documents, fewer than 50: they are too narrow.",)
+    assert record.forgetting.vocabulary == len(WORDS)
+    enough = score(base, tuned, text=lines(tmp_path / "enough.jsonl", few * 10))
+    assert not any("narrow" in note or "left out" in note for note in (*enough.notes, *cautions(enough)))
     # The claim itself, on normal data: at 5 far from its level, at 20 near it.
     monkeypatch.setattr("assay.behaviour.intervals.RESAMPLES", 999)
     generator, held = np.random.default_rng(0), {}

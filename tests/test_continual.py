@@ -18,7 +18,7 @@ import assay
 from assay.cli import app
 from assay.errors import InputError, SettingError
 from assay.records import Continual, Sequence
-from assay.records.continual import Cell, Stage, average_accuracy, backward_transfer
+from assay.records.continual import Cell, Stage, average_accuracy, average_interval, backward_transfer
 from assay.studies import continual as module
 from assay.studies.continual import continual
 from assay.studies.heads import as_bits, features, fit_head
@@ -256,16 +256,60 @@ def test_a_sequence_that_is_asked_for_twice_is_there_once(place: Path) -> None:
     assert [one.seed for one in record.sequences] == [0, 1]
 
 
-def test_bases_without_room_for_a_head_are_refused(place: Path) -> None:
-    shutil.rmtree(place / "base")
-    llama(place / "base")
-    with pytest.raises(SettingError, match="causal language model"):
-        continual(plan(place))
+def test_a_base_with_a_head_is_refused(place: Path) -> None:
     shutil.rmtree(place / "base")
     bert(place / "base", headed=True)
     with pytest.raises(SettingError, match="is a classifier"):
         continual(plan(place))
     assert not (place / "studies").exists()
+
+
+def test_a_causal_base_is_read_at_its_last_token(place: Path) -> None:
+    shutil.rmtree(place / "base")
+    llama(place / "base")
+    body = AutoModel.from_pretrained(place / "base").eval()
+    texts = [(4, 5, 6), (7, 8, 9, 10, 11), (3,)]
+    for ids, row in zip(texts, features(body, texts, last=True), strict=True):
+        with torch.no_grad():
+            alone = body(torch.tensor([ids])).last_hidden_state[0, -1]
+        assert np.allclose(row, alone.numpy(), atol=1e-5)
+    record = continual(plan(place, LORA))
+    assert not record.failed
+    assert all(record.finished(sequence) for sequence in record.sequences)
+    assert all(stage.relative_norm > 0 for sequence in record.sequences for stage in sequence.stages)
+
+
+def test_a_trained_pooler_does_not_travel_to_the_next_task(place: Path) -> None:
+    """The pooler belongs to the head: every stage begins with the base's own."""
+    continual(plan(place))
+    base, body = (
+        AutoModel.from_pretrained(folder) for folder in (place / "base", *place.glob("studies/plan/*/body-2"))
+    )
+    for one, other in zip(base.pooler.parameters(), body.pooler.parameters(), strict=True):
+        assert torch.equal(one, other)
+    query = "encoder.layer.0.attention.self.query.weight"
+    assert not torch.equal(base.get_parameter(query), body.get_parameter(query))
+
+
+def test_heads_of_other_rows_widen_the_intervals_by_hand() -> None:
+    def drawn(cell: Cell, heads: tuple[float, ...]) -> Cell:
+        return cell.model_copy(update={"heads": heads})
+
+    first, last = stage("0", "1110", "0000"), stage("1", "0110", "1100")
+    bare = Sequence(method="full", arm={}, rate="fixed", seed=0, stages=(first, last))
+    of_first, of_last = ((0.7, 0.8, 0.6), (0.0, 0.0, 0.0)), ((0.5, 0.4, 0.6), (0.5, 0.3, 0.4))
+    stages = [
+        one.model_copy(update={"tests": tuple(map(drawn, one.tests, heads))})
+        for one, heads in ((first, of_first), (last, of_last))
+    ]
+    known = bare.model_copy(update={"stages": tuple(stages)})
+    moved = np.array(of_last[0]) - np.array(of_first[0])
+    for found, before, spread in (
+        (backward_transfer(known), backward_transfer(bare), moved),
+        ((0, average_interval(known)), (0, average_interval(bare)), np.mean(of_last, axis=0)),
+    ):
+        half, narrower = ((ends[1] - ends[0]) / 2 for _, ends in (found, before))
+        assert half**2 - narrower**2 == pytest.approx(1.959964**2 * np.var(spread, ddof=1), rel=1e-5)
 
 
 def test_an_encoder_with_its_language_head_is_taken_for_its_body(place: Path) -> None:

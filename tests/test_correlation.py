@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from scipy import stats
 import assay
 from assay.errors import InputError, MismatchError, SettingError, SourceError
 from assay.records.correlation import SweptRun
-from assay.studies.correlation import coefficients, correlate
+from assay.studies.correlation import beside, coefficients, correlate
 from assay.studies.curves import curves
 from assay.studies.run import study
 from models_in_miniature import letters, lines, llama
@@ -43,7 +44,7 @@ def swept(count: int, seed: int = 0, intruders: int | None = None, method: str =
         SweptRun(
             key=str(i),
             method=method,
-            arm={"method.lr": 1e-3},
+            arm={"method.lr": 1e-3 * (i + 1)},
             steps=8,
             seed=0,
             accuracy=None,
@@ -91,6 +92,55 @@ def test_the_interval_is_the_percentile_bootstrap_over_runs() -> None:
         rng=np.random.default_rng(2),
     ).confidence_interval
     assert found.interval == pytest.approx((oracle.low, oracle.high), abs=0.05)
+
+
+def test_runs_of_one_arm_are_resampled_together() -> None:
+    """Against a loop that puts whole arms into a list; three durations of an arm are no three witnesses."""
+    runs = [run.model_copy(update={"arm": {"method.lr": 1e-3 * (i // 3)}}) for i, run in enumerate(swept(24))]
+    found = next(iter(coefficients(runs, seed=1)))
+    generator, drawn = np.random.default_rng(3), []
+    for _ in range(2_000):
+        chosen = [runs[3 * arm + i] for arm in generator.integers(0, 8, 8) for i in range(3)]
+        drawn.append(stats.spearmanr([run.forgetting for run in chosen], [run.count for run in chosen]).statistic)
+    assert (found.runs, found.arms) == (24, 8)
+    assert found.interval == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.05)
+    four = [run.model_copy(update={"arm": {"method.lr": 1e-3 * (i // 6)}}) for i, run in enumerate(runs)]
+    assert all(one.interval is None for one in coefficients(four, seed=1))
+
+
+def test_a_ruined_run_is_left_out_of_the_headline() -> None:
+    runs = swept(16)
+    lost = [run.model_copy(update={"key": f"x{i}", "ruined": "it is", "count": 0}) for i, run in enumerate(runs[:3])]
+    found = list(coefficients([*runs, *lost], seed=0))
+    assert [(one.among, one.runs) for one in found if one.measure == "count"] == [("all", 16), ("ruined too", 19)]
+    assert found[:4] == list(coefficients(runs, seed=0))
+    assert found[0].rho != found[4].rho
+
+
+@pytest.mark.parametrize("ends", [(1, 4, 3), (1, 4, 80)])
+def test_a_step_in_the_norm_is_not_identified_beside_it(ends: tuple[int, ...]) -> None:
+    """The kept sweep of SmolLM2: no intruder below a norm, some in every run above it."""
+    runs = sorted(swept(20), key=lambda run: run.relative_norm or 0)
+    counts = (0,) * 17 + ends
+    runs = [run.model_copy(update={"count": count}) for run, count in zip(runs, counts, strict=True)]
+    one = next(iter(coefficients(runs, seed=0)))
+    assert one.rho is not None
+    assert (one.given_norm, one.given_norm_interval) == (None, None)
+    assert one.unidentified == f"but for {int(ends[2] == 3)} of 20 runs it only rises, or falls, with the norm"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_sets_a_measure_apart_is_the_least_to_be_taken_out(seed: int) -> None:
+    """Against every choice of runs to leave out; equal norms set nothing apart."""
+    generator = np.random.default_rng(seed)
+    measure, norm = generator.integers(0, 4, 8).astype(float), generator.integers(0, 5, 8).astype(float)
+
+    def one_way(kept: tuple[int, ...]) -> bool:
+        pairs = [(measure[i] - measure[j]) * (norm[i] - norm[j]) for i, j in itertools.combinations(kept, 2)]
+        return not pairs or min(pairs) >= 0 or max(pairs) <= 0
+
+    longest = max(n for n in range(9) if any(one_way(kept) for kept in itertools.combinations(range(8), n)))
+    assert beside(measure, norm) == 8 - longest
 
 
 def test_what_says_nothing_is_said_to_say_nothing() -> None:

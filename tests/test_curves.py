@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from sklearn.isotonic import IsotonicRegression
 
 import assay
-from assay.errors import InputError, MismatchError
+from assay.errors import InputError, MismatchError, SettingError
 from assay.records import Audit, Curves, Scores
-from assay.studies.curves import at_score, curves
+from assay.studies.curves import axis, curves
+from assay.studies.matching import Measurements, at_score, least_accuracy, matched, monotone
 from assay.studies.run import study
 from models_in_miniature import letters, lines, llama
 
@@ -103,18 +104,103 @@ def test_two_lines_are_compared_at_equal_score(swept: Path, tmp_path: Path) -> N
         answer(tmp_path / name, {"scores-2": 6, "scores-4": 8, "scores": 12}, nats)
     for path in (tmp_path / "other").glob("*/model/run.json"):
         rewrite(path, lambda record: record["arm"].update({"method.lr": 0.5}))
-    record = curves([tmp_path / "one", tmp_path / "other"])
-    (matched,) = record.matched
-    assert [line.name for line in record.lines] == ["lora lr 0.03", "lora lr 0.5"]
-    assert matched.overlap == (0.5, 1.0)
-    assert matched.score == 0.75
-    # Nine of twelve lie a quarter of the way from eight to twelve.
-    assert matched.one_forgetting == pytest.approx(0.35)
-    assert matched.other_forgetting == pytest.approx(0.2)
-    assert matched.difference == pytest.approx(0.15)
-    # The last duration is always right; a resample misses the score where the first has ten or more of twelve.
-    assert matched.reached == pytest.approx(stats.binom.cdf(9, 12, 0.5), abs=0.01)
-    assert matched.interval[0] < 0.15 < matched.interval[1]
+    (found,) = curves([tmp_path / "one", tmp_path / "other"]).matched
+    # Twelve examples: ten right ones are the fewest that are shown above six of twelve.
+    assert least_accuracy(12, 0.5) == pytest.approx(10 / 12)
+    assert found.overlap == (0.5, 1.0)
+    assert (found.score, found.seeds, found.reached) == (1.0, (0, 1), 1.0)
+    assert found.one_forgetting == pytest.approx(0.5)
+    assert found.other_forgetting == pytest.approx(0.2)
+    assert found.difference == pytest.approx(0.3)
+    # Ten of twelve lie halfway from eight to twelve.
+    assert found.along[0].score == pytest.approx(10 / 12)
+    assert found.along[0].one_forgetting == pytest.approx(0.4)
+    assert found.along[-1].score == found.score
+
+
+def test_lines_of_other_seeds_are_not_compared(swept: Path, tmp_path: Path) -> None:
+    """Each line has one seed at a duration that it lacks at another: no seed is at all of both."""
+    for name, lr in (("one", 0.03), ("other", 0.5)):
+        shutil.copytree(swept / "study", tmp_path / name)
+        for path in (tmp_path / name).glob("*/model/run.json"):
+            rewrite(path, lambda record, lr=lr: record["arm"].update({"method.lr": lr}))
+            seed = json.loads(path.read_text(encoding="utf8"))["conditions"]["seed"]
+            if seed == (name == "one"):
+                (path.parent.parent / "scores-2.json").unlink()
+            elif name == "other":
+                (path.parent.parent / "scores-4.json").unlink()
+    (found,) = curves([tmp_path / "one", tmp_path / "other"]).matched
+    assert (found.difference, found.overlap) == (None, None)
+    assert found.why == "they have no seed in common at all of their durations"
+
+
+def test_log_loss_is_an_axis_too(swept: Path) -> None:
+    record = curves(swept / "study", learning="log-loss")
+    for point, name in zip(record.lines[0].points, ("scores-2", "scores-4", "scores"), strict=True):
+        kept = [Scores.read(path).task.log_loss for path in (swept / "study").glob(f"*/{name}.json")]
+        assert point.score == pytest.approx(np.mean([one.tuned.loss for one in kept]))
+    assert record.constant == pytest.approx(np.log(2))
+    assert record.base_score == pytest.approx(kept[0].base.loss)
+    with pytest.raises(SettingError, match="no learning axis 'auc'"):
+        axis("auc")
+
+
+def line(name: str, scores: list[float], losses: list[float], examples: int = 400, noise: float = 0.0) -> Measurements:
+    """A line whose every duration has that share of right examples, the first ones, and loses so much by document."""
+    generator = np.random.default_rng(len(name))
+    learned = np.array([np.arange(examples) < score * examples for score in scores], dtype=float)
+    tokens = np.full(40, 10.0)
+    nats = np.array([loss * tokens for loss in losses]) + noise * generator.normal(size=(len(losses), 40))
+    return Measurements(name, (0,), learned, nats, tokens)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=6))
+def test_the_regression_is_scikit_learns(scores: list[float]) -> None:
+    fit, pooled = monotone(np.array([scores]), np.arange(float(len(scores)))[None])
+    oracle = IsotonicRegression().fit_transform(np.arange(len(scores)), scores)
+    assert fit[0] == pytest.approx(oracle, abs=1e-9)
+    for value in set(oracle):
+        block = np.flatnonzero(np.abs(oracle - value) <= 1e-9)
+        assert pooled[0, block] == pytest.approx(block.mean())
+
+
+def test_a_score_that_falls_back_gives_no_point_outside_of_its_interval() -> None:
+    """The kept sweep: .607, .530, .683 against a line that rises; read at its first crossing, +.43 stood outside."""
+    falls = line("falls", [0.607, 0.53, 0.683], [0.427, 1.408, 5.866], noise=0.5)
+    rises = line("rises!", [0.52, 0.613, 0.773], [0.086, 0.22, 0.295], noise=0.5)
+    found = matched(falls, rises, 0.56, seed=0)
+    for at in found.along:
+        assert at.interval is None or at.interval[0] <= at.difference <= at.interval[1]
+    assert [at.difference for at in found.along] == sorted(at.difference for at in found.along)
+    assert found.score == found.along[-1].score > found.along[0].score >= 0.56
+
+
+def test_nothing_is_read_where_a_constant_reply_stands() -> None:
+    one, other = line("one", [0.49, 0.55], [0.1, 0.2]), line("other", [0.5, 0.7], [0.1, 0.3])
+    found = matched(one, other, least_accuracy(400, 0.51), seed=0)
+    assert (found.difference, found.along) == (None, ())
+    assert found.why == "no score that both reach is shown above a constant reply"
+
+
+def test_the_interval_at_matched_score_holds_the_truth() -> None:
+    """Two lines whose loss is a known straight line of their score; examples and documents drawn anew each time."""
+    held = known = 0
+    for trial in range(60):
+        generator = np.random.default_rng(trial)
+        lines = []
+        for name, slope in (("one", 1.0), ("other", 2.0)):
+            skill = generator.uniform(size=300)
+            learned = np.array([skill < score for score in (0.6, 0.7, 0.8)], dtype=float)
+            nats = np.array([[slope * 10 * score] * 60 for score in (0.6, 0.7, 0.8)]) + generator.normal(size=60)
+            lines.append(Measurements(name, (0,), learned, nats, np.full(60, 10.0)))
+        found = matched(*lines, 0.6, seed=trial)
+        at = found.along[4]
+        if at.interval is not None:
+            known += 1
+            held += at.interval[0] <= -at.score <= at.interval[1]
+    assert known >= 50
+    assert held / known >= 0.87  # two standard errors below .95 of fifty
 
 
 def test_ranges_that_do_not_overlap_are_not_compared(swept: Path, tmp_path: Path) -> None:
@@ -127,8 +213,8 @@ def test_ranges_that_do_not_overlap_are_not_compared(swept: Path, tmp_path: Path
         answer(tmp_path / name, right, nats)
     for path in (tmp_path / "other").glob("*/model/run.json"):
         rewrite(path, lambda record: record["arm"].update({"method.lr": 0.5}))
-    (matched,) = curves([tmp_path / "one", tmp_path / "other"]).matched
-    assert (matched.overlap, matched.difference, matched.interval) == (None, None, None)
+    (found,) = curves([tmp_path / "one", tmp_path / "other"]).matched
+    assert (found.overlap, found.difference, found.why) == (None, None, "their scores do not overlap")
 
 
 def test_what_cannot_be_a_curve_is_said(swept: Path, tmp_path: Path) -> None:

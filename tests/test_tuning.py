@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from assay.data.examples import Classification, PromptAnswer
 from assay.errors import InputError, SettingError
+from assay.models.loading import find
 from assay.records import Failure, Run, Study
 from assay.studies.home import Home, locked
-from assay.studies.plan import read_plan
+from assay.studies.plan import read_plan, runs_of
 from assay.studies.run import study
-from assay.studies.tuning import hold_out, next_places, parts_of, rate_at, winner
+from assay.studies.tuning import Tuner, hold_out, next_places, parts_of, rate_at, winner
+from assay.studies.worker import Work
 from assay.training.run import train
 from assay.training.spec import parse_spec
 from models_in_miniature import bert, letters, lines
@@ -115,6 +117,10 @@ def test_every_seed_runs_at_the_rate_with_the_least_validation_loss(smoke: Path)
     (tuned,) = record.tuned
     losses = {trial.lr: trial.loss for trial in tuned.trials}
     assert tuned.lr == min(losses, key=lambda lr: losses[lr] or 0.0)
+    assert [(one.lr, one.steps, one.seed, one.fails) for one in tuned.confirmations] == [
+        (tuned.lr, 6, 0, ""),
+        (tuned.lr, 6, 1, ""),
+    ]
     assert {run.arm["method.lr"] for run in record.runs} == {tuned.lr}
     assert (tuned.steps, tuned.seed, tuned.held_out) == (3, 0, 6)
     home = smoke / "studies/tuned"
@@ -134,6 +140,42 @@ def test_every_seed_runs_at_the_rate_with_the_least_validation_loss(smoke: Path)
     after = study(path, dry_run=True)
     assert after.tuned == record.tuned
     assert after.stored_bytes == 0
+
+
+def test_a_rate_that_ruins_at_full_length_is_not_taken(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seen case: a rate wins short trials and ends at a constant reply; the next one down that holds is taken."""
+    path, losses = plan(smoke, ("full", 1e-3), reach=2), {1e-2: 0.2, 3.16e-3: 0.3, 1e-3: 0.5, 3.16e-4: 0.6}
+
+    def trained(spec: Any, folder: Path, device: str) -> Run:
+        """As training would leave it: the two highest rates diverge in six steps, the second on the other seed."""
+        record = train(spec, folder, device)
+        rate, long = spec.method.lr, spec.training.steps == 6
+        loss = 9.0 if long and (rate == 1e-2 or (rate == 3.16e-3 and spec.seed == 1)) else losses[rate]
+        if record.validation is not None:
+            kept = record.model_copy(update={"validation": record.validation.model_copy(update={"loss": loss})})
+            kept.save(folder / "run.json")
+        return record
+
+    monkeypatch.setattr("assay.studies.worker.train", trained)
+    tuner = Tuner(Home(read_plan(path), smoke, find(smoke / "smoke/base"), smoke / "home", "cpu"), here)
+    (entry, *_) = runs_of(read_plan(path))
+    assert tuner.settle(entry).spec.method.lr == 1e-3
+    tuned = tuner.of(entry)
+    assert [(one.lr, one.seed, one.fails) for one in tuned.confirmations] == [
+        (1e-2, 0, "worse than its trial"),
+        (1e-2, 1, "worse than its trial"),
+        (3.16e-3, 0, ""),
+        (3.16e-3, 1, "worse than its trial"),
+        (1e-3, 0, ""),
+        (1e-3, 1, ""),
+    ]
+    assert not tuned.at_edge
+
+
+def here(work: Work) -> None:
+    """Do a trial in this process."""
+    if not work.is_done("train"):
+        work.do("train")
 
 
 def test_a_winner_at_the_end_of_the_grid_is_told(smoke: Path) -> None:
@@ -217,13 +259,13 @@ def test_the_validation_loss_is_that_of_the_saved_model(tmp_path: Path) -> None:
 def test_a_dry_run_says_what_its_time_is_known_from(smoke: Path) -> None:
     nothing = study(plan(smoke, ("full", 1e-3), ("prefix-layer", 1e-2)), dry_run=True).forecast
     assert nothing is not None
-    assert (nothing.runs, nothing.trials, nothing.untimed) == (4, 6, 10)
+    assert (nothing.runs, nothing.trials, nothing.untimed) == (4, 10, 14)
     assert nothing.seconds_by_runs == nothing.seconds_by_operations == 0
     study(plan(smoke, ("full", 1e-3), seeds=(0,)))
     record = study(plan(smoke, ("full", 1e-3), ("prefix-layer", 1e-2)), dry_run=True)
     left = record.forecast
     assert left is not None
-    assert (left.runs, left.trials, left.untimed) == (3, 3, 0)
+    assert (left.runs, left.trials, left.untimed) == (3, 5, 0)
     models = list((smoke / "studies/tuned").glob("*/model/run.json"))
     step = sorted(Run.read(path).cost.step_seconds for path in models)
     assert 6 * step[0] <= left.seconds_by_runs <= 6 * step[-1]  # one run of full at its other seed

@@ -173,6 +173,7 @@ def forgetting(
     window: int = 1024,
     seed: int = 0,
     how: Literal["cross-entropy", "pseudo-loss"] = "cross-entropy",
+    vocabulary: int | None = None,
 ) -> Forgetting:
     """Set the losses of two models on the same documents side by side.
 
@@ -185,6 +186,7 @@ def forgetting(
         window: as it was given there.
         seed: of the bootstrap.
         how: what the losses are.
+        vocabulary: tokens that the models tell apart; None where that is not known.
     """
     tokens = np.array([document.tokens for document in documents], dtype=float)
     total, total_bytes = int(tokens.sum()), sum(document.bytes for document in documents)
@@ -207,6 +209,7 @@ def forgetting(
         window=window,
         windows=sum(pieces),
         divided=sum(count > 1 for count in pieces),
+        vocabulary=vocabulary,
         documents=tuple(
             DocumentLoss(tokens=document.tokens, bytes=document.bytes, base=float(one), tuned=float(other))
             for document, one, other in zip(documents, base, tuned, strict=True)

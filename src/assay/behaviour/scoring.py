@@ -157,7 +157,8 @@ def score(
     masked = stored_objective(base_place) == "masked-lm"
     tokenizers = [load_tokenizer(place) for place in places]
     questions = agreed(lambda tokenizer: _questions(files, masked, replace(asking, tokenizer=tokenizer)), tokenizers)
-    parts = _parts(questions, files, shortest, batch_tokens, seed)
+    vocabulary = _vocabulary(base_place)
+    parts = _parts(questions, files, shortest, batch_tokens, seed, vocabulary)
     parts |= _judged(questions, files, tokenizers[1], batch_tokens, device, seed)
     for name in harness:
         agreed(lambda tokenizer: tokenizer.get_vocab(), tokenizers)  # which texts there will be is not known here
@@ -179,7 +180,7 @@ def score(
     under_base = parts.keys() - {"task", "reward"} and stored_objective(tuned_place) == "sequence-classification"
     left_out = 0 if text is None else len(raw_rows(text)) - len(questions.documents)
     cut = questions.prompts.truncated if questions.prompts is not None else 0
-    notes = remarks(record, _vocabulary(base_place), bool(under_base), left_out, cut)
+    notes = remarks(record, vocabulary, bool(under_base), left_out, cut)
     return record.model_copy(update={"notes": (*notes, *(note for _, left_out in harnessed for note in left_out))})
 
 
@@ -243,7 +244,9 @@ def _questions(files: _Files, masked: bool, asking: Asking) -> _Questions:
     )
 
 
-def _parts(questions: _Questions, files: _Files, window: int, batch_tokens: int, seed: int) -> dict[str, _Part]:
+def _parts(
+    questions: _Questions, files: _Files, window: int, batch_tokens: int, seed: int, vocabulary: int | None
+) -> dict[str, _Part]:
     """The parts of the record that were asked for, by their names in it."""
     parts: dict[str, _Part] = {}
     if files.text is not None:
@@ -252,14 +255,17 @@ def _parts(questions: _Questions, files: _Files, window: int, batch_tokens: int,
         parts["forgetting"] = _Part(
             reading.asked,
             lambda base, tuned: forgetting(
-                text, documents, reading.nats(base), reading.nats(tuned), window, seed, reading.how
+                text, documents, reading.nats(base), reading.nats(tuned), window, seed, reading.how, vocabulary
             ),
         )
     if files.task is not None and (task := questions.task) is not None:
         source = source_of(files.task)
 
         def settle(base: Any, tuned: Any) -> Any:
-            return task_score(source, task, None if base is None else task.choices(base), task.choices(tuned), seed)
+            chosen = None if base is None else task.choices(base)
+            ours, theirs = task.likelihoods(tuned), None if base is None else task.likelihoods(base)
+            known = None if ours is None else (theirs, ours)
+            return task_score(source, task, chosen, task.choices(tuned), seed, known)
 
         parts["task"] = _Part(task.asked(batch_tokens), settle)
     if files.prompts is not None and isinstance(prompts := questions.prompts, Prompts):

@@ -16,6 +16,9 @@ from assay.cli.program import command
 def curves(
     studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", help="Folders that assay study wrote.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
+    learning: Annotated[
+        str, typer.Option(help="What was learned: accuracy, or log-loss of the right answer among the answers.")
+    ] = "accuracy",
     seed: Annotated[int, typer.Option(help="Of the bootstraps.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -23,4 +26,4 @@ def curves(
     from assay.reports.text.curves import print_curves
     from assay.studies import curves
 
-    finish(curves.curves(studies, seed), output, as_json, print_curves)
+    finish(curves.curves(studies, seed, learning=curves.axis(learning)), output, as_json, print_curves)

@@ -15,12 +15,15 @@ class Cell(Part):
         task: which.
         examples: how many; right: how many the retrained head gets right.
         correct: which, one bit an example in the test's order, as hexadecimal digits: two cells can be paired.
+        heads: accuracies of heads that were fitted to rows drawn anew, the same draws in every cell; empty in older
+            records.
     """
 
     task: str
     examples: int
     right: int
     correct: str
+    heads: tuple[float, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -141,11 +144,19 @@ def average_accuracy(sequence: Sequence) -> float:
     return statistics.fmean(test.accuracy for test in sequence.stages[-1].tests)
 
 
+def average_interval(sequence: Sequence) -> Interval:
+    """Normal 95 % interval of the average accuracy, over the tests' examples and the rows that heads learned from."""
+    tests = sequence.stages[-1].tests
+    variance = sum(test.accuracy * (1 - test.accuracy) / test.examples for test in tests) / len(tests) ** 2
+    return _normal(average_accuracy(sequence), variance + _of_heads([(1.0, test) for test in tests], len(tests)))
+
+
 def backward_transfer(sequence: Sequence) -> tuple[float, Interval] | None:
     """`B = mean_{i<T} R[T][i] - R[i][i]`: what later tasks did to earlier ones; None before the second stage.
 
-    Below zero: forgotten. With a normal 95 % interval over the examples of the tests, paired example by example; the
-    seed and the order of the tasks are as they are.
+    Below zero: forgotten. With a normal 95 % interval over the examples of the tests, paired example by example, and
+    over the rows that heads learned from, where the record has them; the seed and the order of the tasks are as they
+    are.
 
     Source: Lopez-Paz and Ranzato 2017, section 2.
     """
@@ -153,13 +164,27 @@ def backward_transfer(sequence: Sequence) -> tuple[float, Interval] | None:
     if not earlier:
         return None
     differences, variance = [], 0.0
+    signed: list[tuple[float, Cell]] = []
     for i, stage in enumerate(earlier):
         then, now = stage.tests[i], last[i]
+        signed += [(1.0, now), (-1.0, then)]
         lost = int(then.correct, 16) & ~int(now.correct, 16)
         gained = int(now.correct, 16) & ~int(then.correct, 16)
         up, down = gained.bit_count() / now.examples, lost.bit_count() / now.examples
         differences.append(up - down)
         variance += (up + down - (up - down) ** 2) / now.examples
-    mean = statistics.fmean(differences)
-    half = statistics.NormalDist().inv_cdf(0.975) * variance**0.5 / len(differences)
-    return mean, (mean - half, mean + half)
+    mean, count = statistics.fmean(differences), len(differences)
+    return mean, _normal(mean, variance / count**2 + _of_heads(signed, count))
+
+
+def _of_heads(signed: list[tuple[float, Cell]], count: int) -> float:
+    """Variance of a signed mean of accuracies from one draw of the heads' rows to the next; 0 where it is not known."""
+    if any(len(cell.heads) < 2 for _, cell in signed):
+        return 0.0
+    draws = zip(*([sign * value for value in cell.heads] for sign, cell in signed), strict=True)
+    return float(statistics.variance([sum(draw) / count for draw in draws]))
+
+
+def _normal(mean: float, variance: float) -> Interval:
+    half = statistics.NormalDist().inv_cdf(0.975) * variance**0.5
+    return mean - half, mean + half

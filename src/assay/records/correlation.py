@@ -21,7 +21,9 @@ class SweptRun(Part):
         count: intruders; `undecided` more are possible.
         energy_share: energy share of the intruders.
         relative_norm: `||dW||_F / ||W0||_F` over all matrices together.
-        effective_rank: median of the matrices' effective ranks of dW.
+        effective_rank: median effective rank of dW over the matrices that changed.
+        ruined: why the model is past use (worse at text than a uniform guess, one reply to everything); empty if it is
+            not, or if that is not known.
     """
 
     key: str
@@ -38,20 +40,22 @@ class SweptRun(Part):
     energy_share: float | None
     relative_norm: float | None
     effective_rank: float | None
+    ruined: str = ""
 
 
 class Coefficient(Part):
     """Spearman's rank correlation of forgetting with one measure.
 
     Attributes:
-        among: "all" the runs, or those of one method.
+        among: "all" the runs that are not ruined, those of one method among them, or "ruined too": every run.
         measure: with what.
-        runs: how many runs.
+        runs: how many runs; arms: how many arms they are of, 0 in older records.
         rho: the correlation; None where `why` says why there is none.
-        interval: 95 % percentile bootstrap interval, runs resampled; None with fewer than 5 runs, or where more than
-            one resample in twenty has a measure without spread.
-        given_norm: the partial correlation at equal relative norm, with its interval; None for the norm itself.
-        why: why there is no value.
+        interval: 95 % percentile bootstrap interval, arms resampled whole (in older records, runs); None with fewer
+            than 5 arms, or where more than one resample in twenty has a measure without spread.
+        given_norm: the partial correlation at equal relative norm, with its interval; None for the norm itself, and
+            where it is not identified.
+        why: why there is no value; unidentified: why there is none at equal norm.
     """
 
     among: str
@@ -62,6 +66,8 @@ class Coefficient(Part):
     given_norm: float | None
     given_norm_interval: Interval | None
     why: str = ""
+    arms: int = 0
+    unidentified: str = ""
 
 
 class Correlation(Record):
@@ -74,7 +80,10 @@ class Correlation(Record):
         text: what forgetting is measured on; task: what was learned.
         k, eps, side: the audits' question.
         runs: every run, by method, learning rate, duration and seed.
-        coefficients: those of all runs, then of every method with three runs or more.
+        coefficients: those of all runs that are not ruined, of every method with three or more of them, and of all
+            runs where some are ruined.
+        documents: of the text, over which the runs' intervals are; None in older records.
+        base_loss: of the base on the text, nats a token; vocabulary: tokens that it tells apart; None if not known.
         resamples, seed: of the bootstrap.
         left_out: runs that have no audit or no score of a text.
     """
@@ -91,11 +100,14 @@ class Correlation(Record):
     side: str
     runs: tuple[SweptRun, ...]
     coefficients: tuple[Coefficient, ...]
+    base_loss: float | None = None
+    documents: int | None = None
+    vocabulary: int | None = None
     resamples: int
     seed: int
     left_out: int
 
     @property
     def overall(self) -> tuple[Coefficient, ...]:
-        """The coefficients over all runs."""
+        """The coefficients over all runs that are not ruined."""
         return tuple(one for one in self.coefficients if one.among == "all")

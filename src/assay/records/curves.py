@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from assay.records.record import Interval, Part, Record, Source
 
+Learning = Literal["accuracy", "log-loss"]
+
 
 class CurvePoint(Part):
     """One duration of one line.
@@ -13,8 +15,9 @@ class CurvePoint(Part):
     Attributes:
         steps: the duration; snapshot: whether it lies on the way of a longer run.
         seeds: the runs that it is the mean of.
-        score: task score, with its 95 % bootstrap interval over examples.
+        score: task score (share of right answers, or log-loss), with its 95 % bootstrap interval over examples.
         forgetting: loss on text above the base's, nats a token, with its 95 % bootstrap interval over documents.
+        ruined: why a model of it is past use; empty if none is, and in older records.
     """
 
     steps: int
@@ -24,6 +27,7 @@ class CurvePoint(Part):
     score_interval: Interval
     forgetting: float
     interval: Interval
+    ruined: str = ""
 
 
 class CurveLine(Part):
@@ -46,18 +50,35 @@ class CurveLine(Part):
     points: tuple[CurvePoint, ...]
 
 
-class Matched(Part):
-    """Two lines at equal task score, each interpolated between its two nearest durations.
+class AtScore(Part):
+    """Two lines at one score.
 
     Attributes:
-        one, other: the lines.
-        overlap: the scores that both reach; None where there is none, and nothing is compared.
-        score: where they are compared: the middle of the overlap.
+        score: where they are read.
         one_forgetting, other_forgetting: of each there.
-        difference: one minus other.
-        interval: its 95 % bootstrap interval, examples and documents resampled; None where fewer than 19 of 20
-            resamples have both lines reach the score.
+        difference: one minus other; None where it is not stable: its interval would not hold it.
+        interval: its 95 % bootstrap interval; None where fewer than 19 of 20 resamples have both lines reach the score.
         reached: the share of resamples in which they do.
+    """
+
+    score: float
+    one_forgetting: float
+    other_forgetting: float
+    difference: float | None = None
+    interval: Interval | None = None
+    reached: float
+
+
+class Matched(Part):
+    """Two lines at equal task score, each made monotone and interpolated between its two nearest durations.
+
+    Attributes:
+        one, other: the lines; seeds: those that both have at every duration, averaged.
+        overlap: the scores that both reach; None where there is none.
+        score, one_forgetting, other_forgetting, difference, interval, reached: as of `AtScore`, at the highest score
+            that both reach in 19 of 20 resamples; None where nothing is compared.
+        along: the lines at scores up to that one, examples and documents resampled.
+        why: why nothing is compared; empty where something is.
     """
 
     one: str
@@ -69,6 +90,9 @@ class Matched(Part):
     difference: float | None = None
     interval: Interval | None = None
     reached: float | None = None
+    seeds: tuple[int, ...] = ()
+    along: tuple[AtScore, ...] = ()
+    why: str = ""
 
 
 class Curves(Record):
@@ -79,7 +103,9 @@ class Curves(Record):
     Attributes:
         base: the model that all began from.
         task, text: what was learned, and what was lost.
+        learning: what the task score is: the share of right answers, or the log-loss of the right answer.
         base_score: the base's task score; None where it has no head for the task.
+        constant: what a constant reply scores; examples, documents: what the intervals are over; None in older records.
         lines: by method and settings.
         matched: every two lines.
         resamples, seed: of the comparisons' bootstrap.
@@ -93,7 +119,11 @@ class Curves(Record):
     base: Source
     task: Source
     text: Source
+    learning: Learning = "accuracy"
     base_score: float | None
+    constant: float | None = None
+    examples: int | None = None
+    documents: int | None = None
     lines: tuple[CurveLine, ...]
     matched: tuple[Matched, ...]
     resamples: int

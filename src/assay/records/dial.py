@@ -63,6 +63,11 @@ class Dial(Record):
     points: tuple[DialPoint, ...]
     seconds: float
 
+    @property
+    def tuned_models(self) -> tuple[Source, ...]:
+        """The tuned model that the record is of."""
+        return (self.tuned,)
+
     def curve(self, update: Literal["trained", "random"]) -> tuple[DialPoint, ...]:
         """The points of one update, by multiplier."""
         return tuple(point for point in self.points if point.update == update)

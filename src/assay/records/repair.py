@@ -171,6 +171,11 @@ class Repair(Record):
     notes: tuple[str, ...] = ()
     seconds: float
 
+    @property
+    def tuned_models(self) -> tuple[Source, ...]:
+        """The tuned model that the record is of."""
+        return (self.tuned,)
+
     def outcome(self, arm: Arm) -> ArmOutcome | None:
         """What one arm does to the weights."""
         return next((outcome for outcome in self.arms if outcome.arm == arm), None)

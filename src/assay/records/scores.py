@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from assay.records.log_loss import LogLoss
 from assay.records.record import Interval, Part, Record, Source
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -45,6 +46,8 @@ class Forgetting(Part):
         unscored_tokens: first tokens of documents, which nothing predicts; a masked model leaves none out.
         window: longest stretch of tokens scored at once; windows: how many there were.
         divided: documents that needed several windows.
+        vocabulary: tokens that the models tell apart: `ln vocabulary` is the loss of a uniform guess; None in older
+            records, and where the base's configuration does not say.
         documents: loss of every document, in the text's order.
         resamples, seed: of the bootstrap.
     """
@@ -64,6 +67,7 @@ class Forgetting(Part):
     window: int
     windows: int
     divided: int
+    vocabulary: int | None = None
     documents: tuple[DocumentLoss, ...]
     resamples: int
     seed: int
@@ -106,6 +110,8 @@ class TaskScore(Part):
         truth, base_choices, tuned_choices: position of the right and the chosen answer, example by example.
         chat: whether the prompts were put into the model's chat template.
         max_tokens: longest reply, where replies are generated.
+        log_loss: what the models know of the right answers, which no threshold decides; None where replies are
+            generated, and in older records.
 
     Everything about the base is None when it has no head for this task.
     """
@@ -130,6 +136,29 @@ class TaskScore(Part):
     tuned_choices: tuple[int, ...]
     chat: bool = False
     max_tokens: int | None = None
+    log_loss: LogLoss | None = None
+
+    @property
+    def guessed_flips(self) -> float | None:
+        """Examples that two models as good as the lesser one would each get right alone by guessing anew.
+
+        Who knows a share k and guesses the rest among c answers is right in k + (1 - k)/c; of n examples, fresh guesses
+        turn `n (1 - k) (1/c) (1 - 1/c) = n (1 - accuracy)/c` from right to wrong, and as many back, k at least 0. What
+        `only_base` and `only_tuned` have beyond it no guessing gives. None without a base, or where the number of
+        answers is not known; where replies are generated nothing is guessed.
+        """
+        if self.base_accuracy is None:
+            return None
+        if self.how == "exact match":
+            return 0.0
+        if self.answers:
+            chance = 1 / len(self.answers)
+        elif self.log_loss is not None:
+            chance = math.exp(-self.log_loss.constant)  # of a uniform guess among each example's own choices
+        else:
+            return None
+        lesser = max(chance, min(self.base_accuracy, self.tuned_accuracy))
+        return self.examples * (1 - lesser) * chance
 
     @property
     def base_unanswered(self) -> int:
@@ -357,3 +386,8 @@ class Scores(Record):
     wins: WinRate | None = None
     notes: tuple[str, ...] = ()
     seconds: float
+
+    @property
+    def tuned_models(self) -> tuple[Source, ...]:
+        """The tuned model that the record is of."""
+        return (self.tuned,)

@@ -46,6 +46,24 @@ class Trial(Part):
     loss: float | None
 
 
+class Confirmation(Part):
+    """A rate that won its trials, at full length: it is taken only if every one of its confirmations holds.
+
+    Attributes:
+        key: the name of its folder.
+        lr, steps, seed: what was run, on the rows of the trials.
+        loss: validation loss, nats; None where the run failed or gave no number.
+        fails: why the rate is not taken; empty where this confirmation holds.
+    """
+
+    key: str
+    lr: float
+    steps: int
+    seed: int
+    loss: float | None
+    fails: str = ""
+
+
 class Tuned(Part):
     """How the learning rate of an arm was chosen on a task.
 
@@ -56,7 +74,11 @@ class Tuned(Part):
         steps, seed: of every trial.
         held_out: rows of the training data that the trials were judged on.
         trials: by rate.
-        lr: the rate with the lowest loss; None where there is none, or the trials are not done.
+        confirmations: of the rate with the lowest loss, at the plan's longest duration and on a second seed; where one
+            fails, of the next rate down. Empty in older records.
+        constant: log-loss on the held-out rows of a reply that knows only how often each class is right; None where
+            nothing is classified, and in older records.
+        lr: the rate that was taken; None where there is none, or what it rests on is not done.
         at_edge: whether that is the last rate that was allowed, so that a better one may lie beyond.
     """
 
@@ -67,8 +89,14 @@ class Tuned(Part):
     seed: int
     held_out: int
     trials: tuple[Trial, ...]
+    confirmations: tuple[Confirmation, ...] = ()
+    constant: float | None = None
     lr: float | None
     at_edge: bool = False
+
+    def trial_loss(self, lr: float | None) -> float | None:
+        """Validation loss of the trial at a rate; None where there was none."""
+        return next((trial.loss for trial in self.trials if trial.lr == lr), None)
 
     @property
     def name(self) -> str:
@@ -87,6 +115,8 @@ class StudyRun(Part):
         rate: the policy by which the learning rate was chosen.
         steps, seed: how long, and of what.
         error: what the stage that failed said, with its remedy; empty where none failed.
+        marks: what its numbers must not be shown without: that it ended worse than the trial of its rate, or not above
+            a constant reply, or ruined.
         stages: what became of each; an audit is not applicable where the method's update cannot be read from files.
     """
 
@@ -99,6 +129,7 @@ class StudyRun(Part):
     seed: int
     stages: dict[Stage, Became]
     error: str = ""
+    marks: tuple[str, ...] = ()
 
 
 class Forecast(Part):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from assay.audits import audit
 from assay.behaviour.batches import Ids
@@ -27,11 +28,12 @@ from assay.records.conditions import Condition, pair_key
 from assay.records.continual import Cell, Stage
 from assay.records.record import write_text
 from assay.studies.folders import readable, without_folders
-from assay.studies.heads import as_bits, features, fit_head
+from assay.studies.heads import accuracies_of_heads, as_bits, features, fit_head
 from assay.studies.home import locked
 from assay.studies.sequence_plan import Head, SequencePlan, SequenceTask, read_sequence_plan, sequences_of
 from assay.training.run import arm_of, check_positions, conditions_of, train
 from assay.training.spec import Spec
+from assay.weights.checkpoints import open_checkpoint
 
 Progress = Callable[[int, int, str], None]  # stages done, of how many, the one that comes next
 _BASE_SETTINGS = "base.settings"
@@ -66,7 +68,7 @@ def continual(
 
     Raises:
         SourceError: the plan, the base or the data cannot be read.
-        SettingError: the plan is wrong, the base is no encoder, or another study is writing to the folder.
+        SettingError: the plan is wrong, the base has a head already, or another study is writing to the folder.
         InputError: the data cannot be used.
 
     Example:
@@ -80,11 +82,10 @@ def continual(
     read = read_sequence_plan(path)
     home = Path(out) if out is not None else path.parent / "studies" / path.stem
     base = find(read.base, path.parent)
-    if base.is_adapter or stored_objective(base) not in (None, "masked-lm"):
-        whole = "a causal language model" if stored_objective(base) == "causal-lm" else "a classifier"
+    if base.is_adapter or stored_objective(base) == "sequence-classification":
         raise SettingError(
-            f"the base is {'an adapter' if base.is_adapter else whole}",
-            wanted="an encoder, as it was pretrained: a head is fitted to it for every task",
+            f"the base is {'an adapter' if base.is_adapter else 'a classifier'}",
+            wanted="a model as it was pretrained: a head is fitted to it for every task",
             where=base.source.name,
         )
     tasks = [_files(task, path.parent) for task in read.tasks]
@@ -93,7 +94,8 @@ def continual(
         for specs, rate in sequences_of(read)
     ]
     empty = _empty(path, read, base, tasks)
-    bench = _Bench.of(tasks, load_tokenizer(base), read.head, device)
+    is_decoder = stored_objective(base) == "causal-lm"
+    bench = _Bench.of(tasks, load_tokenizer(base), read.head, device, is_decoder)
     if dry_run:
         for spec in (spec for work in works for spec in work.specs):
             check_positions(spec, base)
@@ -154,19 +156,25 @@ class _Bench:
     exams: tuple[_Exam, ...]
     head: Head
     device: str
+    is_decoder: bool
 
     @classmethod
-    def of(cls, tasks: Sequence[_Task], tokenizer: Any, head: Head, device: str) -> _Bench:
+    def of(cls, tasks: Sequence[_Task], tokenizer: Any, head: Head, device: str, is_decoder: bool) -> _Bench:
         """Read and tokenise every task once."""
-        return cls(tuple(_exam(task, tokenizer, head) for task in tasks), head, device)
+        return cls(tuple(_exam(task, tokenizer, head) for task in tasks), head, device, is_decoder)
 
     def test(self, body: Any) -> tuple[Cell, ...]:
         """Fit a head for every task on a frozen body, and test it."""
         found = []
         for exam in self.exams:
-            head = fit_head(features(body, exam.seen), exam.seen_truth, exam.classes, self.head.penalty)
-            right = head.choose(features(body, exam.asked)) == np.array(exam.asked_truth)
-            found.append(Cell(task=exam.name, examples=len(right), right=int(right.sum()), correct=as_bits(right)))
+            seen, asked = (features(body, texts, self.is_decoder) for texts in (exam.seen, exam.asked))
+            learned = (seen, exam.seen_truth, exam.classes, self.head.penalty)
+            right = fit_head(*learned).choose(asked) == np.array(exam.asked_truth)
+            heads = tuple(accuracies_of_heads(*learned, (asked, exam.asked_truth)))
+            cell = Cell(
+                task=exam.name, examples=len(right), right=int(right.sum()), correct=as_bits(right), heads=heads
+            )
+            found.append(cell)
         return tuple(found)
 
 
@@ -265,6 +273,7 @@ class _Sequence:
         if hasattr(model, "merge_and_unload"):
             model = model.merge_and_unload()
         body, kept = model.base_model.eval(), self._body(position + 1)
+        _give_back_pooler(body, self.base)
         _write_body(body, self._run(position), kept)
         tests = bench.test(body)
         inside = audit(str(self.base.folder), kept, device=bench.device)
@@ -279,6 +288,20 @@ class _Sequence:
             relative_norm=inside.relative_norm,
             seconds=time.perf_counter() - began,
         )
+
+
+def _give_back_pooler(body: Any, base: Place) -> None:
+    """Put the base's own pooler in place of a trained one, which belongs to the head; none where none is stored."""
+    if not isinstance(getattr(body, "pooler", None), torch.nn.Module):
+        return
+    checkpoint = open_checkpoint(base.folder)
+    stored = {name.rpartition("pooler.")[2]: name for name in checkpoint.tensors if "pooler." in name}
+    if not stored:
+        body.pooler = None
+        return
+    with torch.no_grad():
+        for name, parameter in body.pooler.named_parameters():
+            parameter.copy_(checkpoint.read(stored[name]))
 
 
 def _write_body(body: Any, run: Path, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from assay.errors import InputError, MismatchError
 from assay.records import Audit, Correlation, Forgetting, Interval, Provenance, Source, TaskScore, as_given
+from assay.records.cautions import ruined, ruined_on_text
 from assay.records.correlation import MEASURES, Coefficient, Measure, SweptRun
 from assay.settings import check_seed
 from assay.studies.folders import Filed, filed, place_of
@@ -20,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 RESAMPLES = 9_999
 FEWEST = 3  # two runs correlate perfectly, whatever they are
 _FEWEST_FOR_AN_INTERVAL = 5
+_FEWEST_BESIDE = 5  # runs that hold a measure apart from the norm: what fewer say, one arm says
 _UNDEFINED = 0.05  # share of resamples without spread above which an interval would be one of the lucky resamples
 _PACKAGES = ("numpy", "scipy")
 
@@ -27,9 +30,11 @@ _PACKAGES = ("numpy", "scipy")
 def correlate(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Correlation:
     """Spearman's correlation of forgetting with intruder count, energy share, relative norm and effective rank.
 
-    Over the runs of one or several studies that were audited and scored on a text. With a bootstrap interval, runs
-    resampled, and for all but the norm the partial correlation at equal relative norm:
-    `(r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2))`, z the norm.
+    Over the runs of one or several studies that were audited and scored on a text. A run whose model is ruined (worse
+    at text than a uniform guess, or one reply to everything) is marked, and left out of all but the last coefficients.
+    The interval is that of a bootstrap over arms: runs of one arm share seeds, data and schedule. For all but the norm
+    there is the partial correlation at equal relative norm, `(r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2))`, z
+    the norm; it is not identified where the measure rises, or falls, with the norm but for fewer than 5 runs.
 
     Args:
         studies: the folder of a study, or several of one base, text and question. The record of an earlier correlation
@@ -72,7 +77,12 @@ def correlate(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Corr
     ):
         if len(values) > 1:
             raise MismatchError(f"the runs have {len(values)} of: {name}", wanted="one, so that they can be compared")
-    runs, first = tuple(one.run for one in measured), measured[0]
+    first = measured[0]
+    base_loss, documents, vocabulary = (
+        next((value for one in measured if (value := getattr(one, name)) is not None), None)
+        for name in ("base_loss", "documents", "vocabulary")
+    )
+    runs = tuple(_marked(one.run, base_loss, vocabulary) for one in measured)
     settings = {"studies": len(folders), "earlier records": len(records)}
     return Correlation(
         provenance=Provenance.of(_PACKAGES, as_given(settings), seed),
@@ -84,6 +94,9 @@ def correlate(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Corr
         side=first.side,
         runs=runs,
         coefficients=tuple(coefficients(runs, seed)),
+        base_loss=base_loss,
+        documents=documents,
+        vocabulary=vocabulary,
         resamples=RESAMPLES,
         seed=seed,
         left_out=len(every) - len(here),
@@ -100,13 +113,23 @@ class _Measured:
     k: int
     eps: tuple[float, ...]
     side: str
+    base_loss: float | None
+    documents: int | None
+    vocabulary: int | None
     run: SweptRun
+
+
+def _marked(run: SweptRun, base_loss: float | None, vocabulary: int | None) -> SweptRun:
+    """A run, marked by its loss where that is known only now."""
+    if run.ruined or base_loss is None:
+        return run
+    return run.model_copy(update={"ruined": ruined_on_text(base_loss + run.forgetting, vocabulary)})
 
 
 def _of_record(earlier: Correlation) -> list[_Measured]:
     """The runs of an earlier correlation."""
     shared = (earlier.base, earlier.text, earlier.task, earlier.k, earlier.eps, earlier.side)
-    return [_Measured(*shared, run) for run in earlier.runs]
+    return [_Measured(*shared, earlier.base_loss, earlier.documents, earlier.vocabulary, run) for run in earlier.runs]
 
 
 def _of_folder(one: Filed) -> _Measured | None:
@@ -115,12 +138,13 @@ def _of_folder(one: Filed) -> _Measured | None:
     if audit is None or scores is None or scores.forgetting is None:
         return None
     lost, task = scores.forgetting, scores.task
-    asked = (audit.k, audit.eps, audit.side)
+    asked = (audit.k, audit.eps, audit.side, lost.base_loss, len(lost.documents), lost.vocabulary)
     return _Measured(one.run.base, lost.text, task.task if task else None, *asked, _swept(one, audit, lost, task))
 
 
 def _swept(one: Filed, audit: Audit, lost: Forgetting, task: TaskScore | None) -> SweptRun:
-    ranks = [matrix.effective_rank for matrix in audit.matrices if matrix.effective_rank is not None]
+    changed = [matrix for matrix in audit.matrices if matrix.update_norm > 0]
+    ranks = [matrix.effective_rank for matrix in changed if matrix.effective_rank is not None]
     return SweptRun(
         key=one.folder.name,
         method=one.run.method,
@@ -136,15 +160,19 @@ def _swept(one: Filed, audit: Audit, lost: Forgetting, task: TaskScore | None) -
         energy_share=audit.energy_share,
         relative_norm=audit.relative_norm,
         effective_rank=statistics.median(ranks) if ranks else None,
+        ruined=ruined(lost, task),
     )
 
 
 def coefficients(runs: Sequence[SweptRun], seed: int) -> Iterator[Coefficient]:
-    """The correlations over all runs, then of every method with enough of them; see `correlate`."""
-    methods = list(dict.fromkeys(run.method for run in runs))
-    groups = {"all": list(runs)}
+    """The correlations over the sound runs, of every method with enough of them, and over all; see `correlate`."""
+    sound = [run for run in runs if not run.ruined]
+    methods = list(dict.fromkeys(run.method for run in sound))
+    groups = {"all": sound}
     if len(methods) > 1:
-        groups |= {name: [run for run in runs if run.method == name] for name in methods}
+        groups |= {name: [run for run in sound if run.method == name] for name in methods}
+    if len(sound) < len(runs):
+        groups["ruined too"] = list(runs)
     for among, group in groups.items():
         if len(group) >= FEWEST:
             yield from (_coefficient(among, group, measure, seed) for measure in MEASURES)
@@ -155,42 +183,90 @@ def _coefficient(among: str, group: Sequence[SweptRun], measure: Measure, seed: 
     complete = [run for run in group if getattr(run, measure) is not None and run.relative_norm is not None]
     columns = [[run.forgetting for run in complete], [getattr(run, measure) for run in complete]]
     values = np.array([*columns, [run.relative_norm for run in complete]], dtype=float)
-    why = ""
-    if len(complete) < FEWEST:
-        why = f"{len(complete)} runs have it"
-    elif np.ptp(values[1]) == 0:
-        why = f"it is {values[1, 0]:g} in every run"
-    elif np.ptp(values[0]) == 0:
-        why = "forgetting is the same in every run"
-    rho, given = None, None
-    intervals: list[Interval | None] = [None, None]
-    if not why:
-        rho, given = (float(found[0]) for found in _both(values[:, None]))
-        draws = np.random.default_rng(seed).integers(0, len(complete), (RESAMPLES, len(complete)))
-        if len(complete) >= _FEWEST_FOR_AN_INTERVAL:
-            intervals = [_interval(found) for found in _both(values[:, draws])]
-    partial = given is not None and np.isfinite(given) and measure != "relative_norm"
-    return Coefficient(
+    arms = list(dict.fromkeys(map(_arm, complete)))
+    found = Coefficient(
         among=among,
         measure=measure,
         runs=len(complete),
-        rho=rho,
-        interval=intervals[0],
-        given_norm=given if partial else None,
-        given_norm_interval=intervals[1] if partial else None,
-        why=why,
+        arms=len(arms),
+        rho=None,
+        interval=None,
+        given_norm=None,
+        given_norm_interval=None,
+        why=_why_none(values, len(complete)),
     )
+    if found.why:
+        return found
+    rho, given = (float(one[0]) for one in _both(values, np.ones((1, len(complete)))))
+    intervals: list[Interval | None] = [None, None]
+    if len(arms) >= _FEWEST_FOR_AN_INTERVAL:
+        drawn = np.random.default_rng(seed).multinomial(len(arms), np.full(len(arms), 1 / len(arms)), RESAMPLES)
+        weights = drawn[:, [arms.index(_arm(run)) for run in complete]].astype(float)
+        intervals = [_interval(one) for one in _both(values, weights)]
+    found = found.model_copy(update={"rho": rho, "interval": intervals[0]})
+    if measure == "relative_norm":
+        return found
+    if (few := beside(values[1], values[2])) < _FEWEST_BESIDE:
+        said = f"but for {few} of {len(complete)} runs it only rises, or falls, with the norm"
+        return found.model_copy(update={"unidentified": said})
+    if not np.isfinite(given):
+        return found
+    return found.model_copy(update={"given_norm": given, "given_norm_interval": intervals[1]})
 
 
-def _both(values: Floats) -> tuple[Floats, Floats]:
-    """Spearman's correlation of the first with the second, plain and at equal third; (3, draws, runs) to (draws,)."""
-    from scipy import stats
+def _arm(run: SweptRun) -> str:
+    """What runs share that differ in duration and seed alone."""
+    return f"{run.method} {sorted(run.arm.items())}"
 
-    ranks = stats.rankdata(values, axis=-1)
-    ranks = ranks - ranks.mean(axis=-1, keepdims=True)
+
+def _why_none(values: Floats, count: int) -> str:
+    """Why forgetting, a measure and the norm, (3, runs), have no correlation; empty where they have one."""
+    if count < FEWEST:
+        return f"{count} runs have it"
+    if np.ptp(values[1]) == 0:
+        return f"it is {values[1, 0]:g} in every run"
+    return "forgetting is the same in every run" if np.ptp(values[0]) == 0 else ""
+
+
+def beside(measure: Floats, norm: Floats) -> int:
+    """The fewest runs without which a measure would rise with the norm throughout, or fall: what sets the two apart.
+
+    The number of runs less the longest part of them, by norm, that does not fall (or does not rise).
+
+    Example:
+        >>> norms = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+        >>> beside(np.array([0.0, 0.0, 0.0, 7.0, 6.0]), norms), beside(np.array([0.0, 5.0, 0.0, 6.0, 0.0]), norms)
+        (1, 2)
+    """
+    return len(norm) - max(_longest_rising(sign * measure, norm) for sign in (1, -1))
+
+
+def _longest_rising(measure: Floats, norm: Floats) -> int:
+    """Length of the longest subsequence, by norm, that does not fall; patience sorting."""
+    tops: list[float] = []
+    for value in measure[np.lexsort((measure, norm))].tolist():
+        place = bisect.bisect_right(tops, value)
+        tops[place : place + 1] = [value]
+    return len(tops)
+
+
+def _both(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Spearman's correlation of the first with the second, plain and at equal third, with runs repeated.
+
+    Args:
+        values: (3, runs).
+        weights: how often every run is there, resample by resample; (draws, runs).
+
+    Returns:
+        Two of (draws,). The mid-rank of a run among repeated ones is `sum_j w_j ([x_j < x_i] + [x_j = x_i] / 2)` but
+        for a constant.
+    """
+    below = (values[:, None, :] < values[:, :, None]) + 0.5 * (values[:, None, :] == values[:, :, None])
+    ranks = np.einsum("dj,vij->vdi", weights, below)
+    ranks -= ((ranks * weights).sum(axis=-1) / weights.sum(axis=-1))[..., None]
     with np.errstate(invalid="ignore", divide="ignore"):  # no spread: not a number, which the caller counts
-        ranks = ranks / np.sqrt((ranks**2).sum(axis=-1, keepdims=True))
-        xy, xz, yz = ((ranks[i] * ranks[j]).sum(axis=-1) for i, j in ((0, 1), (0, 2), (1, 2)))
+        ranks /= np.sqrt((weights * ranks**2).sum(axis=-1))[..., None]
+        xy, xz, yz = ((weights * ranks[i] * ranks[j]).sum(axis=-1) for i, j in ((0, 1), (0, 2), (1, 2)))
         rest = (1 - xz**2) * (1 - yz**2)
         return xy, (xy - xz * yz) / np.sqrt(np.where(rest > 1e-12, rest, np.nan))
 

@@ -12,30 +12,32 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.behaviour.intervals import weighted_mean
-from assay.errors import InputError, MismatchError
-from assay.records import Curves, Forgetting, Interval, Provenance, TaskScore, as_given
+from assay.errors import InputError, MismatchError, SettingError
+from assay.records import Curves, Forgetting, Provenance, TaskScore, as_given
+from assay.records.cautions import ruined
 from assay.records.conditions import Condition
-from assay.records.curves import CurveLine, CurvePoint, Matched
+from assay.records.curves import CurveLine, CurvePoint, Learning, Matched
 from assay.settings import check_seed
 from assay.studies.folders import Filed, filed
+from assay.studies.matching import RESAMPLES, Measurements, least_accuracy, least_negative_loss, matched
 
 Floats = npt.NDArray[np.float64]
-RESAMPLES = 2_000
-_REACHED = 0.95  # share of resamples in which both lines must reach the score, for an interval to be of all of them
 _PACKAGES = ("numpy", "scipy")
 
 
-def curves(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Curves:
+def curves(studies: str | Path | Sequence[str | Path], seed: int = 0, *, learning: Learning = "accuracy") -> Curves:
     """The learning-forgetting curve of every method in the folders of studies, over its durations.
 
     A point is a trained model that was scored on a task and on a text: the end of a run, or a snapshot on its way
     (`training.save_at`). Runs that differ in duration and seed alone are one line, their seeds averaged; a run with
-    snapshots is a line with its own. Two lines are compared at the middle of the scores that both reach, forgetting
-    interpolated linearly between the first two durations that embrace it.
+    snapshots is a line with its own. Two lines are compared over the seeds that both have at all of their durations, at
+    the highest score that both reach and over the range below it, by monotone regression; at no score that is not shown
+    above a constant reply.
 
     Args:
         studies: the folder of a study, or several of one base, task and text.
         seed: of the bootstraps.
+        learning: what was learned: the share of right answers, or the log-loss of the right answer among the answers.
 
     Raises:
         SourceError: a folder without runs.
@@ -53,7 +55,7 @@ def curves(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Curves:
     check_seed(seed)
     given = [studies] if isinstance(studies, str | Path) else list(studies)
     every = filed(given)
-    measured = [entry for one in every for entry in _measured(one)]
+    measured = [entry for one in every for entry in _measured(one, learning)]
     complete = [entry for entry in measured if isinstance(entry, _Measured)]
     _check(complete)
     lines = [line for line in _lines(complete) if len(line.durations) > 1]
@@ -69,13 +71,30 @@ def curves(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Curves:
         base=first.filed.run.base,
         task=first.task.task,
         text=first.lost.text,
-        base_score=first.task.base_accuracy,
-        lines=tuple(line.record(seed) for line in lines),
-        matched=tuple(_matched(one, other, seed) for one, other in itertools.combinations(lines, 2)),
+        learning=learning,
+        base_score=first.base_score(learning),
+        constant=_constant(first.task, learning),
+        examples=first.task.examples,
+        documents=len(first.lost.documents),
+        lines=tuple(line.record(learning, seed) for line in lines),
+        matched=tuple(_matched(one, other, learning, seed) for one, other in itertools.combinations(lines, 2)),
         resamples=RESAMPLES,
         seed=seed,
         left_out=len(measured) - len(complete),
     )
+
+
+def axis(name: str) -> Learning:
+    """What was learned, by its name.
+
+    Raises:
+        SettingError: there is no such axis.
+    """
+    if name == "accuracy":
+        return "accuracy"
+    if name == "log-loss":
+        return "log-loss"
+    raise SettingError(f"there is no learning axis {name!r}", wanted="accuracy or log-loss")
 
 
 @dataclass(frozen=True)
@@ -87,14 +106,29 @@ class _Measured:
     task: TaskScore
     lost: Forgetting
 
+    def learned(self, learning: Learning) -> Floats:
+        """How well every example is answered, more is better."""
+        if learning == "accuracy":
+            return np.asarray(np.array(self.task.tuned_choices) == np.array(self.task.truth), dtype=float)
+        assert self.task.log_loss is not None  # models without are left out
+        return -np.array(self.task.log_loss.tuned.losses, dtype=float)
 
-def _measured(one: Filed) -> Iterator[_Measured | None]:
+    def base_score(self, learning: Learning) -> float | None:
+        """The base's, in the unit of the axis."""
+        if learning == "accuracy":
+            return self.task.base_accuracy
+        known = None if self.task.log_loss is None else self.task.log_loss.base
+        return None if known is None else known.loss
+
+
+def _measured(one: Filed, learning: Learning) -> Iterator[_Measured | None]:
     """A run's end and its snapshots; None for one that lacks a score."""
     for steps, scores in one.durations():
-        if scores is None or scores.task is None or scores.forgetting is None:
+        task, lost = (None, None) if scores is None else (scores.task, scores.forgetting)
+        if task is None or lost is None or (learning == "log-loss" and task.log_loss is None):
             yield None
         else:
-            yield _Measured(one, steps, scores.task, scores.forgetting)
+            yield _Measured(one, steps, task, lost)
 
 
 def _check(measured: Sequence[_Measured]) -> None:
@@ -116,39 +150,33 @@ class _Line:
     durations: dict[int, list[_Measured]]
 
     @property
-    def first(self) -> Filed:
-        """A run of it."""
-        return next(iter(self.durations.values()))[0].filed
+    def anywhere(self) -> _Measured:
+        """A model of it."""
+        return next(iter(self.durations.values()))[0]
 
-    def right(self) -> Floats:
-        """Which examples are answered rightly, averaged over seeds; (durations, examples)."""
-        return np.array(
-            [
-                np.mean([np.array(one.task.tuned_choices) == np.array(one.task.truth) for one in group], axis=0)
-                for group in self.durations.values()
-            ]
+    def seeds(self) -> set[int]:
+        """The seeds that every duration has."""
+        return set.intersection(*({one.filed.seed for one in group} for group in self.durations.values()))
+
+    def over(self, seeds: Sequence[int], learning: Learning) -> Measurements:
+        """The line over some seeds, averaged."""
+        groups = [[one for one in group if one.filed.seed in seeds] for group in self.durations.values()]
+        return Measurements(
+            self.name,
+            tuple(seeds),
+            np.array([np.mean([one.learned(learning) for one in group], axis=0) for group in groups]),
+            np.array([np.mean([_nats(one) for one in group], axis=0) for group in groups]),
+            np.array([entry.tokens for entry in self.anywhere.lost.documents], dtype=float),
         )
 
-    def nats(self) -> Floats:
-        """Nats of every document above the base's, averaged over seeds; (durations, documents)."""
-        return np.array(
-            [
-                np.mean([[entry.tuned - entry.base for entry in one.lost.documents] for one in group], axis=0)
-                for group in self.durations.values()
-            ]
-        )
-
-    def tokens(self) -> Floats:
-        """Scored tokens of every document."""
-        lost = next(iter(self.durations.values()))[0].lost
-        return np.array([entry.tokens for entry in lost.documents], dtype=float)
-
-    def record(self, seed: int) -> CurveLine:
+    def record(self, learning: Learning, seed: int) -> CurveLine:
         """The line with its intervals."""
-        points = []
-        for (steps, group), right, nats in zip(self.durations.items(), self.right(), self.nats(), strict=True):
-            score, score_interval = weighted_mean(right, np.ones(len(right)), seed)
-            lost, interval = weighted_mean(nats, self.tokens(), seed)
+        points, sign = [], 1 if learning == "accuracy" else -1
+        tokens = np.array([entry.tokens for entry in self.anywhere.lost.documents], dtype=float)
+        for steps, group in self.durations.items():
+            learned = sign * np.mean([one.learned(learning) for one in group], axis=0)
+            score, score_interval = weighted_mean(learned, np.ones(len(learned)), seed)
+            lost, interval = weighted_mean(np.mean([_nats(one) for one in group], axis=0), tokens, seed)
             points.append(
                 CurvePoint(
                     steps=steps,
@@ -158,9 +186,10 @@ class _Line:
                     score_interval=score_interval,
                     forgetting=lost,
                     interval=interval,
+                    ruined=next((why for one in group if (why := ruined(one.lost, one.task))), ""),
                 )
             )
-        run = self.first.run
+        run = self.anywhere.filed.run
         return CurveLine(
             name=self.name,
             method=run.method,
@@ -169,6 +198,11 @@ class _Line:
             one_run=bool(run.saved_at),
             points=tuple(points),
         )
+
+
+def _nats(one: _Measured) -> Floats:
+    """Nats of every document above the base's."""
+    return np.array([entry.tuned - entry.base for entry in one.lost.documents])
 
 
 def _lines(measured: Sequence[_Measured]) -> list[_Line]:
@@ -197,67 +231,36 @@ def _name(method: str, arm: dict[str, Condition], differing: set[str]) -> str:
     return " ".join(words)
 
 
-def _matched(one: _Line, other: _Line, seed: int) -> Matched:
-    """Two lines at the middle of the scores that both reach, with a paired bootstrap of their difference."""
-    right, nats = (one.right(), other.right()), (one.nats(), other.nats())
-    tokens, examples = one.tokens(), right[0].shape[1]
-    scores = [part.mean(axis=1) for part in right]
-    low, high = max(part.min() for part in scores), min(part.max() for part in scores)
-    if low > high:
-        return Matched(one=one.name, other=other.name, overlap=None)
-    target = (low + high) / 2
-    ours, theirs = (
-        float(at_score(part[None], (lost.sum(axis=1) / tokens.sum())[None], target)[0])
-        for part, lost in zip(scores, nats, strict=True)
-    )
-    generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(examples, np.full(examples, 1 / examples), RESAMPLES) / examples
-    weights = generator.multinomial(len(tokens), np.full(len(tokens), 1 / len(tokens)), RESAMPLES).astype(float)
-    lost_by = [
-        at_score(drawn @ part.T, (weights @ lost.T) / (weights @ tokens)[:, None], target)
-        for part, lost in zip(right, nats, strict=True)
-    ]
-    differences = lost_by[0] - lost_by[1]
-    known = differences[np.isfinite(differences)]
-    reached = len(known) / RESAMPLES
-    interval: Interval | None = None
-    if reached >= _REACHED:
-        ends = np.percentile(known, [2.5, 97.5])
-        interval = (float(ends[0]), float(ends[1]))
-    return Matched(
-        one=one.name,
-        other=other.name,
-        overlap=(float(low), float(high)),
-        score=float(target),
-        one_forgetting=ours,
-        other_forgetting=theirs,
-        difference=ours - theirs,
-        interval=interval,
-        reached=reached,
-    )
+def _matched(one: _Line, other: _Line, learning: Learning, seed: int) -> Matched:
+    """Two lines at equal score, over the seeds that both have at every duration; nothing is compared without one."""
+    seeds = sorted(one.seeds() & other.seeds())
+    if not seeds:
+        words = "they have no seed in common at all of their durations"
+        return Matched(one=one.name, other=other.name, overlap=None, why=words)
+    ours, theirs = (line.over(seeds, learning) for line in (one, other))
+    task = one.anywhere.task
+    if learning == "accuracy":
+        floor = least_accuracy(task.examples, task.majority)
+    else:
+        floor = max(least_negative_loss(line.learned, _constant(task, learning)) for line in (ours, theirs))
+    return in_unit(matched(ours, theirs, floor, seed), learning)
 
 
-def at_score(scores: Floats, losses: Floats, target: float) -> Floats:
-    """Loss at a score, on the straight line between the first two neighbouring durations that embrace it.
+def in_unit(found: Matched, learning: Learning) -> Matched:
+    """A comparison in the unit of its axis: of log-loss, which is learned downwards, with the sign turned back."""
+    if learning == "accuracy":
+        return found
+    turned = {
+        "overlap": None if found.overlap is None else (-found.overlap[1], -found.overlap[0]),
+        "score": None if found.score is None else -found.score,
+        "along": tuple(at.model_copy(update={"score": -at.score}) for at in found.along),
+    }
+    return found.model_copy(update=turned)
 
-    Args:
-        scores, losses: by duration; (curves, durations).
-        target: the score.
 
-    Returns:
-        One loss a curve; not a number where the curve does not pass the score.
-
-    Example:
-        >>> at_score(np.array([[0.5, 0.7, 0.6]]), np.array([[0.0, 0.2, 0.9]]), 0.65)
-        array([0.15])
-    """
-    found = np.full(len(scores), np.nan)
-    for before, after in itertools.pairwise(range(scores.shape[1])):
-        first, second = scores[:, before], scores[:, after]
-        inside = np.isnan(found) & (np.minimum(first, second) <= target) & (target <= np.maximum(first, second))
-        # Only inside: elsewhere a tiny gap would overflow.
-        gap = np.where(inside & (second != first), second - first, 1.0)
-        share = np.where(inside, target - first, 0.0) / gap
-        along = losses[:, before] + share * (losses[:, after] - losses[:, before])
-        found = np.where(inside, along, found)
-    return found
+def _constant(task: TaskScore, learning: Learning) -> float:
+    """What a constant reply scores on an axis."""
+    if learning == "accuracy":
+        return task.majority
+    assert task.log_loss is not None  # models without are left out
+    return task.log_loss.constant

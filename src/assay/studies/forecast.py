@@ -129,8 +129,11 @@ def _kinds(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | N
         tuned = tuner.of(entry)
         if tuned is not None and entry.spec.seed == tuned.seed:  # once for all seeds
             done = _taken(home.trial(trial.key) / "model" for trial in tuned.trials)
-            kind.taken += done
-            kind.trials += [tuned.steps] * (max(1, len(FIRST) - len(done)) if tuned.lr is None else 0)
+            longer = _taken(home.trial(one.key) / "model" for one in tuned.confirmations)
+            kind.taken += done + longer
+            if tuned.lr is None:
+                kind.trials += [tuned.steps] * max(1, len(FIRST) - len(done))
+                kind.trials += [steps for steps, _ in tuner.full_length()][len(longer) :]
     return list(kinds.values())
 
 

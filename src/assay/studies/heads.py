@@ -13,21 +13,26 @@ import torch
 from assay.behaviour.batches import Ids, by_length, padded
 
 Floats = npt.NDArray[np.float64]
+Tested = tuple[Floats, Sequence[int]]
+HEADS = 8  # draws of a head's rows, from whose spread the part of the interval comes that they cause
 _BATCH_TOKENS = 2048
+_DRAWS_SEED = 0
 
 
-def features(body: Any, texts: Sequence[Ids]) -> Floats:
-    """The last hidden state at the first token, where an encoder's classification head reads; (texts, width).
+def features(body: Any, texts: Sequence[Ids], last: bool = False) -> Floats:
+    """Last hidden states where a classification head reads, (texts, width): an encoder's first token, a decoder's last.
 
     Args:
-        body: an encoder without its head, in evaluation mode.
+        body: a model without its head, in evaluation mode.
         texts: tokens, each with the special ones of the tokenizer.
+        last: whether it is a decoder.
     """
     found = np.zeros((len(texts), body.config.hidden_size))
     for batch in by_length(texts, _BATCH_TOKENS):
         with torch.inference_mode():
             hidden = body(**padded([texts[i] for i in batch], body)).last_hidden_state
-        found[batch] = hidden[:, 0].double().cpu().numpy()
+        places = [len(texts[i]) - 1 if last else 0 for i in batch]
+        found[batch] = hidden[range(len(batch)), places].double().cpu().numpy()
     return found
 
 
@@ -80,6 +85,23 @@ def fit_head(x: Floats, classes: Sequence[int], count: int, penalty: float) -> L
     start = np.zeros((width + 1) * count)
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 2_000, "gtol": 1e-4})
     return LinearHead(centre, spread, found.x[:-count].reshape(width, count), found.x[-count:])
+
+
+def accuracies_of_heads(x: Floats, classes: Sequence[int], count: int, penalty: float, test: Tested) -> list[float]:
+    """Accuracies of heads that are fitted to rows drawn anew, with replacement: what the choice of rows does.
+
+    The draws are the same whatever the body, so that heads of two bodies can be paired.
+
+    Args:
+        x, classes, count, penalty: as for `fit_head`.
+        test: features and classes of the test.
+    """
+    generator, found = np.random.default_rng(_DRAWS_SEED), []
+    for _ in range(HEADS):
+        rows = generator.integers(0, len(x), len(x))
+        head = fit_head(x[rows], [classes[row] for row in rows], count, penalty)
+        found.append(float((head.choose(test[0]) == np.array(test[1])).mean()))
+    return found
 
 
 def as_bits(right: npt.NDArray[np.bool_]) -> str:

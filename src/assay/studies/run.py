@@ -9,13 +9,16 @@ from assay.engines.engine import AbstractEngine
 from assay.engines.local import LocalEngine
 from assay.io import digests
 from assay.models.loading import find
-from assay.records import Provenance, Study, StudyRun, as_given
-from assay.records.study import Became, Forecast, Stage
+from assay.records import Provenance, Run, Scores, Study, StudyRun, as_given
+from assay.records.cautions import marks
+from assay.records.study import Became, Forecast, Stage, Tuned
+from assay.studies.folders import readable
 from assay.studies.forecast import check, forecast
 from assay.studies.graph import Job, Watch, drive, look
 from assay.studies.home import Home, locked
 from assay.studies.plan import Planned, read_plan, runs_of
 from assay.studies.tuning import Tuner
+from assay.studies.worker import Work
 from assay.training.run import arm_of
 
 OpenEngine = Callable[[Path], AbstractEngine]  # for the folder of a study
@@ -142,4 +145,11 @@ def _became(home: Home, entry: Planned, ready: Planned | None, tuner: Tuner) -> 
         seed=entry.spec.seed,
         stages={stage: work.became(stage) for stage in work.stages} if ready else untuned,
         error=work.error() if ready else tuner.error(entry),
+        marks=_marks(work, tuner.of(entry)) if ready else (),
     )
+
+
+def _marks(work: Work, tuned: Tuned | None) -> tuple[str, ...]:
+    """What the numbers of a run must not be shown without."""
+    run, scores = readable(Run, work.model / "run.json"), readable(Scores, work.folder / "scores.json")
+    return marks(run, scores, None if tuned is None else tuned.trial_loss(work.spec.method.lr))

@@ -48,7 +48,7 @@ class SequencePlan(Part):
     """Arms x seeds, each through the same tasks in the same order.
 
     Attributes:
-        base: an encoder, relative to the plan, or a hub id.
+        base: a model as it was pretrained, relative to the plan, or a hub id.
         seeds: repetitions.
         training: of every stage: the settings of a specification's table.
         head: how heads are retrained.

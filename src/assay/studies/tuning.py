@@ -1,4 +1,4 @@
-"""The learning rate of an arm on a task: trials on a half-decade grid, judged on rows that they did not learn from."""
+"""The learning rate of an arm on a task: trials on a half-decade grid, and the winner confirmed at full length."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from assay.data.examples import AnyData
 from assay.errors import AssayError, InputError
 from assay.io import digests
 from assay.records import Run
+from assay.records.cautions import WORSE
 from assay.records.conditions import pair_key
 from assay.records.record import write_text
-from assay.records.study import Trial, Tuned
+from assay.records.study import Confirmation, Trial, Tuned
 from assay.studies.graph import Job
 from assay.studies.home import Home
 from assay.studies.plan import Planned
@@ -86,39 +87,54 @@ class Tuner:
         return self.found.get(_point(entry))
 
     def error(self, entry: Planned) -> str:
-        """What the parting of the data, or the first trial that failed, said; empty where nothing failed."""
+        """What the parting of the data, or the first trial that failed, said, or that no rate held at full length."""
         tuned = self.of(entry)
         keys = [trial.key for trial in tuned.trials] if tuned else []
         works = (self._parting(entry), *(self._training(entry, self.home.trial(key)) for key in keys))
-        return next((said for work in works if (said := work.error())), "")
+        said = next((said for work in works if (said := work.error())), "")
+        if said or tuned is None or not tuned.confirmations:
+            return said
+        last = tuned.confirmations[-1]
+        return f"no rate holds at full length: at {last.lr:g}, {last.steps} steps, seed {last.seed}: {last.fails}"
+
+    def full_length(self) -> list[tuple[int, int]]:
+        """Steps and seeds at which a rate that won is confirmed: the longest duration, and a second seed."""
+        plan, longest = self.home.plan, max(self.home.plan.steps)
+        second = next((seed for seed in plan.seeds if seed != plan.seeds[0]), plan.seeds[0] + 1)
+        same = [] if longest == self._steps() else [(longest, plan.seeds[0])]  # else the trial is as long
+        return [*same, (longest, second)]
 
     def _tune(self, entry: Planned) -> Job[Tuned]:
-        """Try rates until an inner one has the lowest loss, the grid ends, or a trial cannot be done."""
-        plan, trials, losses = self.home.plan, dict[int, Trial](), dict[int, float]()
+        """Try rates until an inner one has the lowest loss, or the grid ends; confirm it, or the next one down."""
         prepared = self._prepared(entry)
-        places = next_places(losses, plan.tuning.reach) if prepared is not None else []
-        while prepared is not None and places:
-            works = {place: self._trial(prepared, place) for place in places}
-            yield list(works.values())
-            for place, work in works.items():
-                loss = _loss(work)
-                known = loss is not None and math.isfinite(loss)
-                trials[place] = Trial(key=work.folder.name, lr=work.spec.method.lr, loss=loss if known else None)
-                if loss is not None:
-                    losses[place] = loss
-            places = next_places(losses, plan.tuning.reach) if losses.keys() == trials.keys() else []
-        settled = losses.keys() == trials.keys() and any(map(math.isfinite, losses.values()))
-        best = winner(losses) if settled else None
+        search = _Search(self, prepared)
+        confirmations = list[Confirmation]()
+        best = (yield from search.settle()) if prepared is not None else None
+        lr = None
+        constant = None if prepared is None else constant_loss(Path(str(prepared.spec.validation)), prepared.spec.data)
+        while best is not None and lr is None and abs(best) <= self.home.plan.tuning.reach:
+            yield from search.try_at([best])
+            loss = search.losses.get(best)
+            found = (yield from search.confirm(best, loss, constant)) if loss is not None else [None]
+            confirmations += [one for one in found if one is not None]
+            if None in found:
+                break
+            if not any(one is not None and one.fails for one in found):
+                lr = search.trials[best].lr
+                break
+            best -= 1
         return Tuned(
             task=entry.task.name,
             method=entry.spec.method.name,
             arm={name: value for name, value in arm_of(entry.spec).items() if name != "method.lr"},
             steps=self._steps(),
-            seed=plan.seeds[0],
-            held_out=plan.tuning.held_out,
-            trials=tuple(trials[place] for place in sorted(trials)),
-            lr=None if best is None else trials[best].lr,
-            at_edge=best is not None and abs(best) == plan.tuning.reach,
+            seed=self.home.plan.seeds[0],
+            held_out=self.home.plan.tuning.held_out,
+            trials=tuple(search.trials[place] for place in sorted(search.trials)),
+            confirmations=tuple(confirmations),
+            constant=constant,
+            lr=lr,
+            at_edge=lr is not None and best is not None and abs(best) == self.home.plan.tuning.reach,
         )
 
     def _parting(self, entry: Planned) -> Work:
@@ -131,7 +147,7 @@ class Tuner:
         """Training in some folder."""
         return replace(self.home.work(entry), folder=folder, stages=("train",))
 
-    def _trial(self, prepared: Planned, place: int) -> Work:
+    def trial(self, prepared: Planned, place: int) -> Work:
         """The trial at a place of the grid."""
         work = self.home.work(_at_rate(prepared, rate_at(prepared.spec.method.lr, place)))
         return replace(work, folder=self.home.trial(work.key), stages=("train",), trial=True)
@@ -160,6 +176,108 @@ class Tuner:
         training = spec.training.model_copy(update={"steps": self._steps(), "save_at": []})
         changed = {"data": data, "training": training, "validation": held_out, "seed": plan.seeds[0]}
         return replace(entry, spec=spec.model_copy(update=changed))
+
+
+@dataclass
+class _Search:
+    """The trials of one arm's point on a task, as far as they are done.
+
+    Attributes:
+        tuner: names them; prepared: the planned run as a trial, None where the data are not parted.
+        trials: by place of the grid; losses: of those that are done, infinite or no number where that is what came out.
+    """
+
+    tuner: Tuner
+    prepared: Planned | None
+    trials: dict[int, Trial] = field(default_factory=dict)
+    losses: dict[int, float] = field(default_factory=dict)
+
+    def settle(self) -> Job[int | None]:
+        """The place with the lowest loss, once the grid holds it; None where a trial cannot be done, or none counts."""
+        reach = self.tuner.home.plan.tuning.reach
+        while places := next_places(self.losses, reach):
+            yield from self.try_at(places)
+            if self.losses.keys() != self.trials.keys():
+                return None
+        return winner(self.losses) if any(map(math.isfinite, self.losses.values())) else None
+
+    def try_at(self, places: Sequence[int]) -> Job[None]:
+        """Trials at places of the grid, at once."""
+        if self.prepared is None:
+            return
+        works = {place: self.tuner.trial(self.prepared, place) for place in places if place not in self.trials}
+        yield list(works.values())
+        for place, work in works.items():
+            loss = _loss(work)
+            known = loss if loss is not None and math.isfinite(loss) else None
+            self.trials[place] = Trial(key=work.key, lr=work.spec.method.lr, loss=known)
+            if loss is not None:
+                self.losses[place] = loss
+
+    def confirm(self, place: int, trial: float, constant: float | None) -> Job[list[Confirmation | None]]:
+        """The rate at a place at full length, on every seed; None for what is not done, and has not failed.
+
+        Args:
+            place: of the grid; trial: the loss of its trial; constant: of a constant reply.
+        """
+        if self.prepared is None:
+            return [None]
+        spec, works = self.prepared.spec, list[Work]()
+        asked = self.tuner.full_length()
+        for steps, seed in asked:
+            training = spec.training.model_copy(update={"steps": steps})
+            longer = replace(self.prepared, spec=spec.model_copy(update={"training": training, "seed": seed}))
+            works.append(self.tuner.trial(longer, place))
+        yield works
+        return [_confirmation(work, *one, trial, constant) for work, one in zip(works, asked, strict=True)]
+
+
+def _confirmation(work: Work, steps: int, seed: int, trial: float, constant: float | None) -> Confirmation | None:
+    """What a run at full length confirms; None where it is not done, and has not failed."""
+    loss = _loss(work)
+    if loss is None and not work.failure("train").exists():
+        return None
+    return Confirmation(
+        key=work.key,
+        lr=work.spec.method.lr,
+        steps=steps,
+        seed=seed,
+        loss=loss if loss is not None and math.isfinite(loss) else None,
+        fails=why_not(loss, trial, constant),
+    )
+
+
+def why_not(loss: float | None, trial: float, constant: float | None) -> str:
+    """Why a rate with a loss at full length is not taken; empty where it is.
+
+    Args:
+        loss: validation loss at full length; None where the run failed.
+        trial: of the trial at this rate.
+        constant: of a constant reply; None where there is none.
+
+    Example:
+        >>> why_not(0.9, 1.0, 1.6), why_not(1.61, 1.0, 1.6), why_not(1.2, 1.0, None)
+        ('', 'no better than a constant reply', 'worse than its trial')
+    """
+    if loss is None:
+        return "the run failed"
+    if not math.isfinite(loss):
+        return "its loss is no number"
+    if constant is not None and loss >= constant:
+        return "no better than a constant reply"
+    return "worse than its trial" if loss > trial + WORSE else ""
+
+
+def constant_loss(held_out: Path, data: AnyData) -> float | None:
+    """The entropy of the classes of held-out rows, nats: what a reply loses that knows only how often each is right.
+
+    Args:
+        held_out: JSON Lines; data: how they are read. None where nothing is classified.
+    """
+    if data.kind != "classification":
+        return None
+    counts = Counter(row[data.label] for row in tables.rows(held_out, data.label))
+    return -sum(count * math.log(count / counts.total()) for count in counts.values()) / counts.total()
 
 
 def hold_out(path: Path, data: AnyData, rows: int, parts: tuple[Path, Path]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from assay.behaviour.intervals import mcnemar, proportion, weighted_mean
 from assay.behaviour.tasks.classification import ClassificationHead
 from assay.behaviour.tasks.exact_match import ExactMatch
+from assay.behaviour.tasks.knowing import Likelihoods, log_loss
 from assay.behaviour.tasks.likelihood import (
     AnswerLikelihood,
     MultipleChoice,
@@ -117,7 +118,12 @@ def choose(model: Any, task: AbstractTask, batch_tokens: int = 1024) -> tuple[in
 
 
 def task_score(
-    source: Source, task: AbstractTask, base: tuple[int, ...] | None, tuned: tuple[int, ...], seed: int = 0
+    source: Source,
+    task: AbstractTask,
+    base: tuple[int, ...] | None,
+    tuned: tuple[int, ...],
+    seed: int = 0,
+    known: tuple[Likelihoods | None, Likelihoods] | None = None,
 ) -> TaskScore:
     """Set the choices of two models on the same examples side by side.
 
@@ -127,6 +133,7 @@ def task_score(
         base: from `choose`; None for a base without a head for the task.
         tuned: from `choose`.
         seed: of the bootstrap of the difference.
+        known: the log-likelihoods that the base and the tuned model give the answers; None where they are not kept.
     """
     count, truth = len(task.truth), np.array(task.truth)
     tuned_right = np.array(tuned) == truth
@@ -161,5 +168,6 @@ def task_score(
         tuned_choices=tuned,
         chat=task.chat,
         max_tokens=task.max_tokens,
+        log_loss=None if known is None else log_loss(len(task.answers), task.truth, *known, seed),
         **paired,
     )

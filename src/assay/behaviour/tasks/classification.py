@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, final
 
+import numpy as np
 import torch
 
 from assay.behaviour.batches import by_length, padded, width
 from assay.behaviour.passes import Pass, digest_of
-from assay.behaviour.tasks.task import AbstractTask, Asking, few_answers, refuse_blank
+from assay.behaviour.tasks.task import AbstractTask, Asking, Floats, few_answers, refuse_blank
 from assay.data.examples import text_ids
 from assay.data.tables import rows
 from assay.errors import InputError, MismatchError
@@ -53,12 +54,12 @@ class ClassificationHead(AbstractTask):
         return cls(answers, tuple(answers.index(row["label"]) for row in read), texts, cut, chat=False)
 
     def asked(self, batch_tokens: int) -> Pass:
-        """One question a text: its class."""
+        """One question a text: the log-probabilities of its classes."""
         batches = tuple(tuple(batch) for batch in by_length(self.prompts, batch_tokens))
         return Pass(
             what="classes",
             head="sequence-classification",
-            digest=digest_of("classes", self.prompts, batches),
+            digest=digest_of("log-probabilities of classes", self.prompts, batches),
             batches=batches,
             costs=tuple(width(self.prompts, batch) for batch in batches),
             ask=self._ask,
@@ -66,18 +67,22 @@ class ClassificationHead(AbstractTask):
         )
 
     def choices(self, given: Sequence[Any]) -> tuple[int, ...]:
-        """The classes themselves."""
-        return tuple(given)
+        """The likeliest class of every text."""
+        return tuple(int(np.argmax(each)) for each in given)
 
-    def _ask(self, model: Any, batch: Sequence[int]) -> list[int]:
+    def likelihoods(self, given: Sequence[Any]) -> list[Floats]:
+        """The log-probabilities themselves."""
+        return [np.array(each, dtype=float) for each in given]
+
+    def _ask(self, model: Any, batch: Sequence[int]) -> list[list[float]]:
         # The head of a decoder finds a text's end by the padding token: a model without one takes a text at a time.
         pieces = [[i] for i in batch] if model.config.pad_token_id is None else [batch]
-        chosen: list[int] = []
+        found: list[list[float]] = []
         for piece in pieces:
             with torch.inference_mode():
                 logits = model(**padded([self.prompts[i] for i in piece], model)).logits
-            chosen += [int(choice) for choice in logits.argmax(dim=-1)]
-        return chosen
+            found += torch.log_softmax(logits.double(), dim=-1).tolist()
+        return found
 
 
 def _positions(found: set[str], path: str | Path) -> tuple[str, ...]:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from assay.behaviour.batches import Ids, by_length, padded, text_logits, width
 from assay.behaviour.passes import Pass, digest_of
-from assay.behaviour.tasks.task import AbstractTask, Asking, few_answers, refuse_blank, refuse_one
+from assay.behaviour.tasks.task import AbstractTask, Asking, Floats, few_answers, refuse_blank, refuse_one
 from assay.data.examples import answer_ids
 from assay.data.tables import raw_rows, rows
 from assay.errors import InputError
@@ -53,7 +52,7 @@ class AbstractByLikelihood(AbstractTask):
         """The likeliest answer of every example."""
         return tuple(int(np.argmax(each)) for each in self.likelihoods(given))
 
-    def likelihoods(self, given: Sequence[Any]) -> list[npt.NDArray[np.float64]]:
+    def likelihoods(self, given: Sequence[Any]) -> list[Floats]:
         """Log-likelihood of every answer, nats, example by example."""
         found = [np.zeros(len(replies)) for replies in self.replies]
         for wanted, values in zip(self._runs().values(), given, strict=True):
@@ -171,8 +170,6 @@ class MultipleChoiceByLength(MultipleChoice):
         return tuple(int(np.argmax(each / np.array(lengths))) for each, lengths in pairs)
 
 
-def answer_likelihoods(
-    model: Any, task: AbstractByLikelihood, batch_tokens: int = 1024
-) -> list[npt.NDArray[np.float64]]:
+def answer_likelihoods(model: Any, task: AbstractByLikelihood, batch_tokens: int = 1024) -> list[Floats]:
     """Log-likelihood of every answer to every prompt, nats, example by example."""
     return task.likelihoods(task.asked(batch_tokens).answers(model))

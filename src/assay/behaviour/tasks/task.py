@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
+import numpy.typing as npt
+
 from assay.behaviour.batches import Ids
 from assay.behaviour.passes import Pass
 from assay.data.examples import prompt_ids
 from assay.data.tables import raw_rows, rows
 from assay.errors import InputError, SettingError
 from assay.records.scores import How
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,10 @@ class AbstractTask(ABC):
     @abstractmethod
     def choices(self, given: Sequence[Any]) -> tuple[int, ...]:
         """What the answers to the questions come to: the position chosen, example by example."""
+
+    def likelihoods(self, given: Sequence[Any]) -> list[Floats] | None:
+        """Log-likelihoods of every answer, example by example, up to a constant; None where replies are generated."""
+        return None
 
     @property
     def max_tokens(self) -> int | None:
