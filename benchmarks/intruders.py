@@ -37,7 +37,7 @@ from assay.linalg import (
     leading_triplets,
     select_solver,
 )
-from assay.linalg.gram import GramSpectrum
+from assay.linalg.gram_eigendecomposition import GramSpectrum
 
 K, EPS, RANK = 10, 0.5, 16
 LEAST_SECONDS = 0.5  # a party is timed again until it took so long: small matrices take milliseconds

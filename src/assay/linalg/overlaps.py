@@ -16,19 +16,19 @@ import torch
 from torch import Tensor
 
 from assay.errors import NotConvergedError
-from assay.linalg.certificate import CHECKS, Range, upper_bounds
-from assay.linalg.floor import floor_of
-from assay.linalg.gram import GramSpectrum
+from assay.linalg.christoffel_bound import CHECKS, Range, upper_bounds
+from assay.linalg.gram_eigendecomposition import GramSpectrum
+from assay.linalg.isolated_vector import MISSED as WITNESS_MISSED
+from assay.linalg.isolated_vector import Witness, find_witness, places
 from assay.linalg.operators import AbstractOperator
-from assay.linalg.shifted import ShiftedGram
-from assay.linalg.shifts import LOW, WIDE, rational_bounds
-from assay.linalg.shifts import MISSED as SHIFTS_MISSED
-from assay.linalg.sketch import ROUNDING_MISSED
-from assay.linalg.spaces import bases_of, matrix_of
+from assay.linalg.overlap_inputs import bases_of, matrix_of
+from assay.linalg.rational_krylov import LOW, WIDE, rational_bounds
+from assay.linalg.rational_krylov import MISSED as SHIFTS_MISSED
+from assay.linalg.rounding_estimate import ROUNDING_MISSED
+from assay.linalg.shifted_gram import ShiftedGram
+from assay.linalg.sigma_min import floor_of
+from assay.linalg.spectral_projectors import CLUSTER_GAP, exact_overlaps
 from assay.linalg.triplets import Cost, Triplets
-from assay.linalg.windows import CLUSTER_GAP, exact_overlaps
-from assay.linalg.witness import MISSED as WITNESS_MISSED
-from assay.linalg.witness import Witness, find_witness, places
 
 # A leading base vector is used by itself if the angle of its space is known to be under this.
 ANGLE_USED = 0.05

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from assay.errors import NotConvergedError, SettingError
-from assay.linalg import adapted, certified
-from assay.linalg.dense import dense_triplets
+from assay.linalg import block_krylov, svd_update
+from assay.linalg.dense_svd import dense_triplets
 from assay.linalg.operators import AbstractOperator, as_operator
-from assay.linalg.ranges import squares_hold, usable
+from assay.linalg.safe_range import squares_hold, usable
 from assay.linalg.triplets import ANGLE_ACCEPTED, Cost, Triplets
 
 Solver = Literal["auto", "exact", "certified"]
@@ -32,7 +32,7 @@ def select_solver(shape: tuple[int, int], solver: Solver = "auto") -> Solver:
     """
     if solver not in get_args(Solver):
         raise SettingError(f"solver is {solver!r}", wanted=f"one of {', '.join(get_args(Solver))}")
-    if min(shape) <= certified.SMALLEST:
+    if min(shape) <= block_krylov.SMALLEST:
         return "exact"  # the block iteration would span the whole space
     if solver != "auto":
         return solver
@@ -89,14 +89,14 @@ def leading_triplets(
     operator = _operator(matrix, dtype)
     chosen = select_solver(operator.shape, solver)
     if solver == "auto" and k is not None and near is not None and near.complete:
-        base, update = certified.split_update(operator)
-        found_there = None if update is None else adapted.adapted_triplets(base, update, k, near)
+        base, update = block_krylov.split_update(operator)
+        found_there = None if update is None else svd_update.adapted_triplets(base, update, k, near)
         if found_there is not None:
             return found_there
     if k is None or chosen == "exact":
         found = dense_triplets(usable(operator))
         return found if k is None else found.leading(k)
-    found = certified.tuned_triplets(operator, k, near, shifts=shifts)
+    found = block_krylov.tuned_triplets(operator, k, near, shifts=shifts)
     if len(found.sigma) >= k and float(found.angles[:k].max()) <= ANGLE_ACCEPTED:
         return found
     if solver == "auto":
@@ -142,7 +142,7 @@ def base_triplets(
     frobenius = operator.frobenius()
     if not squares_hold(frobenius, dtype):  # zeros, too
         return replace(dense_triplets(usable(operator)), frobenius=frobenius)
-    return certified.base_triplets(operator, frobenius)
+    return block_krylov.base_triplets(operator, frobenius)
 
 
 def _operator(matrix: AbstractOperator | Tensor, dtype: torch.dtype) -> AbstractOperator:

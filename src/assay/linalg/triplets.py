@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from assay.linalg.sketch import Sketch
+from assay.linalg.rounding_estimate import Sketch
 
 Array = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from assay.linalg import Dense, as_operator, base_triplets, largest_overlap, largest_overlaps
-from assay.linalg.gram import GramSpectrum
+from assay.linalg.gram_eigendecomposition import GramSpectrum
 
 SHAPES = ((300, 300), (480, 288), (288, 480))
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from assay.linalg.dense import backward_error
+from assay.linalg.dense_svd import backward_error
 from assay.linalg.operators import AbstractOperator
-from assay.linalg.windows import WINDOW_FACTORS, Windows, span
+from assay.linalg.spectral_projectors import WINDOW_FACTORS, Windows, span
 
 BLOCK = 256  # rows or columns that are converted to float64 at a time
 

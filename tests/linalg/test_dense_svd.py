@@ -20,7 +20,7 @@ from assay.linalg import (
     largest_overlaps,
     leading_triplets,
 )
-from assay.linalg.dense import backward_error
+from assay.linalg.dense_svd import backward_error
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

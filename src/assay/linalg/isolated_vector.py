@@ -20,12 +20,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from assay.linalg.projection import gaussian
+from assay.linalg.krylov_projection import gaussian
 from assay.linalg.quadrature import lanczos, tridiagonal
-from assay.linalg.shifted import ShiftedGram
-from assay.linalg.shifts import WIDE
-from assay.linalg.sketch import ROUNDING_MISSED, rounding
-from assay.linalg.windows import CLUSTER_GAP
+from assay.linalg.rational_krylov import WIDE
+from assay.linalg.rounding_estimate import ROUNDING_MISSED, rounding
+from assay.linalg.shifted_gram import ShiftedGram
+from assay.linalg.spectral_projectors import CLUSTER_GAP
 
 # |N(0, 1)| is under .17 with probability .135; eight of them are with 1.1e-7.
 PROBES, LIKELY, MISSED = 8, 0.17, 1.2e-7 + 2 * ROUNDING_MISSED

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from assay.linalg.operators import AbstractOperator
-from assay.linalg.sketch import SEED
+from assay.linalg.rounding_estimate import SEED
 
 
 def orthonormal(X: Tensor, against: Tensor | None = None) -> Tensor:

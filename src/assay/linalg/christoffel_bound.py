@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from assay.linalg.operators import AbstractOperator
-from assay.linalg.residuals import SmallProblems
-from assay.linalg.sketch import rounding
+from assay.linalg.residual_bound import SmallProblems
+from assay.linalg.rounding_estimate import rounding
 from assay.linalg.triplets import Triplets
 
 # Krylov steps after which the bound is computed; that takes as long as a product at 4096 or two, so not after all.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from assay.linalg.certificate import Chains
+    from assay.linalg.christoffel_bound import Chains
 
 OUT = 2  # columns of what M leads out of the space of a chain: one for a Krylov space, one more for rounding
 RIDGE = 1e-13

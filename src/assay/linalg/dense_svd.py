@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from assay.linalg.projection import norm_of
-from assay.linalg.sketch import ROUNDING_FACTOR, ROUNDING_MISSED, ROUNDING_PROBES, probes
+from assay.linalg.krylov_projection import norm_of
+from assay.linalg.rounding_estimate import ROUNDING_FACTOR, ROUNDING_MISSED, ROUNDING_PROBES, probes
 from assay.linalg.triplets import Cost, Triplets, group
 
 Product = Callable[[Tensor], Tensor]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from assay.errors import ValuesError
 from assay.linalg import Dense, LowRank, Sum, base_triplets, leading_triplets
-from assay.linalg.adapted import DiagonalPlus, adapted_triplets
+from assay.linalg.svd_update import DiagonalPlus, adapted_triplets
 
 K = 6
 

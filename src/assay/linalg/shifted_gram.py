@@ -12,10 +12,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from assay.linalg.gram import gram_of
+from assay.linalg.gram_eigendecomposition import gram_of
+from assay.linalg.krylov_projection import gaussian
 from assay.linalg.operators import AbstractOperator
-from assay.linalg.projection import gaussian
-from assay.linalg.sketch import ROUNDING_FACTOR, ROUNDING_PROBES, Sketch, rounding
+from assay.linalg.rounding_estimate import ROUNDING_FACTOR, ROUNDING_PROBES, Sketch, rounding
 
 Map = Callable[[Tensor], Tensor]
 

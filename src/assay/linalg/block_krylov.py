@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from assay.linalg.inverted import leading_by_shifts
-from assay.linalg.operators import AbstractOperator, Deflated, LowRank, Sum
-from assay.linalg.projection import (
+from assay.linalg.krylov_projection import (
     Projection,
     Ritz,
     gaussian,
@@ -26,9 +24,11 @@ from assay.linalg.projection import (
     orthonormal,
     skew_of,
 )
-from assay.linalg.ranges import squares_hold, usable
-from assay.linalg.shifted import ShiftedGram
-from assay.linalg.sketch import ROUNDING_MISSED, Sketch, rounding
+from assay.linalg.operators import AbstractOperator, Deflated, LowRank, Sum
+from assay.linalg.rounding_estimate import ROUNDING_MISSED, Sketch, rounding
+from assay.linalg.safe_range import squares_hold, usable
+from assay.linalg.shift_invert_lanczos import leading_by_shifts
+from assay.linalg.shifted_gram import ShiftedGram
 from assay.linalg.triplets import ANGLE_ACCEPTED, ANGLE_LIMIT, Cost, Defects, Triplets, group
 
 SMALLEST = 256  # with fewer singular values the block iteration would span half of the space

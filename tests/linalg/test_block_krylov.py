@@ -24,8 +24,8 @@ from assay.linalg import (
     leading_triplets,
     select_solver,
 )
+from assay.linalg.krylov_projection import norm_bound
 from assay.linalg.operators import Deflated
-from assay.linalg.projection import norm_bound
 
 SHAPES = ((320, 320), (480, 288), (288, 480))
 

@@ -13,12 +13,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from assay.linalg.certificate import Chains, Range
+from assay.linalg.christoffel_bound import Chains, Range
+from assay.linalg.krylov_projection import gaussian
 from assay.linalg.operators import AbstractOperator
-from assay.linalg.projection import gaussian
 from assay.linalg.quadrature import lanczos, tridiagonal
-from assay.linalg.shifted import Map, ShiftedGram
-from assay.linalg.sketch import ROUNDING_MISSED, rounding
+from assay.linalg.rounding_estimate import ROUNDING_MISSED, rounding
+from assay.linalg.shifted_gram import Map, ShiftedGram
 from assay.linalg.triplets import Triplets
 
 WIDE = 2048  # from this order on a factor that need not be sharp is made in float32

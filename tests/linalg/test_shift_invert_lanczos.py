@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.linalg import Dense, LowRank, Sum, base_triplets, inverted, leading_triplets
-from assay.linalg.inverted import leading_by_shifts
-from assay.linalg.shifted import ShiftedGram
-from assay.linalg.sketch import Sketch
+from assay.linalg import Dense, LowRank, Sum, base_triplets, leading_triplets, shift_invert_lanczos
+from assay.linalg.rounding_estimate import Sketch
+from assay.linalg.shift_invert_lanczos import leading_by_shifts
+from assay.linalg.shifted_gram import ShiftedGram
 
 K = 6
 SHAPES = ((300, 300), (420, 280), (280, 420))
@@ -122,13 +122,13 @@ def test_a_start_without_a_leading_vector_finds_it(monkeypatch: pytest.MonkeyPat
     """The start and every random column are orthogonal to it, so that only a factor can tell that it is missing."""
     shifted = shifted_gram(matrix("flat to 1e-6", (300, 300)))
     V, S = right_vectors(shifted)
-    random = inverted.gaussian
+    random = shift_invert_lanczos.gaussian
 
     def blind(*arguments: object, **named: object) -> torch.Tensor:
         G = random(*arguments, **named)  # type: ignore[arg-type]
         return G if named["seed"] == 8 else G - V[:, 2:3] @ (V[:, 2:3].T @ G)
 
-    monkeypatch.setattr(inverted, "gaussian", blind)
+    monkeypatch.setattr(shift_invert_lanczos, "gaussian", blind)
     found = leading_by_shifts(shifted, K, V[:, [0, 1, 3, 4, 5, 6, 7]])
     assert (found.count == 0) == (found.rest == math.inf)
     if found.count:

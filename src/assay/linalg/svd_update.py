@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from assay.linalg.dense import backward_error
+from assay.linalg.dense_svd import backward_error
+from assay.linalg.krylov_projection import norm_of, skew_of
 from assay.linalg.operators import AbstractOperator, Dense, LowRank
-from assay.linalg.projection import norm_of, skew_of
-from assay.linalg.sketch import ROUNDING_MISSED, ROUNDING_PROBES
+from assay.linalg.rounding_estimate import ROUNDING_MISSED, ROUNDING_PROBES
 from assay.linalg.triplets import ANGLE_LIMIT, Cost, Triplets, group
 
 SMALLEST = 200  # with fewer singular values a dense SVD takes no more time

@@ -9,10 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from assay.linalg import Dense, LowRank, Sum, base_triplets, largest_overlaps, leading_triplets
-from assay.linalg.shifted import ShiftedGram
-from assay.linalg.shifts import rational_bounds
-from assay.linalg.sketch import Sketch, rounding
-from assay.linalg.witness import find_witness, places
+from assay.linalg.isolated_vector import find_witness, places
+from assay.linalg.rational_krylov import rational_bounds
+from assay.linalg.rounding_estimate import Sketch, rounding
+from assay.linalg.shifted_gram import ShiftedGram
 
 SHAPES = ((300, 300), (420, 280), (280, 420))
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from assay.linalg.projection import Projection, Ritz, gaussian, krylov, orthonormal
-from assay.linalg.shifted import ShiftedGram
+from assay.linalg.krylov_projection import Projection, Ritz, gaussian, krylov, orthonormal
+from assay.linalg.shifted_gram import ShiftedGram
 
 BLOCK, STEPS = 8, 8  # of block Lanczos on each inverse: a solution for eight columns takes little longer than for one
 SHIFTS = 8  # that are tried

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from assay.linalg.krylov_projection import gaussian, orthonormal
 from assay.linalg.operators import AbstractOperator, Dense
-from assay.linalg.projection import gaussian, orthonormal
 
 # Shifts that are tried, as parts of the mean eigenvalue of the Gram matrix; 0.05 is under the edge of a random matrix
 # with twice as many rows as columns, the last is near what float32 can show.
