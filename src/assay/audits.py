@@ -13,9 +13,9 @@ from typing import Any, Literal
 import torch
 
 from assay.errors import SettingError, ValuesError
-from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets, floor_of
+from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets, sigma_min_bound
 from assay.linalg.devices import device_of
-from assay.measures.matrix import Floor, Question, Spectrum, measure_matrix
+from assay.measures.matrix import Question, SigmaMin, Spectrum, measure_matrix
 from assay.records import Audit, MatrixAudit, Partial, Provenance, Setting, Source
 from assay.records.record import as_given
 from assay.settings import check_count
@@ -188,8 +188,8 @@ def _measure_all(
     return measured
 
 
-def known_of_base(entry: AbstractPair, operators: Operators, kept: SpectraCache | None) -> tuple[Spectrum, Floor]:
-    """The triplets of one pair's base and the floor under its singular values, from where they are kept."""
+def known_of_base(entry: AbstractPair, operators: Operators, kept: SpectraCache | None) -> tuple[Spectrum, SigmaMin]:
+    """Triplets of one pair's base and the bound on its least singular value, from where they are kept."""
 
     # The same bytes can be a matrix of another shape, precision or orientation.
     shape = "x".join(map(str, operators.base.shape)) + ("t" if entry.slot.transposed else "")
@@ -202,13 +202,13 @@ def known_of_base(entry: AbstractPair, operators: Operators, kept: SpectraCache 
         made_in = str(matrix.dtype).removeprefix("torch.")
         return make() if kept is None else kept.triplets(f"{key}-{solver}-{made_in}", make)
 
-    def floor() -> float:
+    def sigma_min() -> float:
         def make() -> float:
-            return floor_of(operators.base)
+            return sigma_min_bound(operators.base)
 
-        return make() if kept is None else kept.number(f"{key}-floor", make)
+        return make() if kept is None else kept.number(f"{key}-sigma-min", make)
 
-    return spectrum, floor
+    return spectrum, sigma_min
 
 
 def _measure(entry: AbstractPair, operators: Operators, question: Question, kept: SpectraCache | None) -> MatrixAudit:

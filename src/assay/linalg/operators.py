@@ -37,7 +37,7 @@ class AbstractOperator(ABC):
     @property
     @abstractmethod
     def device(self) -> torch.device:
-        """Where the operator's tensors are."""
+        """The device of the operator's tensors."""
 
     @property
     @abstractmethod

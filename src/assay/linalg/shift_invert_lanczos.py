@@ -1,4 +1,4 @@
-"""The leading singular triplets of a matrix by shift and invert of its smaller Gram matrix, and proof of what is under.
+"""Shift-and-invert Lanczos on the smaller Gram matrix: leading singular triplets too close for a Krylov space.
 
 With X the matrix or its transpose, whichever has no more columns than rows, and `M = X^T X`: values that differ by a
 part of 1e-9 are far apart as eigenvalues of `(s - M)^-1` for a shift s close above them, so a few steps of Lanczos on
@@ -6,82 +6,110 @@ that inverse tell their vectors apart. Vectors that are found leave M before the
 value that is left.
 
 What is proved of them rests on products: the residuals of the triplets are those of a projection, and that nothing
-else is as large is proved by a factor whose error is measured (`ShiftedGram.most`).
+else is as large is proved by a Cholesky factor whose error is measured (`shifted_gram`).
+Shapes: X is (m, n) with n <= m; `c` any number of columns.
+
+Sources: Ericsson & Ruhe 1980; Grimes, Lewis & Simon 1994 (shifted block Lanczos with deflation).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from assay.linalg.krylov_projection import Projection, Ritz, gaussian, krylov, orthonormal
+from assay.linalg.a_posteriori import ritz_triplets, with_remainder
+from assay.linalg.krylov_projection import Projection, Ritz, block_golub_kahan, gaussian, orthonormal
+from assay.linalg.operators import AbstractOperator
+from assay.linalg.rounding_estimate import ROUNDING_FAILURE, Sketch
 from assay.linalg.shifted_gram import ShiftedGram
+from assay.linalg.triplets import CLUSTER_GAP, Cost, Triplets
 
-BLOCK, STEPS = 8, 8  # of block Lanczos on each inverse: a solution for eight columns takes little longer than for one
-SHIFTS = 8  # that are tried
-EXTRA = 6  # triplets beyond those asked for from which the end is chosen: where the gap is widest
-FOUND = 1e-3  # a vector is found once its residual is under this part of its gap to the others
-TIED, NOISE = 1e-11, 3e-14  # gaps and residuals that are no more than rounding, as parts of the largest value
-ABOVE = 0.1  # part of the gap under the last vector by which the proof's shift clears the next value
-TRIES, FURTHER = 6, 8.0  # shifts over the largest value that is left, each so many times as far from it as the last
+# Block Lanczos on each inverse: a solution for eight columns takes little longer than for one.
+INVERSE_COLUMNS, INVERSE_STEPS = 8, 8
+MOST_FACTORISATIONS = 8  # from which no further shift is tried; four to six are taken where values crowd
+AFTER_K = 6  # triplets beyond those asked for from which the end is chosen: where the gap is widest
+CONVERGED = 1e-3  # a vector has converged once its residual is under this part of its gap to the others
+RESIDUAL_FLOOR = 3e-14  # residuals that are no more than rounding in float64, as a part of the largest value
+PROOF_SHIFT = 0.1  # part of the gap under the last vector by which the proof's shift clears the next value
+# Shifts over the largest value that is left: tries, and how many times as far from it each is as the last one was.
+SHIFT_TRIES, SHIFT_GROWTH = 6, 8.0
+
+
+def shift_invert_triplets(operator: AbstractOperator, k: int, unproved: Triplets, sketch: Sketch) -> Triplets:
+    """The k leading triplets found anew, from those that another method left unproved; those, if this fails too.
+
+    Args:
+        operator: W (m, n).
+        k: how many are wanted.
+        unproved: triplets to start from.
+        sketch: of W.
+    """
+    shifted = ShiftedGram(operator, sketch)
+    found = leading_by_shifts(shifted, k, unproved.v if shifted.tall else unproved.u)
+    cost = unproved.cost + Cost(found.projection.products, factorisations=found.factorisations)
+    if found.count == 0:
+        return replace(unproved, cost=cost)
+    triplets = ritz_triplets(found.projection, found.ritz, found.count, shifted.sketch, keep_residuals=False)
+    triplets = replace(triplets, cost=cost, failure_probability=triplets.failure_probability + ROUNDING_FAILURE)
+    return with_remainder(triplets if shifted.tall else triplets.T, found.remainder_bound)
 
 
 @dataclass(frozen=True)
-class Inverted:
-    """What was found.
+class ShiftInvertResult:
+    """The projection that shift-and-invert Lanczos ends with, and what of it is proved.
 
     Attributes:
         projection: of X, with the triplets in its span.
         ritz: its decomposition.
         count: how many leading triplets are told apart from all others, at least those asked for; 0 if none are.
-        rest: bound on the norm of X on everything that is orthogonal to the right vectors of those; fails with
-            probability `sketch.ROUNDING_MISSED`.
-        factorisations: what that took.
+        remainder_bound: bound on the norm of X on everything that is orthogonal to the right vectors of those; fails
+            with probability `ROUNDING_FAILURE`.
+        factorisations: Cholesky factorisations that it took.
     """
 
     projection: Projection
     ritz: Ritz
     count: int
-    rest: float
+    remainder_bound: float
     factorisations: int
 
 
-def leading_by_shifts(shifted: ShiftedGram, k: int, start: Tensor) -> Inverted:
-    """The k leading triplets of `shifted.inner` and some more, from vectors (n, c) on its right side to start from."""
-    inner = shifted.exact
-    random = gaussian(inner.shape[1], BLOCK, inner, seed=7)
-    projection, taken = krylov(inner, torch.cat([start.double(), random], 1), 2), 0
-    while taken < SHIFTS:
+def leading_by_shifts(shifted: ShiftedGram, k: int, start: Tensor) -> ShiftInvertResult:
+    """The k leading triplets of `shifted.exact` and some more, from vectors (n, c) on its right side to start from."""
+    X = shifted.exact
+    random = gaussian(X.shape[1], INVERSE_COLUMNS, X, seed=7)
+    projection, taken = block_golub_kahan(X, torch.cat([start.double(), random], 1), 2), 0
+    while taken < MOST_FACTORISATIONS:
         ritz = projection.ritz()
         if len(ritz.sigma) <= k:  # of a matrix with no more values than that, next to zero
             break
-        state = _State.of(projection, ritz, k)
+        state = _Convergence.of(projection, ritz, k)
         if state.count:
             V, squares = projection.vectors(ritz, state.count)[1], ritz.sigma.square()
             last, below = squares[state.count - 1 : state.count + 1].tolist()
-            square = shifted.most(below + ABOVE * (last - below), V, squares[: state.count])
+            square = shifted.upper_bound(below + PROOF_SHIFT * (last - below), V, squares[: state.count])
             taken += 1
             if square < math.inf:
-                return Inverted(projection, ritz, state.count, math.sqrt(square), taken)
+                return ShiftInvertResult(projection, ritz, state.count, math.sqrt(square), taken)
         # If that failed, something larger was missed, and no vector can be trusted to be a leading one.
         found = 0 if state.count else min(state.found, len(state.lengths) - 1)
         unproved = state.residuals[:, :found]
-        projection.compress(ritz, min(k + EXTRA + BLOCK, len(ritz.sigma)))
+        projection.compress(ritz, min(k + AFTER_K + INVERSE_COLUMNS, len(ritz.sigma)))
         V, squares = projection.P[:, :found], ritz.sigma[:found].square()
-        factor, tries = _close_above(shifted, V, squares, ritz.sigma[found : k + EXTRA + 1], state.lengths[found])
+        factor, tries = _close_above(shifted, V, squares, ritz.sigma[found : k + AFTER_K + 1], state.lengths[found])
         taken += tries
         if factor is None:
             break
-        _widen(projection, factor, projection.P[:, found : found + BLOCK], unproved)
-    return Inverted(projection, projection.ritz(), 0, math.inf, taken)
+        _widen(projection, factor, projection.P[:, found : found + INVERSE_COLUMNS], unproved)
+    return ShiftInvertResult(projection, projection.ritz(), 0, math.inf, taken)
 
 
 @dataclass(frozen=True)
-class _State:
-    """How far the leading triplets of a projection have come.
+class _Convergence:
+    """Convergence of the leading triplets of a projection.
 
     Attributes:
         residuals: on the right side (n, c), of the triplets that may be kept; those on the left are rounding.
@@ -97,19 +125,19 @@ class _State:
     count: int
 
     @classmethod
-    def of(cls, projection: Projection, ritz: Ritz, k: int) -> _State:
-        most = min(k + EXTRA + 1, len(ritz.sigma) - 1)
+    def of(cls, projection: Projection, ritz: Ritz, k: int) -> _Convergence:
+        most = min(k + AFTER_K + 1, len(ritz.sigma) - 1)
         left, right = projection.residuals(ritz, most)
         lengths = torch.hypot(torch.linalg.vector_norm(left, dim=0), torch.linalg.vector_norm(right, dim=0))
         gaps, largest = ritz.sigma[:most] - ritz.sigma[1 : most + 1], float(ritz.sigma[0])
-        tied = gaps <= TIED * largest
+        tied = gaps <= CLUSTER_GAP * largest
         wide = torch.where(tied, math.inf, gaps)
         nearest = torch.cat([wide[:1], torch.minimum(wide[1:], wide[:-1])])
-        apart = lengths <= (FOUND * nearest).clamp(min=NOISE * largest)
+        apart = lengths <= (CONVERGED * nearest).clamp(min=RESIDUAL_FLOOR * largest)
         found, count = int(apart.int().cumprod(0).sum()), 0
         if found > k:
             end = k + int(gaps[k - 1 : found - 1].argmax())
-            enough = max(FOUND * float(wide[:end].min()), NOISE * largest)
+            enough = max(CONVERGED * float(wide[:end].min()), RESIDUAL_FLOOR * largest)
             count = end if not tied[end - 1] and float(lengths[:end].max()) <= enough else 0
         return cls(right, lengths.tolist(), found, count)
 
@@ -121,19 +149,19 @@ def _close_above(
     top = float(sigma[0])
     spacing = float(sigma[0] - sigma[-1]) / max(1, len(sigma) - 1)
     distance = max(2 * residual, spacing, 4 * torch.finfo(torch.float64).eps * top)
-    for tried in range(1, TRIES + 1):
-        factor = shifted.below((top + distance) ** 2, V, squares)
+    for tried in range(1, SHIFT_TRIES + 1):
+        factor = shifted.cholesky((top + distance) ** 2, V, squares)
         if factor is not None:
             return factor, tried
-        distance *= FURTHER
-    return None, TRIES
+        distance *= SHIFT_GROWTH
+    return None, SHIFT_TRIES
 
 
 def _widen(projection: Projection, factor: Tensor, block: Tensor, residuals: Tensor) -> None:
     """Add the block Krylov space of the inverse to both spaces, and the residuals of vectors that left the matrix."""
     known, start = projection.P, projection.P.shape[1]
     known = torch.cat([known, orthonormal(residuals, known)], 1)
-    for _ in range(STEPS):
+    for _ in range(INVERSE_STEPS):
         block = orthonormal(_solution(factor, block), known)
         if block.shape[1] == 0:
             break
@@ -145,7 +173,7 @@ def _widen(projection: Projection, factor: Tensor, block: Tensor, residuals: Ten
 
 
 def _solution(factor: Tensor, X: Tensor) -> Tensor:
-    """About the inverse of `factor factor^T` times X, in a fifth of the time of `cholesky_solve` for few columns."""
+    """`(factor factor^T)^-1 X` to rounding, in a fifth of the time of `cholesky_solve` for few columns."""
     half = torch.linalg.solve_triangular(factor, X, upper=False)
     whole: Tensor = torch.linalg.solve_triangular(factor.T, half, upper=True)
     return whole

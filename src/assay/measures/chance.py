@@ -1,4 +1,4 @@
-"""The chance level: what random updates of the same shape, rank and Frobenius norm score on the same base."""
+"""Chance level: intruder counts of random updates of the same shape, rank and Frobenius norm on the same base."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def energy_rank(sigma: Tensor, share: float = 0.9) -> int:
 
 
 def numerical_rank(sigma: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> int:
-    """How many singular values are above rounding: `sigma_i > max(m, n) eps sigma_1`, NumPy's convention."""
+    """Numerical rank: singular values above rounding, `sigma_i > max(m, n) eps sigma_1`, NumPy's convention."""
     if not len(sigma):
         return 0
     return int((sigma > max(shape) * torch.finfo(dtype).eps * sigma[0]).sum())
@@ -70,14 +70,14 @@ def numerical_rank(sigma: Tensor, shape: tuple[int, int], dtype: torch.dtype) ->
 
 @dataclass(frozen=True)
 class UpdateSpectrum:
-    """What is known of an update's spectrum.
+    """The spectrum of an update: leading triplets, and ranks with their bounds.
 
     Attributes:
         U, sigma, V: leading triplets: (m, r), (r,) falling in float64, (n, r).
         rank: how many singular values are above rounding; None where not all were computed.
         effective_rank, energy_rank: with bounds; both equal to the value where all singular values were computed.
         stable_rank: from the Frobenius norm and the largest singular value.
-        cost: what it took.
+        cost: operations that it took.
     """
 
     U: Tensor

@@ -1,4 +1,4 @@
-"""When an update becomes an intruder: the size at which its leading direction would be counted, from the base alone.
+"""Critical size of an update: where its leading direction would be counted as an intruder, from the base alone.
 
 The deformation of a matrix by one direction (Benaych-Georges & Nadakuditi 2012): with `phi(z)` the mean of
 `z / (z^2 - sigma_i^2)` over the min(m, n) singular values of W0 under z and `c = min(m, n) / max(m, n)`, a direction of
@@ -82,7 +82,7 @@ def critical_norm(base: Triplets, shape: tuple[int, int], *, k: int = 10, eps: f
 
 
 def critical_multiplier(norm: Estimate | None, largest: float) -> Estimate | None:
-    """What an update can be multiplied by before it is first counted: under 1, it is past the threshold.
+    """Critical multiplier of an update: times this it is first counted; under 1, it is past the threshold.
 
     Args:
         norm: from `critical_norm`.
