@@ -109,7 +109,7 @@ def test_a_planted_overlap_is_inside_of_its_bounds(wanted: float, place: int) ->
 
 
 def test_a_bound_on_the_rest_that_is_too_low_would_be_seen() -> None:
-    """The tests above can fail: with a false bound the certificate leaves out the vector that matters."""
+    """The tests above can fail: with a false bound the Christoffel bound leaves out the vector that matters."""
     W0 = planted.matrix("power .5", 320, 320)
     base = base_triplets(W0, solver="certified")
     y = torch.linalg.svd(W0.double())[0][:, 70]

@@ -197,7 +197,7 @@ def test_float64_gives_the_same_verdicts_with_tighter_bounds() -> None:
 def test_triplets_keep_whole_clusters() -> None:
     found = leading_triplets(torch.diag(torch.tensor([3.0, 2.0, 2.0, 2.0, 1.0])), 2)
     assert len(found.sigma) == 4
-    assert found.asked == 2
+    assert found.requested == 2
 
 
 def test_float64_decides_what_the_certified_solver_leaves_open() -> None:

@@ -59,7 +59,7 @@ def find_directions(
     Args:
         tuned: leading triplets of W, at least k of them where it has as many.
         base: triplets of W0: all, or the leading ones.
-        matrix: W0, for the certificate where its triplets are not all there.
+        matrix: W0, for the Christoffel bound where its triplets are not all there.
         update: dW, for the share of it that lies in each direction; None to leave that out.
         k: how many directions.
         eps: overlaps under the first make an intruder; the bounds are to decide for each of them.
