@@ -14,7 +14,7 @@ import torch
 
 from assay.audits import known_of_base
 from assay.errors import InputError, SettingError
-from assay.linalg import Estimate, LowRank, select_solver
+from assay.linalg import BoundedEstimate, LowRank, select_solver
 from assay.measures.spectra import update_spectrum
 from assay.measures.threshold import ESTIMATOR, critical_norm
 from assay.records import Advice, Provenance, Setting
@@ -138,7 +138,7 @@ class _Looked:
 
     entry: AbstractPair
     plan: _Plan
-    threshold: Estimate | None
+    threshold: BoundedEstimate | None
     sigma: float | None
     energy_rank: float | None
 

@@ -8,19 +8,19 @@ answers when.
 from assay.linalg.escalation import Attempt, Solver, attempts, select_solver
 from assay.linalg.operators import AbstractOperator, Dense, LowRank, RowScaled, Sum, Transposed, as_operator, times
 from assay.linalg.overlaps import Overlap, largest_overlap, largest_overlaps
-from assay.linalg.quadrature import Estimate, Quadrature, quadrature
+from assay.linalg.quadrature import BoundedEstimate, Quadrature, quadrature
 from assay.linalg.sigma_min import sigma_min_bound
 from assay.linalg.svd import base_triplets, leading_triplets
-from assay.linalg.triplets import ANGLE_LIMIT, Cost, Triplets
+from assay.linalg.triplets import ANGLE_LIMIT, OperationCount, Triplets
 
 __all__ = [
     "ANGLE_LIMIT",
     "AbstractOperator",
     "Attempt",
-    "Cost",
+    "BoundedEstimate",
     "Dense",
-    "Estimate",
     "LowRank",
+    "OperationCount",
     "Overlap",
     "Quadrature",
     "RowScaled",

@@ -25,7 +25,7 @@ from assay.linalg.krylov_projection import (
 )
 from assay.linalg.operators import AbstractOperator, Deflated
 from assay.linalg.rounding_estimate import ROUNDING_FAILURE, Sketch, rounding_bound
-from assay.linalg.triplets import ANGLE_LIMIT, Cost, Residuals, Triplets, group
+from assay.linalg.triplets import ANGLE_LIMIT, OperationCount, Residuals, Triplets, group
 
 # Block Lanczos on the remainder: with eight steps of eight columns the bound of Kuczynski & Wozniakowski is at most
 # 1.14 times the largest value that is left (n = 4096), and fails with REMAINDER_FAILURE.
@@ -86,7 +86,7 @@ def ritz_triplets(projection: Projection, ritz: Ritz, count: int, sketch: Sketch
         requested=count,
         complete=False,
         failure_probability=ROUNDING_FAILURE,
-        cost=Cost(products),
+        cost=OperationCount(products),
         remainder_bound=math.inf,
         residual_bounds=residual_norms(left, right) + 2 * rounding + 2 * skew,
         product_error_bound=rounding + left_out,
@@ -104,7 +104,7 @@ def with_remainder(found: Triplets, bound: float, products: int = 0) -> Triplets
         clusters=clusters,
         angle_bounds=angles,
         failure_probability=found.failure_probability + REMAINDER_FAILURE,
-        cost=found.cost + Cost(products),
+        cost=found.cost + OperationCount(products),
     )
 
 

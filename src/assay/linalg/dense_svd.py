@@ -10,7 +10,7 @@ from torch import Tensor
 
 from assay.linalg.krylov_projection import spectral_norm
 from assay.linalg.rounding_estimate import ROUNDING_FACTOR, ROUNDING_FAILURE, SKETCH_PROBES, probes
-from assay.linalg.triplets import Cost, Triplets, group
+from assay.linalg.triplets import OperationCount, Triplets, group
 
 Product = Callable[[Tensor], Tensor]
 # Up to so many entries a matrix is converted to float64 whole for products with it, not anew for each of them: 16 MB,
@@ -44,7 +44,7 @@ def dense_triplets(W: Tensor) -> Triplets:
         requested=min(m, n),
         complete=True,
         failure_probability=ROUNDING_FAILURE,
-        cost=Cost(products=2 * SKETCH_PROBES, decompositions=1),
+        cost=OperationCount(products=2 * SKETCH_PROBES, decompositions=1),
     )
 
 

@@ -25,7 +25,7 @@ from assay.linalg.overlap_inputs import bases_of, matrix_of
 from assay.linalg.rounding_estimate import ROUNDING_FAILURE
 from assay.linalg.sigma_min import sigma_min_bound
 from assay.linalg.spectral_projectors import exact_overlaps
-from assay.linalg.triplets import CLUSTER_GAP, Cost, Triplets
+from assay.linalg.triplets import CLUSTER_GAP, OperationCount, Triplets
 
 # A leading base vector is used by itself if the angle of its space is known to be under this: it is added to the bound
 # on its overlap, a tenth of the usual threshold.
@@ -52,7 +52,7 @@ class Overlap:
     of_cluster: bool = False
     decided_by: OverlapMethod = "all triplets"
     failure_probability: float = 0.0
-    cost: Cost = field(default_factory=Cost)
+    cost: OperationCount = field(default_factory=OperationCount)
 
     def decides(self, thresholds: Sequence[float]) -> bool:
         """Whether the bounds are on one side of every threshold."""
@@ -295,7 +295,7 @@ def _with_christoffel_bound(
         others = min(leading.outside(Ys[index]), float(torch.linalg.vector_norm(parts)))
         upper = min(1.0, max(among[index], others) + angles[index])
         out[index] = replace(out[index], upper=upper, decided_by="Christoffel bound")
-    cost = Cost(products=products)
+    cost = OperationCount(products=products)
     return [replace(one, cost=cost, failure_probability=one.failure_probability + ROUNDING_FAILURE) for one in out]
 
 
@@ -318,7 +318,7 @@ def _with_gram(
                 decided_by="Gram eigendecomposition",
                 failure_probability=overlap.failure_probability + ROUNDING_FAILURE,
             )
-        out.append(replace(overlap, cost=overlap.cost + Cost(decompositions=1)))
+        out.append(replace(overlap, cost=overlap.cost + OperationCount(decompositions=1)))
     return out
 
 

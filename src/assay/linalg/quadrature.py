@@ -34,7 +34,7 @@ BREAKDOWN = 1e-13  # relative size of a Lanczos vector under which its Krylov sp
 
 
 @dataclass(frozen=True)
-class Estimate:
+class BoundedEstimate:
     """A number between two others: exactly known where all three are equal."""
 
     value: float
@@ -60,10 +60,10 @@ class Quadrature:
     scale: float
     count: int
 
-    def effective_rank(self) -> Estimate:
+    def effective_rank(self) -> BoundedEstimate:
         """`exp(ln S - T / S)` with `S = sum sigma` and `T = sum sigma ln sigma`, bracketed by both rules."""
         if self.scale == 0:
-            return Estimate(0.0, 0.0, 0.0)
+            return BoundedEstimate(0.0, 0.0, 0.0)
         gauss = _root_sums(self.nodes, self.weights)
         radau = _root_sums(self.radau_nodes, self.radau_weights)
         # sqrt: Gauss above, Radau below. sqrt ln (negative here): Gauss below, Radau above.
@@ -78,28 +78,28 @@ class Quadrature:
         lower, upper = _widened(sums, low)[0], _widened(sums, high)[1]
         middle = (low(sums.mean(1)) + high(sums.mean(1))) / 2
         low_end, high_end = math.exp(lower) * (1 - SUMS_ROUNDING), math.exp(upper) * (1 + SUMS_ROUNDING)
-        return Estimate(math.exp(middle), max(1.0, low_end), min(float(self.count), high_end))
+        return BoundedEstimate(math.exp(middle), max(1.0, low_end), min(float(self.count), high_end))
 
-    def energy_rank(self, share: float = 0.9) -> Estimate:
+    def energy_rank(self, share: float = 0.9) -> BoundedEstimate:
         """Least r whose largest values hold a share of the energy; the probes are pooled before it is inverted."""
         if self.scale == 0:
-            return Estimate(0.0, 0.0, 0.0)
+            return BoundedEstimate(0.0, 0.0, 0.0)
         every = torch.arange(len(self.nodes))
         left_out = [self._rank_bounds(share, every[every != probe]) for probe in every.tolist()]
         lower, upper = self._rank_bounds(share, every)
         spread_low = _jackknife(lower, [bounds[0] for bounds in left_out])
         spread_high = _jackknife(upper, [bounds[1] for bounds in left_out])
         low, high = max(1.0, math.floor(lower - spread_low)), min(float(self.count), math.ceil(upper + spread_high))
-        return Estimate(min(max((lower + upper) / 2, low), high), low, high)
+        return BoundedEstimate(min(max((lower + upper) / 2, low), high), low, high)
 
-    def count_above(self, sigma: float) -> Estimate:
+    def count_above(self, sigma: float) -> BoundedEstimate:
         """Count of singular values larger than `sigma`: the density, cumulated."""
         if self.scale == 0:
-            return Estimate(0.0, 0.0, 0.0)
+            return BoundedEstimate(0.0, 0.0, 0.0)
         lower, upper = _steps_above(self.nodes, self.weights, torch.tensor([sigma**2 / self.scale]))
         ends = (_widened(lower.T, lambda mean: float(mean[0]))[0], _widened(upper.T, lambda mean: float(mean[0]))[1])
         middle = float((lower.mean() + upper.mean()) / 2)
-        return Estimate(middle, max(0.0, ends[0]), min(float(self.count), ends[1]))
+        return BoundedEstimate(middle, max(0.0, ends[0]), min(float(self.count), ends[1]))
 
     def _rank_bounds(self, share: float, probes: Tensor) -> tuple[float, float]:
         """Bounds on the count above the value above which the pooled energy is the share."""

@@ -25,7 +25,7 @@ from assay.linalg.krylov_projection import Projection, Ritz, block_golub_kahan, 
 from assay.linalg.operators import AbstractOperator
 from assay.linalg.rounding_estimate import ROUNDING_FAILURE, Sketch
 from assay.linalg.shifted_gram import ShiftedGram
-from assay.linalg.triplets import CLUSTER_GAP, Cost, Triplets
+from assay.linalg.triplets import CLUSTER_GAP, OperationCount, Triplets
 
 # Block Lanczos on each inverse: a solution for eight columns takes little longer than for one.
 INVERSE_COLUMNS, INVERSE_STEPS = 8, 8
@@ -49,7 +49,7 @@ def shift_invert_triplets(operator: AbstractOperator, k: int, unproved: Triplets
     """
     shifted = ShiftedGram(operator, sketch)
     found = leading_by_shifts(shifted, k, unproved.v if shifted.tall else unproved.u)
-    cost = unproved.cost + Cost(found.projection.products, factorisations=found.factorisations)
+    cost = unproved.cost + OperationCount(found.projection.products, factorisations=found.factorisations)
     if found.count == 0:
         return replace(unproved, cost=cost)
     triplets = ritz_triplets(found.projection, found.ritz, found.count, shifted.sketch, keep_residuals=False)

@@ -16,7 +16,7 @@ from assay.linalg.operators import AbstractOperator, as_operator
 from assay.linalg.safe_range import checked_dense, squares_are_safe
 from assay.linalg.shift_invert_lanczos import shift_invert_triplets
 from assay.linalg.svd_update import low_rank_updated_triplets
-from assay.linalg.triplets import ANGLE_ACCEPTED, Cost, Triplets
+from assay.linalg.triplets import ANGLE_ACCEPTED, OperationCount, Triplets
 
 
 @torch.no_grad()
@@ -103,7 +103,7 @@ def _first_proved(
             found = shift_invert_triplets(operator, k, found, sketch)
         elif method == "dense SVD":
             exact = dense_triplets(checked_dense(operator))
-            return exact if found is None else replace(exact, cost=found.cost + Cost(decompositions=1))
+            return exact if found is None else replace(exact, cost=found.cost + OperationCount(decompositions=1))
         if found is not None and block_krylov.is_proved(found, k):
             break
     assert found is not None, "every list of methods ends with one that answers"

@@ -22,7 +22,7 @@ from assay.linalg.diagonal_plus_low_rank import DiagonalPlusLowRank
 from assay.linalg.krylov_projection import orthogonality_defect, spectral_norm
 from assay.linalg.operators import AbstractOperator, Dense, LowRank
 from assay.linalg.rounding_estimate import ROUNDING_FAILURE, SKETCH_PROBES
-from assay.linalg.triplets import ANGLE_LIMIT, Cost, Triplets, group
+from assay.linalg.triplets import ANGLE_LIMIT, OperationCount, Triplets, group
 
 BESIDE_WANTED = 4  # triplets iterated beyond the k that were asked for, to find a gap below them
 # Parts of the gap at which values are counted, one after the other until rounding does not blur the count.
@@ -73,7 +73,7 @@ def low_rank_updated_triplets(base: AbstractOperator, update: LowRank, k: int, n
         requested=k,
         complete=False,
         failure_probability=ROUNDING_FAILURE,
-        cost=Cost(products=2 * SKETCH_PROBES + 3 * len(sigma)),
+        cost=OperationCount(products=2 * SKETCH_PROBES + 3 * len(sigma)),
         residual_bounds=residuals,
     )
     return _proved(found, model, k, off, lost)

@@ -34,7 +34,7 @@ CLUSTER_GAP = 1e-11
 
 
 @dataclass(frozen=True)
-class Cost:
+class OperationCount:
     """Operations that an answer took.
 
     Attributes:
@@ -47,8 +47,8 @@ class Cost:
     decompositions: int = 0
     factorisations: int = 0
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
+    def __add__(self, other: OperationCount) -> OperationCount:
+        return OperationCount(
             self.products + other.products,
             self.decompositions + other.decompositions,
             self.factorisations + other.factorisations,
@@ -118,7 +118,7 @@ class Triplets:
     requested: int
     complete: bool
     failure_probability: float
-    cost: Cost
+    cost: OperationCount
     remainder_bound: float = 0.0
     residual_bounds: Tensor | None = None
     product_error_bound: float = 0.0
@@ -184,7 +184,7 @@ class Triplets:
                 found[field.name] = value.contiguous()
             elif isinstance(value, (Residuals, Sketch)):
                 found |= {f"{field.name}.{part.name}": getattr(value, part.name).contiguous() for part in fields(value)}
-            elif isinstance(value, Cost):
+            elif isinstance(value, OperationCount):
                 found["cost"] = torch.tensor([value.products, value.decompositions, value.factorisations])
             elif value is not None:
                 found[field.name] = torch.tensor(value, dtype=torch.float64)
@@ -202,7 +202,7 @@ class Triplets:
             clusters=arrays["clusters"],
             requested=int(arrays["requested"]),
             complete=bool(arrays["complete"]),
-            cost=Cost(*arrays["cost"].tolist()),
+            cost=OperationCount(*arrays["cost"].tolist()),
             residual_bounds=arrays.get("residual_bounds"),
             frobenius=float(arrays["frobenius"]) if "frobenius" in arrays else None,
             residuals=Residuals(**{part.name: arrays[f"residuals.{part.name}"] for part in fields(Residuals)})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from assay.linalg import AbstractOperator, Cost, Sum, Triplets, largest_overlaps, leading_triplets
+from assay.linalg import AbstractOperator, OperationCount, Sum, Triplets, largest_overlaps, leading_triplets
 from assay.records.audit import Direction, Side, Verdict
 
 
@@ -38,7 +38,7 @@ class Found:
     """Verdicts on directions, with their cost and the probability that random probes missed something."""
 
     directions: list[Direction]
-    cost: Cost
+    cost: OperationCount
     failure_probability: float
 
 
@@ -101,7 +101,7 @@ def find_directions(
         for j in range(first, min(last, k))
         if sigma[j] > tuned.backward_error
     ]
-    cost = overlaps[0].cost if overlaps else Cost()
+    cost = overlaps[0].cost if overlaps else OperationCount()
     return Found(
         directions, cost, max([tuned.failure_probability, *(overlap.failure_probability for overlap in overlaps)])
     )

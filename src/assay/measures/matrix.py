@@ -13,9 +13,9 @@ from assay.linalg import (
     ANGLE_LIMIT,
     AbstractOperator,
     Attempt,
-    Cost,
-    Estimate,
+    BoundedEstimate,
     LowRank,
+    OperationCount,
     Solver,
     Triplets,
     attempts,
@@ -154,7 +154,7 @@ def judge_matrix(
         base, update, tuned, question, spectrum, sigma_min: as for `measure_matrix`; the update is not zero.
     """
     parts = Parts(base, update, tuned).to(question.dtype)
-    spent, judged = Cost(), None
+    spent, judged = OperationCount(), None
     lowest = cache(sigma_min if sigma_min is not None else lambda: sigma_min_bound(base))
     for attempt in attempts(base.shape, question.solver, question.dtype):
         parts = parts.to(attempt.dtype)
@@ -203,7 +203,7 @@ class Judged:
     similarity: tuple[tuple[float, ...], ...]
     solver: Solver
     failure_probability: float
-    cost: Cost
+    cost: OperationCount
 
     def on(self, side: Side) -> list[Direction]:
         """The directions of one side, largest singular value first."""
@@ -323,7 +323,7 @@ def _unchanged(base_norm: float, question: Question) -> Measures:
     )
 
 
-def _ends(estimate: Estimate) -> tuple[float, float]:
+def _ends(estimate: BoundedEstimate) -> tuple[float, float]:
     return estimate.lower, estimate.upper
 
 

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from assay.linalg import AbstractOperator, Cost, Estimate, LowRank, Solver, leading_triplets, quadrature
+from assay.linalg import (
+    AbstractOperator,
+    BoundedEstimate,
+    LowRank,
+    OperationCount,
+    Solver,
+    leading_triplets,
+    quadrature,
+)
 
 
 def effective_rank(sigma: Tensor) -> float:
@@ -84,10 +92,10 @@ class UpdateSpectrum:
     sigma: Tensor
     V: Tensor
     rank: int | None
-    effective_rank: Estimate
-    energy_rank: Estimate
+    effective_rank: BoundedEstimate
+    energy_rank: BoundedEstimate
     stable_rank: float
-    cost: Cost
+    cost: OperationCount
 
 
 def update_spectrum(update: AbstractOperator, k: int, solver: Solver) -> UpdateSpectrum:
@@ -104,22 +112,22 @@ def update_spectrum(update: AbstractOperator, k: int, solver: Solver) -> UpdateS
         Q_B, K, Q_A = update.core()
         X, sigma, Yt = torch.linalg.svd(K, full_matrices=False)
         rank = numerical_rank(sigma, update.shape, torch.float64)
-        return _whole(Q_B @ X, sigma, Q_A @ Yt.T, rank, Cost())
+        return _whole(Q_B @ X, sigma, Q_A @ Yt.T, rank, OperationCount())
     if solver == "certified":
         found = leading_triplets(update, k, solver=solver, dtype=torch.float32, throw=False)
         rules = quadrature(update)
         largest = float(found.sigma[0]) if len(found.sigma) else 0.0
         stable = update.frobenius() ** 2 / largest**2 if largest else 0.0
         ranks = (rules.effective_rank(), rules.energy_rank())
-        cost = found.cost + Cost(products=2 * rules.nodes.numel())
+        cost = found.cost + OperationCount(products=2 * rules.nodes.numel())
         return UpdateSpectrum(found.u, found.sigma, found.v, None, *ranks, stable, cost)
     found = leading_triplets(update, dtype=update.dtype)
     rank = numerical_rank(found.sigma, update.shape, torch.float32)
     return _whole(found.u, found.sigma, found.v, rank, found.cost)
 
 
-def _whole(U: Tensor, sigma: Tensor, V: Tensor, rank: int, cost: Cost) -> UpdateSpectrum:
+def _whole(U: Tensor, sigma: Tensor, V: Tensor, rank: int, cost: OperationCount) -> UpdateSpectrum:
     """All singular values are known, so every statistic is exact."""
     effective, energy = effective_rank(sigma), float(energy_rank(sigma))
-    exact = (Estimate(effective, effective, effective), Estimate(energy, energy, energy))
+    exact = (BoundedEstimate(effective, effective, effective), BoundedEstimate(energy, energy, energy))
     return UpdateSpectrum(U, sigma, V, rank, *exact, stable_rank(sigma), cost)
