@@ -234,8 +234,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "a multiplier upside down": (
         "measures/threshold.py",
-        "return Estimate(norm.value / largest,",
-        "return Estimate(largest / norm.value,",
+        "return BoundedEstimate(norm.value / largest,",
+        "return BoundedEstimate(largest / norm.value,",
         "tests/measures/test_threshold.py::test_the_multiplier_of_an_audit_is_one_at_the_threshold",
     ),
     "wrong side": (
