@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from assay.errors import AdapterError, CheckpointError, MismatchError, SourceError, ValuesError
+from assay.errors import AdapterError, CheckpointError, InputError, MismatchError, SourceError, ValuesError
 from assay.io import digests
 from assay.linalg.devices import device_of
 from assay.models.unmerged import with_update
@@ -18,16 +18,10 @@ from assay.records import Repair, Run, Source
 from assay.records.record import read_json
 from assay.records.run import Objective
 from assay.weights.adapters import named_base
-from assay.weights.bitfit import BITFIT_CONFIG, bitfit_settings
-from assay.weights.checkpoints import (
-    ADAPTER_CONFIG,
-    MODEL_CONFIG,
-    identified,
-    locate,
-    open_checkpoint,
-    open_files,
-    refuse_pickles,
-)
+from assay.weights.bitfit import bitfit_settings
+from assay.weights.checkpoints import TOKENIZER_FILES, fetch_tokenizer, identified, locate, open_checkpoint, open_files
+from assay.weights.libraries import read_model, read_tokenizer, refuse_code
+from assay.weights.model_files import ADAPTER_CONFIG, BITFIT_CONFIG, MODEL_CONFIG, model_files
 
 Head = Literal["causal-lm", "masked-lm", "sequence-classification"]  # what a model predicts
 _HEADS: dict[Head, tuple[str, ...]] = {  # by the ending of the stored class
@@ -38,21 +32,7 @@ _HEADS: dict[Head, tuple[str, ...]] = {  # by the ending of the stored class
 
 
 # What weights and texts are read by; what else lies beside a model (READMEs, records) changes nothing of it.
-_READ_BY = (
-    MODEL_CONFIG,
-    ADAPTER_CONFIG,
-    BITFIT_CONFIG,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "tokenizer.model",
-    "spiece.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-)
+_READ_BY = (MODEL_CONFIG, ADAPTER_CONFIG, BITFIT_CONFIG, *TOKENIZER_FILES)
 
 
 @dataclass(frozen=True)
@@ -82,21 +62,21 @@ def find(reference: str | Path, start: Path | None = None) -> Place:
     Raises:
         SourceError: neither a folder nor to be had from the hub.
         PickleError: only pickled weights, which are never loaded.
+        CodeError: a folder that asks for code of its own, which is never run.
         QuantisedError: packed weights.
         CheckpointError: a folder without weights, or with files that are cut short or missing.
         RecordError: a configuration that is missing or no JSON object.
     """
     path = (start or Path()) / reference
     folder, source = locate(path if path.is_dir() else reference)
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        refuse_pickles(folder)
-        raise CheckpointError("no safetensors file", wanted="a checkpoint or an adapter", where=str(reference))
-    described = identified(source, weights, folder)
-    needs_base = (folder / ADAPTER_CONFIG).exists() or (folder / BITFIT_CONFIG).exists()
-    place = Place(folder.resolve(), described, needs_base)
-    if needs_base:
-        open_files(folder, weights, source)
+    files = model_files(folder)
+    if files.folder != folder:
+        source = source.model_copy(update={"name": f"{source.name}/{files.folder.name}"})
+    refuse_code(files.folder)
+    described = identified(source, files.weights, files.folder)
+    place = Place(files.folder.resolve(), described, files.kind != "checkpoint")
+    if place.is_adapter:
+        open_files(files, source)
     else:
         open_checkpoint(folder)
         configuration(place)
@@ -149,19 +129,15 @@ def load_tokenizer(place: Place) -> Any:
     Raises:
         CheckpointError: there is none, or one that cannot be read.
     """
-    from transformers import AutoTokenizer
-
     if place.source.revision is not None:
-        return _read_by_transformers(
-            place, "tokenizer", AutoTokenizer.from_pretrained, place.source.name, revision=place.source.revision
-        )
+        fetch_tokenizer(place.source)
     if not (place.folder / "tokenizer_config.json").exists() and not (place.folder / "tokenizer.json").exists():
         if place.is_adapter:
             return load_tokenizer(base_of(place))
         raise CheckpointError(
             "there is no tokenizer beside the model", wanted="tokenizer.json", where=place.source.name
         )
-    return _read_by_transformers(place, "tokenizer", AutoTokenizer.from_pretrained, place.folder)
+    return _read_by_transformers(place, "tokenizer", read_tokenizer, place.folder)
 
 
 def _read_by_transformers(place: Place, what: str, read: Callable[..., Any], *given: Any, **options: Any) -> Any:
@@ -172,6 +148,8 @@ def _read_by_transformers(place: Place, what: str, read: Callable[..., Any], *gi
     """
     try:
         return read(*given, **options)
+    except InputError:
+        raise
     except Exception as error:  # noqa: BLE001 (of a file that is no JSON, tokenizers raises an exception of no kind)
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
@@ -242,7 +220,7 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
         )
     kinds = {"causal-lm": "AutoModelForCausalLM", "masked-lm": "AutoModelForMaskedLM"}
     kind = getattr(transformers, kinds.get(objective, "AutoModelForSequenceClassification"))
-    options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+    options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
     if labels:
         options["id2label"] = dict(enumerate(labels))
         options["label2id"] = {label: position for position, label in enumerate(labels)}
@@ -250,7 +228,7 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
         raise MismatchError(
             f"the stored head has {_classes(place)} classes, the data {len(labels)}", where=place.source.name
         )
-    model, report = _read_by_transformers(place, "model", kind.from_pretrained, place.folder, **options)
+    model, report = _read_by_transformers(place, "model", read_model, kind, place.folder, **options)
     prefix = f"{model.base_model_prefix}."
     # A head is drawn anew only for classes that are to be learned; BERT's pooler is drawn with it where it is missing.
     new_head = bool(labels) and objective == "sequence-classification"
