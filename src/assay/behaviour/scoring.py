@@ -86,6 +86,7 @@ def score(
     max_tokens: int = 256,
     chat: bool = False,
     harness: Sequence[str] = (),
+    harness_code: Sequence[str] = (),
     limit: int | None = None,
     window: int = 1024,
     batch_tokens: int = 1024,
@@ -114,6 +115,7 @@ def score(
         max_tokens: longest generated reply.
         chat: put prompts into the tokenizer's chat template.
         harness: tasks of lm-eval, by name or as YAML files: `scores.harness`.
+        harness_code: Python files that such a file may run (`!function`); a file that runs another is refused.
         limit: documents of each of these; all unless given.
         window: longest sequence in tokens; less where the model takes less.
         batch_tokens: tokens in a batch, with padding; bounds the memory.
@@ -143,6 +145,7 @@ def score(
         "chat": chat,
     }
     given |= {"harness": [Path(name).name for name in harness], "limit": limit}
+    given |= {"harness_code": [Path(name).name for name in harness_code]}
     given |= {"window": window, "batch_tokens": batch_tokens, "device": device}
     settings = _settings(given, seed)
     _refuse_aimless(given, text, task, prompts, harness)
@@ -161,7 +164,7 @@ def score(
     parts |= _judged(questions, files, tokenizers[1], batch_tokens, device, seed)
     for name in harness:
         agreed(lambda tokenizer: tokenizer.get_vocab(), tokenizers)  # which texts there will be is not known here
-        parts[f"harness {name}"] = _of_harness(name, tokenizers[0], limit, seed)
+        parts[f"harness {name}"] = _of_harness(name, harness_code, tokenizers[0], limit, seed)
     found = _settled(parts, places, keep, device, progress)
     harnessed = [found.pop(name) for name in list(found) if name.startswith("harness ")]
     record = Scores(
@@ -180,7 +183,9 @@ def score(
     left_out = 0 if text is None else len(raw_rows(text)) - len(questions.documents)
     cut = questions.prompts.truncated if questions.prompts is not None else 0
     notes = remarks(record, _vocabulary(base_place), bool(under_base), left_out, cut)
-    return record.model_copy(update={"notes": (*notes, *(note for _, left_out in harnessed for note in left_out))})
+    unrun = [note for place in places for note in place.code_not_run()]
+    left = [note for _, left_out in harnessed for note in left_out]
+    return record.model_copy(update={"notes": tuple(dict.fromkeys([*notes, *unrun, *left]))})
 
 
 def _settings(given: dict[str, Any], seed: int) -> dict[str, Setting]:
@@ -209,6 +214,7 @@ def _refuse_aimless(given: dict[str, Any], text: Any, task: Any, prompts: Any, h
         "judge": ("prompts", prompts),
         "chat": ("a task or prompts", task or prompts),
         "limit": ("a task of the harness", harness),
+        "harness_code": ("a task of the harness", harness),
     }
     for name, (home, there) in homes.items():
         if given[name] and not there:
@@ -297,9 +303,11 @@ def _reading(questions: _Questions, window: int, batch_tokens: int) -> Reading:
     return masked_reading(questions.documents, questions.mask, window, batch_tokens)  # type: ignore[arg-type]  # a mask: of a masked one
 
 
-def _of_harness(name: str, tokenizer: Any, limit: int | None, seed: int) -> _Part:
+def _of_harness(name: str, code: Sequence[str], tokenizer: Any, limit: int | None, seed: int) -> _Part:
     """One task of the harness: a single answer holds all of its samples."""
-    return _Part(harness_pass(name, tokenizer, limit), lambda base, tuned: harness_scores(base[0], tuned[0], seed))
+    return _Part(
+        harness_pass(name, tokenizer, limit, code=code), lambda base, tuned: harness_scores(base[0], tuned[0], seed)
+    )
 
 
 def _settled(

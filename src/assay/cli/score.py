@@ -43,6 +43,10 @@ def score(
     harness: Annotated[
         list[str] | None, typer.Option(help="A task of lm-eval, by name or as a YAML file; repeatable.")
     ] = None,
+    harness_code: Annotated[
+        list[str] | None,
+        typer.Option(help="A Python file that such a file may run (!function); repeatable. No other is run."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Documents of each of these.")] = None,
     window: Annotated[int, typer.Option(help="Tokens at once; less where the model takes less.")] = 1024,
     batch_tokens: Annotated[int, typer.Option(help="Tokens in a batch, with padding; bounds the memory.")] = 1024,
@@ -76,6 +80,7 @@ def score(
             max_tokens=max_tokens,
             chat=chat,
             harness=tuple(harness or ()),
+            harness_code=tuple(harness_code or ()),
             limit=limit,
             window=window,
             batch_tokens=batch_tokens,

@@ -20,7 +20,7 @@ from assay.records.run import Objective
 from assay.weights.adapters import named_base
 from assay.weights.bitfit import bitfit_settings
 from assay.weights.checkpoints import TOKENIZER_FILES, fetch_tokenizer, identified, locate, open_checkpoint, open_files
-from assay.weights.libraries import read_model, read_tokenizer, refuse_code
+from assay.weights.libraries import code_not_run, read_model, read_tokenizer, refuse_code
 from assay.weights.model_files import ADAPTER_CONFIG, BITFIT_CONFIG, MODEL_CONFIG, model_files
 
 Head = Literal["causal-lm", "masked-lm", "sequence-classification"]  # what a model predicts
@@ -54,6 +54,10 @@ class Place:
     def settings(self) -> str:
         """Digest of the files that say how its weights and a text are read: its configuration and its tokenizer's."""
         return digests.of_files(path for path in self.folder.iterdir() if path.name in _READ_BY)
+
+    def code_not_run(self) -> list[str]:
+        """What a reader must know of code that the folder asks for."""
+        return code_not_run(self.folder)
 
 
 def find(reference: str | Path, start: Path | None = None) -> Place:

@@ -58,12 +58,8 @@ def code_not_run(folder: Path) -> list[str]:
     settings = _settings(folder / MODEL_CONFIG)
     if not _asked_code(settings):
         return []
-    if not _own_model(settings):
-        return ["The folder asks for code of its own (auto_map), which is never run."]
-    own = ", ".join(map(str, settings.get("architectures") or ()))
-    return [
-        f"The folder asks for code of its own (auto_map), which is never run: it is read as transformers' own {own}."
-    ]
+    own = f": it is read as transformers' own {', '.join(settings['architectures'])}" if _own_model(settings) else ""
+    return [f"A model's folder asks for code of its own (auto_map), which is never run{own}."]
 
 
 def read_config(folder: Path) -> Any:
@@ -195,7 +191,7 @@ def _own_tokenizer(settings: dict[str, Any]) -> bool:
 
 def _kernels(settings: dict[str, Any]) -> list[str]:
     """The kernels of the hub that a configuration, or one in it, asks for."""
-    found = []
+    found: list[str] = []
     for name, value in settings.items():
         if isinstance(value, dict):
             found += _kernels(value) if name not in _IMPLEMENTATIONS else [v for v in value.values() if "/" in str(v)]
