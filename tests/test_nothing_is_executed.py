@@ -19,7 +19,7 @@ from assay.cli import app
 from assay.errors import AdapterError, CodeError, PickleError
 from assay.models.loading import find, load, load_base, load_tokenizer
 from assay.weights.libraries import put_adapter, read_adapter_config
-from models_in_miniature import letters, lines, llama
+from models_in_miniature import letters, lines, llama, masked_bert
 
 SOURCES = Path(__file__).parent.parent / "src" / "assay"
 SPEC = """
@@ -51,7 +51,7 @@ rate = { policy = "fixed", lr = 1e-2 }
 """
 SEQUENCE = """
 kind = "continual"
-base = "base"
+base = "encoder"
 seeds = [0]
 training = { steps = 2, batch_size = 2 }
 head = { rows = 8, penalty = 1.0 }
@@ -103,6 +103,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base, an adapter on it, and what every command reads."""
     home = tmp_path_factory.mktemp("kept")
     base = llama(home / "base")
+    masked_bert(home / "encoder")
     config = LoraConfig(r=2, target_modules=["q_proj", "up_proj"], task_type="CAUSAL_LM")
     adapted = get_peft_model(load(find(base), "causal-lm"), config)
     tiny.randomise(adapted.named_parameters(), ("lora_",))
@@ -161,7 +162,7 @@ def test_the_planted_pickle_leaves_its_marker(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_pickles_beside_safetensors_are_left_alone(place: Path, name: str) -> None:
-    for folder in (place / "base", place / "adapter"):
+    for folder in (place / "base", place / "adapter", place / "encoder"):
         plant_pickles(folder, place / "marker")
     result = invoked(*COMMANDS[name])
     assert result.exit_code == 0, result.output
@@ -173,9 +174,10 @@ def test_pickles_beside_safetensors_are_left_alone(place: Path, name: str) -> No
 def test_pickles_alone_are_refused(place: Path, name: str, of: str) -> None:
     if of == "adapter" and of not in COMMANDS[name]:
         pytest.skip("the command takes no adapter")
-    for file in (place / of).glob("*.safetensors"):
+    folder = place / ("encoder" if name == "continual" else of)
+    for file in folder.glob("*.safetensors"):
         file.unlink()
-    plant_pickles(place / of, place / "marker")
+    plant_pickles(folder, place / "marker")
     result = invoked(*COMMANDS[name])
     assert result.exit_code == 2
     assert "only pickled weights" in result.output
@@ -209,8 +211,9 @@ def test_an_adapters_pickle_is_not_opened_in_place_of_another_safetensors_file(p
 def test_a_folder_that_asks_for_code_is_refused(
     place: Path, name: str, file: str, asked: object, changed: dict[str, object]
 ) -> None:
-    plant_code(place / "base", place / "marker", file, asked)
-    change(place / "base" / file, **changed)
+    base = place / ("encoder" if name == "continual" else "base")
+    plant_code(base, place / "marker", file, asked)
+    change(base / file, **changed)
     result = invoked(*COMMANDS[name])
     assert result.exit_code == 2, result.output
     assert "asks for code of its own" in result.output

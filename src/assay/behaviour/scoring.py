@@ -85,6 +85,7 @@ def score(
     temperature: float = 1.0,
     max_tokens: int = 256,
     chat: bool = False,
+    other_base: bool = False,
     harness: Sequence[str] = (),
     harness_code: Sequence[str] = (),
     limit: int | None = None,
@@ -103,6 +104,7 @@ def score(
         base: folder or hub id; None for the one that an adapter names. Any model may stand here, so two tuned ones can
             be set side by side.
         tuned: folder or hub id: an adapter or a whole model. A classifier predicts text with its base's head.
+        other_base: whether the base is meant though the adapter was trained on another.
         text: rows of `text`: how much worse the tuned model predicts it is `scores.forgetting`. The loss of a masked
             model is the pseudo-loss, every token masked in turn.
         task: rows of a kind of task (`assay ls tasks`): `scores.task`; of a reward model, rows of `chosen` and
@@ -146,11 +148,11 @@ def score(
     }
     given |= {"harness": [Path(name).name for name in harness], "limit": limit}
     given |= {"harness_code": [Path(name).name for name in harness_code]}
-    given |= {"window": window, "batch_tokens": batch_tokens, "device": device}
+    given |= {"other_base": other_base, "window": window, "batch_tokens": batch_tokens, "device": device}
     settings = _settings(given, seed)
     _refuse_aimless(given, text, task, prompts, harness)
     began = time.perf_counter()
-    base_place, tuned_place = find_pair(base, tuned)
+    base_place, tuned_place = find_pair(base, tuned, other_base)
     places = (base_place, tuned_place)
     shortest = min(window, *(positions_of(place) or window for place in places))
     if shortest < window:

@@ -18,6 +18,7 @@ from assay.records import Repair, Run, Source
 from assay.records.record import read_json
 from assay.records.run import Objective
 from assay.weights.adapters import named_base
+from assay.weights.bases import refuse_other_base
 from assay.weights.bitfit import bitfit_settings
 from assay.weights.checkpoints import TOKENIZER_FILES, fetch_tokenizer, identified, locate, open_checkpoint, open_files
 from assay.weights.libraries import code_not_run, read_model, read_tokenizer, refuse_code
@@ -109,14 +110,22 @@ def base_of(adapter: Place) -> Place:
     return adapter.base if adapter.base is not None else find(named_base(adapter.folder, _adapter_settings(adapter)))
 
 
-def find_pair(base: str | Path | None, tuned: str | Path) -> tuple[Place, Place]:
-    """Find a base and a tuned model; an adapter stands on the base that is named, whichever it names itself.
+def find_pair(base: str | Path | None, tuned: str | Path, other_base: bool = False) -> tuple[Place, Place]:
+    """Find a base and a tuned model; an adapter stands on the base that is named.
+
+    Args:
+        base: the base; None for the one that an adapter names.
+        tuned: the tuned model.
+        other_base: whether the base is meant though the adapter was trained on another.
 
     Raises:
         SourceError, PickleError, CheckpointError: as for `find` and `base_of`.
+        MismatchError: the base is not the one that the adapter was trained on.
     """
     place = find(tuned)
     home = find(base) if base is not None else base_of(place)
+    if place.is_adapter and base is not None:
+        refuse_other_base(place.folder, home.folder, home.source, other_base)
     return home, replace(place, base=home) if place.is_adapter else place
 
 
