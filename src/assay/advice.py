@@ -110,6 +110,7 @@ def advise(
         statistics.median(one.plan.alpha for one in looked),
         looked[0].plan.rslora,
     )
+    found.refuse_changed()
     defaults = inspect.signature(advise).parameters
     settings = {
         name: Setting(value=value, origin="default" if value == defaults[name].default else "given")

@@ -10,7 +10,7 @@ import typer
 from assay import gates
 from assay.cli.arguments import AsJson, Models, base_and_tuned, numbers
 from assay.cli.destinations import AUDIT
-from assay.cli.output import progress_bar, say
+from assay.cli.output import progress_bar, say, until_closed
 from assay.cli.program import CROSSED, DONE, INCONCLUSIVE, command
 from assay.errors import SettingError
 
@@ -131,6 +131,11 @@ def _finish(found: list[Audit], output: Path) -> None:
 
 
 def _show(found: list[Audit], as_json: bool) -> None:
+    with until_closed():
+        _print(found, as_json)
+
+
+def _print(found: list[Audit], as_json: bool) -> None:
     from assay.reports.text.audit import print_audit
 
     if as_json:

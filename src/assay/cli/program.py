@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from assay.cli.destinations import refuse_destination
-from assay.cli.output import say
+from assay.cli.output import say, until_closed
 from assay.errors import AssayError, SettingError
 from assay.version import __version__
 
@@ -41,7 +41,8 @@ def command(*examples: str, writes: str | None = None) -> Callable[[Callable[...
                 _refuse_overwriting(kwargs)
                 if writes is not None and kwargs.get("output") is not None:
                     refuse_destination(kwargs["output"], writes)
-                function(*args, **kwargs)
+                with until_closed():
+                    function(*args, **kwargs)
             except (AssayError, OSError) as error:  # the system's own words name a full disk or a closed folder
                 say(f"error: {error}")
                 raise typer.Exit(BAD_INPUT) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ import torch
 
 from assay.errors import AdapterError, CheckpointError, InputError, MismatchError, SourceError, ValuesError
 from assay.io import digests
+from assay.io.stamps import Stamps
 from assay.linalg.devices import device_of
 from assay.models.unmerged import with_update
 from assay.records import Repair, Run, Source
@@ -45,12 +46,14 @@ class Place:
         source: its name, revision and digest, without any path of this machine.
         is_adapter: whether it is an update that needs its base: a PEFT adapter, or BitFit's tensors.
         base: the base that was named for it; None for the one that it names itself.
+        stamps: its weight files as they were when it was found.
     """
 
     folder: Path
     source: Source
     is_adapter: bool
     base: Place | None = None
+    stamps: Stamps = field(default_factory=Stamps, compare=False)
 
     def settings(self) -> str:
         """Digest of the files that say how its weights and a text are read: its configuration and its tokenizer's."""
@@ -78,8 +81,9 @@ def find(reference: str | Path, start: Path | None = None) -> Place:
     if files.folder != folder:
         source = source.model_copy(update={"name": f"{source.name}/{files.folder.name}"})
     refuse_code(files.folder)
+    stamps = Stamps.of(files.weights)
     described = identified(source, files.weights, files.folder)
-    place = Place(files.folder.resolve(), described, files.kind != "checkpoint")
+    place = Place(files.folder.resolve(), described, files.kind != "checkpoint", stamps=stamps)
     if place.is_adapter:
         open_files(files, source)
     else:
@@ -141,6 +145,7 @@ def load_tokenizer(place: Place) -> Any:
 
     Raises:
         CheckpointError: there is none, or one that cannot be read.
+        MismatchError: it has more tokens than the model has embeddings.
     """
     if place.source.revision is not None:
         fetch_tokenizer(place.source)
@@ -150,7 +155,24 @@ def load_tokenizer(place: Place) -> Any:
         raise CheckpointError(
             "there is no tokenizer beside the model", wanted="tokenizer.json", where=place.source.name
         )
-    return _read_by_transformers(place, "tokenizer", read_tokenizer, place.folder)
+    tokenizer = _read_by_transformers(place, "tokenizer", read_tokenizer, place.folder)
+    _refuse_more_tokens(place, tokenizer)
+    return tokenizer
+
+
+def _refuse_more_tokens(place: Place, tokenizer: Any) -> None:
+    """Refuse a tokenizer with tokens for which the model has no embedding: the first such token would stop it."""
+    config = configuration(base_of(place) if place.is_adapter else place)
+    rows = config.get("vocab_size", (config.get("text_config") or {}).get("vocab_size"))
+    tokens = 1 + max(tokenizer.get_vocab().values(), default=-1)
+    if rows is not None and tokens > int(rows):
+        raise MismatchError(
+            f"the tokenizer has {tokens} tokens, and the model {rows} embeddings",
+            wanted="a tokenizer and a model of one vocabulary",
+            remedy="resize the base's embeddings (`resize_token_embeddings`), save it and tune that; or take the "
+            "tokenizer that the base came with",
+            where=place.source.name,
+        )
 
 
 def _read_by_transformers(place: Place, what: str, read: Callable[..., Any], *given: Any, **options: Any) -> Any:
@@ -242,6 +264,7 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
             f"the stored head has {_classes(place)} classes, the data {len(labels)}", where=place.source.name
         )
     model, report = _read_by_transformers(place, "model", read_model, kind, place.folder, **options)
+    place.stamps.refuse_changed()
     prefix = f"{model.base_model_prefix}."
     # A head is drawn anew only for classes that are to be learned; BERT's pooler is drawn with it where it is missing.
     new_head = bool(labels) and objective == "sequence-classification"
@@ -309,6 +332,7 @@ def load(
     elif place.is_adapter:
         home = load_base(base_of(place), objective, labels, device)
         model = with_update(home, place.folder, place.source.name)
+        place.stamps.refuse_changed()
     else:
         model = load_base(place, objective, labels, device)
     for name, value in model.named_parameters():

@@ -136,6 +136,7 @@ def repair(
     tell("writing")
     with whole_folder(target) as folder:
         write_repaired(plan, tuned, adapter, 1.0 if chosen is None else chosen, rank, folder, target)
+        found.refuse_changed()
         source = identified(Source(name=target.resolve().name), folder.glob("*.safetensors"), folder)
         record = finish.record(source, finish.judged_in_files(folder, scope))
         record.save(folder / RECORD)

@@ -216,6 +216,12 @@ def _sort(adapter: Adapter) -> None:
         elif ".original_module." not in name:
             plain = name.replace(".modules_to_save.", ".").replace(".base_layer.", ".")
             adapter.replaced[plain.replace(".lora_B.bias", ".bias")] = key
+    if parts and adapter.peft_type != "LORA":
+        raise AdapterError(
+            f"its peft_type is {adapter.peft_type}, and its tensors are LoRA's ({next(iter(parts))})",
+            wanted="the configuration that the tensors were saved with",
+            where=str(adapter.stored.folder),
+        )
     for module, found in parts.items():
         if "A" not in found or "B" not in found:
             missing = "B" if "A" in found else "A"

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from assay.errors import CheckpointError, QuantisedError, SourceError, ValuesError
 from assay.io import digests
+from assay.io.stamps import Stamps
 from assay.records import Source
 from assay.records.record import read_json
 from assay.weights.model_files import ADAPTER_CONFIG, MODEL_CONFIG, MODEL_INDEX, ModelFiles, kind_of, model_files
@@ -68,12 +69,14 @@ class Checkpoint:
         source: how a record names it.
         tensors: every stored tensor by its name.
         config: the model's `config.json`; None if there is none.
+        stamps: its files as they were when it was opened.
     """
 
     folder: Path
     source: Source
     tensors: dict[str, Stored]
     config: dict[str, Any] | None
+    stamps: Stamps = field(default_factory=Stamps)
     _open: dict[Path, Any] = field(default_factory=dict)
     _digests: dict[str, str] = field(default_factory=dict)
 
@@ -217,12 +220,14 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
             remedy="name that one as the base: assay audit FULL_PRECISION_BASE TUNED",
             where=str(source),
         )
-    return Checkpoint(folder, named, _tensors(files), config)
+    stamps = Stamps.of(files.weights)
+    return Checkpoint(folder, named, _tensors(files), config, stamps)
 
 
 def open_files(files: ModelFiles, named: Source) -> Checkpoint:
     """Open the files of an update, such as an adapter's."""
-    return Checkpoint(files.folder, named, _tensors(files), None)
+    stamps = Stamps.of(files.weights)
+    return Checkpoint(files.folder, named, _tensors(files), None, stamps)
 
 
 def _tensors(files: ModelFiles) -> dict[str, Stored]:

@@ -45,6 +45,15 @@ class Pairing:
     to_compare: list[tuple[str, str, Coverage]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def refuse_changed(self) -> None:
+        """Refuse files that changed since they were opened.
+
+        Raises:
+            CheckpointError: with the file.
+        """
+        for side in (self.base, *self.tuned):
+            side.stamps.refuse_changed()
+
 
 @dataclass(frozen=True)
 class Scope:
