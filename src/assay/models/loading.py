@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from assay.errors import AdapterError, CheckpointError, InputError, MismatchError, SourceError, ValuesError
+from assay.errors import AdapterError, CheckpointError, MismatchError, SourceError, ValuesError
 from assay.io import digests
 from assay.io.stamps import Stamps
 from assay.linalg.devices import device_of
@@ -155,7 +154,7 @@ def load_tokenizer(place: Place) -> Any:
         raise CheckpointError(
             "there is no tokenizer beside the model", wanted="tokenizer.json", where=place.source.name
         )
-    tokenizer = _read_by_transformers(place, "tokenizer", read_tokenizer, place.folder)
+    tokenizer = read_tokenizer(place.folder, place.source.name)
     _refuse_more_tokens(place, tokenizer)
     return tokenizer
 
@@ -173,25 +172,6 @@ def _refuse_more_tokens(place: Place, tokenizer: Any) -> None:
             "tokenizer that the base came with",
             where=place.source.name,
         )
-
-
-def _read_by_transformers(place: Place, what: str, read: Callable[..., Any], *given: Any, **options: Any) -> Any:
-    """What transformers reads; whatever stops it is in the model's files.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    try:
-        return read(*given, **options)
-    except InputError:
-        raise
-    except Exception as error:  # noqa: BLE001 (of a file that is no JSON, tokenizers raises an exception of no kind)
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"the {what} cannot be read ({first})",
-            wanted="files that the installed transformers reads",
-            where=place.source.name,
-        ) from None
 
 
 def stored_objective(place: Place) -> Head | None:
@@ -263,7 +243,7 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
         raise MismatchError(
             f"the stored head has {_classes(place)} classes, the data {len(labels)}", where=place.source.name
         )
-    model, report = _read_by_transformers(place, "model", read_model, kind, place.folder, **options)
+    model, report = read_model(kind, place.folder, place.source.name, **options)
     place.stamps.refuse_changed()
     prefix = f"{model.base_model_prefix}."
     # A head is drawn anew only for classes that are to be learned; BERT's pooler is drawn with it where it is missing.

@@ -8,12 +8,14 @@ anything else is refused by name before a loader sees the folder.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from assay.errors import AdapterError, CodeError, PickleError
+from assay.errors import AdapterError, CheckpointError, CodeError, PickleError
 from assay.records.record import read_json
 from assay.weights.model_files import ADAPTER_CONFIG, ADAPTER_FILE, MODEL_CONFIG
 
@@ -82,28 +84,32 @@ def build_model(kind: Any, config: Any, **options: Any) -> Any:
     return kind._from_config(config, **options)
 
 
-def read_model(kind: Any, folder: Path, **options: Any) -> Any:
+def read_model(kind: Any, folder: Path, where: str, **options: Any) -> Any:
     """A whole model of safetensors files, as `kind`, an auto class of transformers, reads it.
 
     Raises:
         CodeError: it asks for code.
-        Exception: whatever transformers raises of files that it cannot read.
+        CheckpointError: it cannot be read.
     """
     refuse_code(folder)
-    return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options)
+    with _named(where, "model"):
+        return kind.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
+        )
 
 
-def read_tokenizer(folder: Path) -> Any:
+def read_tokenizer(folder: Path, where: str) -> Any:
     """A tokenizer.
 
     Raises:
         CodeError: it asks for code.
-        Exception: whatever transformers raises of files that it cannot read.
+        CheckpointError: it cannot be read.
     """
     from transformers import AutoTokenizer
 
     refuse_code(folder)
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with _named(where, "tokenizer"):
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def read_adapter_config(folder: Path) -> Any:
@@ -152,6 +158,18 @@ def put_adapter(model: nn.Module, folder: Path, config: Any) -> tuple[Any, Any]:
         adapted: Any = PeftModel.from_pretrained(model, folder, config=config)
     # Read once more, because only this says what did not fit.
     return adapted, adapted.load_adapter(folder, "default")
+
+
+@contextmanager
+def _named(where: str, what: str) -> Iterator[None]:
+    """One error for whatever stops transformers: it is in the model's files."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 (of a file that is no JSON, tokenizers raises an exception of no kind)
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"the {what} cannot be read ({first})", wanted="files that the installed transformers reads", where=where
+        ) from None
 
 
 def _settings(file: Path) -> dict[str, Any]:
