@@ -124,9 +124,10 @@ def test_a_tensor_in_two_shards_or_in_another_than_the_index_says_is_refused(bas
     both_refuse(base, moved, CheckpointError, "says that model.norm.weight is in two.safetensors; it is in one")
 
 
-def test_a_type_that_does_not_fit_the_tensors_is_refused(base: Path, adapter: Path) -> None:
+@pytest.mark.parametrize("kind", ["LOHA", "PROMPT_TUNING"])
+def test_a_type_that_does_not_fit_the_tensors_is_refused(base: Path, adapter: Path, kind: str) -> None:
     file = adapter / "adapter_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"peft_type": "LOHA"}))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"peft_type": kind}))
     with pytest.raises(AdapterError, match="its tensors are LoRA's"):
         audit(base, adapter)
 

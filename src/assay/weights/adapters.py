@@ -121,6 +121,8 @@ def open_adapter(source: str | Path, name: str | None = None) -> Adapter:
     if adapter.changes_matrices:
         _refuse_variants(adapter)
         _refuse_scales(adapter)
+    _refuse_other_type(adapter)
+    if adapter.changes_matrices:
         _sort(adapter)
     return adapter
 
@@ -182,6 +184,17 @@ def _refuse_variants(adapter: Adapter) -> None:
         )
 
 
+def _refuse_other_type(adapter: Adapter) -> None:
+    """Refuse LoRA's tensors under the configuration of another method."""
+    factors = [key for key in adapter.stored.tensors if _FACTOR.match(key)]
+    if factors and adapter.peft_type != "LORA":
+        raise AdapterError(
+            f"its peft_type is {adapter.peft_type}, and its tensors are LoRA's, first {factors[0]}",
+            wanted="the configuration that the tensors were saved with",
+            where=str(adapter.stored.folder),
+        )
+
+
 def _refuse_scales(adapter: Adapter) -> None:
     """Refuse a configuration from which no scale follows."""
     settings = adapter.settings
@@ -216,12 +229,6 @@ def _sort(adapter: Adapter) -> None:
         elif ".original_module." not in name:
             plain = name.replace(".modules_to_save.", ".").replace(".base_layer.", ".")
             adapter.replaced[plain.replace(".lora_B.bias", ".bias")] = key
-    if parts and adapter.peft_type != "LORA":
-        raise AdapterError(
-            f"its peft_type is {adapter.peft_type}, and its tensors are LoRA's ({next(iter(parts))})",
-            wanted="the configuration that the tensors were saved with",
-            where=str(adapter.stored.folder),
-        )
     for module, found in parts.items():
         if "A" not in found or "B" not in found:
             missing = "B" if "A" in found else "A"
