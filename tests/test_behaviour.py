@@ -185,7 +185,9 @@ def test_an_adapter_names_its_base_and_scores_as_it_was_trained(tmp_path: Path, 
     assert nats == pytest.approx([document.tuned for document in scores.forgetting.documents], abs=1e-3)
     scores.save(tmp_path / "scores.json")
     llama(tmp_path / "other", seed=5)
-    elsewhere = score(tmp_path / "other", tmp_path / "runs/lora", text=text).forgetting
+    with pytest.raises(MismatchError, match="not the base that it was trained on"):
+        score(tmp_path / "other", tmp_path / "runs/lora", text=text)
+    elsewhere = score(tmp_path / "other", tmp_path / "runs/lora", text=text, other_base=True).forgetting
     assert elsewhere is not None
     assert all(other.tuned != own for other, own in zip(elsewhere.documents, nats, strict=True))
     assert Scores.read(tmp_path / "scores.json") == scores

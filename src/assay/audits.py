@@ -107,6 +107,7 @@ def audit(
         if matrix.update_norm == 0.0:
             found.coverage[matrix.name] = found.coverage[matrix.name].model_copy(update={"status": "unchanged"})
     _compare(found)
+    found.refuse_changed()
     return Audit(
         provenance=Provenance.of(PACKAGES, settings, seed if chance else None),
         base=sources[0],
@@ -181,6 +182,7 @@ def _measure_all(
             operators = coming.result() if coming is not None else entry.load(question.dtype, device)
             coming = reader.submit(waiting[0].load, question.dtype, device) if waiting else None
             measured.append(_measure(entry, operators, question, kept))
+            found.refuse_changed()  # before it is kept as a matrix of these files
             if partial is not None:
                 partial.add(measured[-1])
     if progress is not None:

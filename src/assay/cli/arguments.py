@@ -12,6 +12,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the record instead o
 Models = Annotated[
     list[str], typer.Argument(metavar="[BASE] TUNED...", help="Folders or hub ids; an adapter names its own base.")
 ]
+OtherBase = Annotated[
+    bool, typer.Option("--other-base", help="Put the adapter on this base, though it was trained on another.")
+]
 Device = Annotated[str, typer.Option(help="cpu, or cuda.")]
 
 

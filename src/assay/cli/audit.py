@@ -9,7 +9,8 @@ import typer
 
 from assay import gates
 from assay.cli.arguments import AsJson, Models, base_and_tuned, numbers
-from assay.cli.output import progress_bar, say
+from assay.cli.destinations import AUDIT
+from assay.cli.output import progress_bar, say, until_closed
 from assay.cli.program import CROSSED, DONE, INCONCLUSIVE, command
 from assay.errors import SettingError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     "assay audit adapter",
     "assay audit base tuned -o audit/",
     "assay audit base adapter --fail-on 'energy_share > 0.2'",
+    writes=AUDIT,
 )
 def audit(
     models: Models,
@@ -129,6 +131,11 @@ def _finish(found: list[Audit], output: Path) -> None:
 
 
 def _show(found: list[Audit], as_json: bool) -> None:
+    with until_closed():
+        _print(found, as_json)
+
+
+def _print(found: list[Audit], as_json: bool) -> None:
     from assay.reports.text.audit import print_audit
 
     if as_json:

@@ -15,6 +15,7 @@ from assay.errors import SettingError, nearest
 from assay.records import Coverage
 from assay.weights.architecture import Architecture, Slot, read_architecture
 from assay.weights.checkpoints import Checkpoint
+from assay.weights.libraries import code_not_run
 from assay.weights.updates import AbstractPair
 
 INCLUDE = ("embeddings", "heads")
@@ -43,6 +44,15 @@ class Pairing:
     coverage: dict[str, Coverage] = field(default_factory=dict)
     to_compare: list[tuple[str, str, Coverage]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def refuse_changed(self) -> None:
+        """Refuse files that changed since they were opened.
+
+        Raises:
+            CheckpointError: with the file.
+        """
+        for side in (self.base, *self.tuned):
+            side.stamps.refuse_changed()
 
 
 @dataclass(frozen=True)
@@ -117,9 +127,11 @@ class Side:
 
     def notes(self, which: str) -> list[str]:
         """What a reader must know of how this side's tensors were placed."""
+        unrun = code_not_run(self.checkpoint.folder)
         if self.architecture.model is not None:
-            return []
+            return unrun
         return [
+            *unrun,
             f"The {which} model's modules could not be built ({self.architecture.reason}): "
-            "every two-dimensional tensor of a numbered block is taken as outputs x inputs."
+            "every two-dimensional tensor of a numbered block is taken as outputs x inputs.",
         ]
