@@ -96,10 +96,14 @@ class _Collected:
 
     def settle(self, name: str, slot: Slot, scope: Scope) -> None:
         """Decide what becomes of one tensor of the base, and with it of the adapters' tensors that change it."""
-        if name not in self.parts:
-            self.found.coverage[name] = Coverage(status="unchanged", files="base", reason="not adapted")
-            return
         why = scope.leaves_out(name, slot)
+        if name not in self.parts:
+            asked = slot.kind in ("linear", "embedding") and why is None
+            if asked and self.ours.checkpoint.tensors[name].is_float:
+                self.found.untouched.append(name)
+            entry = Coverage(status="unchanged", files="base", reason="not adapted", matters=asked)
+            self.found.coverage[name] = entry
+            return
         status: Status = "analysed"
         stored, matters = self.ours.checkpoint.tensors[name], False
         if slot.kind in ("vector", "other"):
