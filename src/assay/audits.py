@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -19,7 +18,7 @@ from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets, floo
 from assay.linalg.devices import device_of
 from assay.measures.matrix import Floor, Question, Spectrum, measure_matrix
 from assay.records import Audit, MatrixAudit, Partial, Provenance, Setting, Source
-from assay.records.record import as_given
+from assay.records.record import as_given, settings_of
 from assay.settings import check_count
 from assay.weights.pairing import Tuned, pair
 from assay.weights.sides import Pairing, Scope
@@ -100,7 +99,7 @@ def audit(
     found = pair(base, tuned, adapter, Scope(include, patterns))
     question = Question(k, thresholds, side, solver, _PRECISIONS[precision], chance, seed)
     sources = (found.base.described(), tuple(side.described() for side in found.tuned))
-    settings = _settings(given)
+    settings = settings_of(audit, given)
     if not isinstance(tuned, str | Path):
         settings |= as_given({"weights": [weight for _, weight in tuned]})
     partial = _partial(resume, found, sources, settings) if resume is not None else None
@@ -139,15 +138,6 @@ def _check(k: int, eps: tuple[float, ...], side: str, solver: str, precision: st
             raise SettingError(f"{name} is {value!r}", wanted=f"one of {', '.join(allowed)}")
     if not isinstance(chance, int) or chance < 0:
         raise SettingError(f"chance is {chance!r}", wanted="a number of draws, or 0 for none")
-
-
-def _settings(given: dict[str, Any]) -> dict[str, Setting]:
-    """What was asked for, and whether it is the default of `audit`'s own signature."""
-    defaults = inspect.signature(audit).parameters
-    return {
-        name: Setting(value=value, origin="default" if value == defaults[name].default else "given")
-        for name, value in given.items()
-    }
 
 
 def _partial(

@@ -47,13 +47,22 @@ class Direction(Part):
 
 
 class Chance(Part):
-    """What random updates of the same shape, rank and Frobenius norm score on the same base matrix."""
+    """What random updates of the same shape, rank and Frobenius norm score on the same base matrix.
+
+    Attributes:
+        draws, rank, seed: of the updates.
+        median, percentile_95: of their intruder counts, undecided directions counted as none.
+        median_bounds, percentile_95_bounds: the same and, at the upper end, undecided ones counted as intruders. None
+            in records made before they were told.
+    """
 
     draws: int
     rank: int
     seed: int
     median: float
     percentile_95: float
+    median_bounds: tuple[float, float] | None = None
+    percentile_95_bounds: tuple[float, float] | None = None
 
 
 class Measures(Part):
@@ -222,6 +231,10 @@ class Audit(Record):
         update = math.fsum(matrix.update_norm**2 for matrix in self.matrices)
         base = base if told is None else told**2
         return math.sqrt(update / base) if base > 0 else None
+
+    def part(self, matrices: Iterable[MatrixAudit]) -> Audit:
+        """Some of its matrices, as an audit whose totals are theirs alone."""
+        return self.model_copy(update={"matrices": tuple(matrices), "base_norm": None})
 
     @property
     def in_scope(self) -> frozenset[str]:
