@@ -166,6 +166,7 @@ class _Collected:
                 self._tell(adapter, key, status, "trained with the adapter; the base has no such tensor")
                 continue
             self.replaced[name] = (adapter, key)
+            self.found.replaced[name] = (adapter.stored, key)
             self.parts.setdefault(name, []).append((adapter, key, f"in the place of {name}"))
         for module, (key, indices) in adapter.tokens.items():
             name = self.ours.find(theirs.place(f"{module}.weight", (2, 2)).canonical)

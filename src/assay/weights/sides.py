@@ -34,6 +34,7 @@ class Pairing:
         model_type: as the base's configuration names it.
         pairs: the matrices to analyse, in the base's order.
         untouched: matrices of the base that are in scope and that no adapter changes.
+        replaced: tensors of the base that an adapter stores whole, with where.
         coverage: what is known of all other tensors without reading them.
         to_compare: tensors that are no matrix to analyse: base name, tuned name, and what they are if they differ.
         notes: what a reader of the audit must know.
@@ -45,6 +46,7 @@ class Pairing:
     model_type: str | None
     pairs: list[AbstractPair] = field(default_factory=list)
     untouched: list[str] = field(default_factory=list)
+    replaced: dict[str, tuple[Checkpoint, str]] = field(default_factory=dict)
     coverage: dict[str, Coverage] = field(default_factory=dict)
     to_compare: list[tuple[str, str, Coverage]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
