@@ -376,8 +376,10 @@ def test_an_adapter_that_does_not_fit_is_refused_by_its_first_tensor(
     ],
 )
 def test_what_peft_stores_beside_the_factors_fits(tmp_path: Path, options: dict[str, Any]) -> None:
-    base = llama(tmp_path / "base")
-    load(find(_rank_two(tmp_path / "adapter", base, **options)), "causal-lm")
+    adapter = _rank_two(tmp_path / "adapter", llama(tmp_path / "base"), **options)
+    held = load(find(adapter), "causal-lm").state_dict().values()
+    for name, value in tensors(adapter).items():
+        assert any(value.shape == other.shape and torch.equal(value, other) for other in held), name
 
 
 def test_an_adapter_of_a_method_that_peft_lacks_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import statistics
 import time
@@ -17,8 +16,9 @@ from assay.errors import InputError, SettingError
 from assay.linalg import BoundedEstimate, LowRank, select_solver
 from assay.measures.spectra import update_spectrum
 from assay.measures.threshold import ESTIMATOR, critical_norm
-from assay.records import Advice, Provenance, Setting
+from assay.records import Advice, Provenance
 from assay.records.advice import Counsel, MatrixAdvice
+from assay.records.record import settings_of
 from assay.settings import check_count
 from assay.weights.architecture import read_architecture
 from assay.weights.bases import refuse_other_base
@@ -111,13 +111,8 @@ def advise(
         looked[0].plan.rslora,
     )
     found.refuse_changed()
-    defaults = inspect.signature(advise).parameters
-    settings = {
-        name: Setting(value=value, origin="default" if value == defaults[name].default else "given")
-        for name, value in given.items()
-    }
     return Advice(
-        provenance=Provenance.of(_PACKAGES, settings),
+        provenance=Provenance.of(_PACKAGES, settings_of(advise, given)),
         base=found.base.described(),
         tuned=None if tuned is None else found.tuned[0].described(),
         rank=plan.rank,

@@ -16,6 +16,42 @@ ADAPTERS = "tests/weights/test_adapters_against_peft.py"
 
 # fault: file, what is there, what is put in its place, the tests that must notice
 FAULTS: dict[str, tuple[str, str, str, str]] = {
+    "a norm over the adapted matrices alone": (
+        "records/audit.py",
+        "base = base if told is None else told**2",
+        "base = base",
+        "tests/test_audits.py::test_the_relative_norm_is_over_the_same_set_in_an_adapter_and_merged",
+    ),
+    "records of other matrices compared": (
+        "records/audit.py",
+        '"set of matrices": audit.in_scope,',
+        '"set of matrices": 0,',
+        "tests/test_audits.py::test_records_are_compared_by_the_matrices_that_were_measured",
+    ),
+    "a merge without the rounding of its base": (
+        "measures/merge.py",
+        "off = (base.to(held_in).double() - base).abs()",
+        "off = torch.zeros_like(base)",
+        "tests/test_merges.py::test_what_peft_merges_is_merged",
+    ),
+    "a merge with twice the update": (
+        "measures/merge.py",
+        "multiple = float((moved * dW).sum()) / square",
+        "multiple = float((moved * dW).sum()) / norm",
+        "tests/test_merges.py::test_another_scale_is_named_with_its_multiple",
+    ),
+    "what else a merge changed": (
+        "merges.py",
+        "    compared.add([(pair.name, pair.tuned_name) for pair in theirs.values()])\n",
+        "",
+        "tests/test_merges.py::test_what_else_changed_is_named",
+    ),
+    "replies that end at the tokenizer's token alone": (
+        "behaviour/generation.py",
+        "ends_of(model, stop)",
+        "tuple(stop)",
+        "tests/test_tasks.py::test_a_reply_ends_where_the_model_says_too",
+    ),
     "padding by its token": (
         "behaviour/forgetting.py",
         '* inputs["attention_mask"][:, 1:]',

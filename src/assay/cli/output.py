@@ -70,9 +70,14 @@ def finish(record: _R, output: Path | None, as_json: bool, show: Callable[[_R], 
         say(f"wrote {record.save(output)}")
     with until_closed():
         if as_json:
-            typer.echo(record.to_json(), nl=False)
+            print_json(record)
         else:
             show(record)
+
+
+def print_json(record: Record) -> None:
+    """A record on one line of stdout, so that several are JSON Lines and one is a JSON object."""
+    typer.echo(record.model_dump_json())
 
 
 @contextlib.contextmanager

@@ -258,22 +258,29 @@ class AbstractWrapping(AbstractOperator):
 @final
 @dataclass(frozen=True)
 class RowScaled(AbstractWrapping):
-    """`diag(rows) W`: each output scaled, as DoRA's magnitudes do (arXiv 2402.09353)."""
+    """`diag(rows) W`: each output scaled, as DoRA's magnitudes do (arXiv 2402.09353).
+
+    The scales keep the precision that they have.
+    """
 
     rows: Tensor  # (m,)
     inner: AbstractOperator
 
     def matmul(self, X: Tensor) -> Tensor:
-        return self.rows[:, None] * self.inner.matmul(X)
+        return self._column * self.inner.matmul(X)
 
     def rmatmul(self, Y: Tensor) -> Tensor:
-        return self.inner.rmatmul(self.rows[:, None] * Y)
+        return self.inner.rmatmul(self._column * Y)
 
     def dense(self) -> Tensor:
-        return self.rows[:, None] * self.inner.dense()
+        return self._column * self.inner.dense()
 
     def to(self, dtype: torch.dtype) -> RowScaled:
-        return RowScaled(self.rows.to(dtype), self.inner.to(dtype))
+        return RowScaled(self.rows, self.inner.to(dtype))
+
+    @property
+    def _column(self) -> Tensor:
+        return self.rows.to(self.inner.dtype)[:, None]
 
 
 @final

@@ -17,6 +17,7 @@ from assay.linalg import (
     LowRank,
     OperationCount,
     Solver,
+    Sum,
     Triplets,
     attempts,
     base_triplets,
@@ -121,7 +122,7 @@ def measure_matrix(
         energy_share=surely / total if total else None,
         energy_share_bounds=(surely / total, possibly / total) if total else None,
         intruder_update_share=min(1.0, sum(shares)),
-        chance=_chance(parts.base, judged.base, rank or min(base.shape), update_norm, question),
+        chance=_chance(base, rank or min(base.shape), update_norm, question, spectrum, sigma_min),
         directions=tuple(judged.directions),
         sigma_base=_rounded(judged.base.sigma[: _resolved(judged.base, question.k)]),
         sigma_tuned=_rounded(judged.tuned.sigma[: question.k]),
@@ -274,20 +275,33 @@ def _sharp(tuned: Triplets, known: int) -> bool:
     return len(tuned.sigma) >= known and float(tuned.angle_bounds[:known].max()) <= ANGLE_LIMIT
 
 
-def _chance(base: AbstractOperator, triplets: Triplets, rank: int, norm: float, question: Question) -> Chance | None:
+def _chance(
+    base: AbstractOperator,
+    rank: int,
+    norm: float,
+    question: Question,
+    spectrum: Spectrum | None,
+    sigma_min: SigmaMin | None,
+) -> Chance | None:
+    """The chance level, each draw judged until it is decided, as the update is."""
     if not question.chance:
         return None
-    return chance_level(
-        base,
-        triplets,
-        rank=rank,
-        norm=norm,
-        k=question.k,
-        eps=question.eps[0],
-        side=question.sides[0],
-        draws=question.chance,
-        seed=question.seed,
-    )
+    alike = replace(question, eps=question.eps[:1], side=question.sides[0])
+    known: dict[tuple[torch.dtype, Solver], Triplets] = {}
+    lowest = cache(sigma_min if sigma_min is not None else lambda: sigma_min_bound(base))
+
+    def remembered(matrix: AbstractOperator, solver: Solver) -> Triplets:
+        key = (matrix.dtype, solver)
+        if key not in known:
+            make = spectrum or (lambda matrix, solver: base_triplets(matrix, solver=solver, dtype=matrix.dtype))
+            known[key] = make(matrix, solver)
+        return known[key]
+
+    def judge(update: AbstractOperator) -> tuple[int, int]:
+        judged = judge_matrix(base, update, Sum(base, update), alike, remembered, lowest)
+        return judged.counts[_key(alike.eps[0])]
+
+    return chance_level(base.shape, judge, rank=rank, norm=norm, draws=question.chance, seed=question.seed)
 
 
 def _unchanged(base_norm: float, question: Question) -> Measures:

@@ -12,6 +12,7 @@ from assay.records.correlation import Correlation
 from assay.records.curves import Curves
 from assay.records.dial import Dial
 from assay.records.estimate import Estimate
+from assay.records.merge import Merge
 from assay.records.record import Record, read_json
 from assay.records.repair import Repair
 from assay.records.run import Run
@@ -30,6 +31,7 @@ KINDS: dict[str, type[Record]] = {
         Dial,
         Estimate,
         Failure,
+        Merge,
         Repair,
         Run,
         Scores,

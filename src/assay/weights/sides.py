@@ -7,9 +7,12 @@ what remains is compared to tell unchanged from changed.
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+import torch
 
 from assay.errors import SettingError, nearest
 from assay.records import Coverage
@@ -31,6 +34,8 @@ class Pairing:
         kind: how the update is stored; "none" for a method that changes no weight matrix.
         model_type: as the base's configuration names it.
         pairs: the matrices to analyse, in the base's order.
+        untouched: matrices of the base that are in scope and that no adapter changes.
+        replaced: tensors of the base that an adapter stores whole, with where.
         coverage: what is known of all other tensors without reading them.
         to_compare: tensors that are no matrix to analyse: base name, tuned name, and what they are if they differ.
         notes: what a reader of the audit must know.
@@ -41,6 +46,8 @@ class Pairing:
     kind: Literal["adapter", "adapters", "checkpoint", "none"]
     model_type: str | None
     pairs: list[AbstractPair] = field(default_factory=list)
+    untouched: list[str] = field(default_factory=list)
+    replaced: dict[str, tuple[Checkpoint, str]] = field(default_factory=dict)
     coverage: dict[str, Coverage] = field(default_factory=dict)
     to_compare: list[tuple[str, str, Coverage]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -53,6 +60,11 @@ class Pairing:
         """
         for side in (self.base, *self.tuned):
             side.stamps.refuse_changed()
+
+    def untouched_square(self) -> float:
+        """`sum ||W0||_F^2` over the untouched matrices, read one at a time."""
+        norms = (torch.linalg.vector_norm(self.base.read(name), dtype=torch.float64) for name in self.untouched)
+        return math.fsum(float(norm) ** 2 for norm in norms)
 
 
 @dataclass(frozen=True)
