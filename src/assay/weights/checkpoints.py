@@ -17,10 +17,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from assay.errors import CheckpointError, PickleError, QuantisedError, SourceError, ValuesError
+from assay.errors import CheckpointError, PickleError, SourceError, ValuesError
 from assay.io import digests
 from assay.records import Source
 from assay.records.record import read_json
+from assay.weights.foreign import refuse_foreign_checkpoint
+from assay.weights.quantised import refuse_quantised
 
 MODEL_CONFIG, MODEL_FILE, MODEL_INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 ADAPTER_FILE, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -179,21 +181,17 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     Raises:
         SourceError: there is no such folder or repository.
         PickleError: it has pickled weights only.
-        QuantisedError: its weights are packed.
+        QuantisedError: all of its matrices are packed.
+        AdapterError: it is an adapter of another tool.
         CheckpointError: files are missing, truncated, corrupt or outside of the folder.
     """
     folder, named = locate(source)
     told = folder / MODEL_CONFIG
     config = read_json(told, "a model's configuration") if told.exists() else None
-    if config is not None and config.get("quantization_config"):
-        method = config["quantization_config"].get("quant_method", "an unnamed method")
-        raise QuantisedError(
-            f"the weights are quantised ({method}), so the stored tensors are codes and not the matrix",
-            wanted="the full-precision model that it was made from",
-            remedy="name that one as the base: assay audit FULL_PRECISION_BASE TUNED",
-            where=str(source),
-        )
-    return Checkpoint(folder, named, _index(folder), config)
+    tensors = _index(folder)
+    refuse_foreign_checkpoint(tensors, str(source))
+    refuse_quantised(config, tensors, str(source))
+    return Checkpoint(folder, named, tensors, config)
 
 
 def open_files(folder: Path, files: list[Path], named: Source) -> Checkpoint:
