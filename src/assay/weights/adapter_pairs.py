@@ -138,17 +138,23 @@ class _Collected:
             MismatchError: no name fits, or several do.
         """
         new: dict[str, str] = {}
+        own = {theirs.place(f"{name}.weight", (2, 2)).canonical: name for name in reversed(theirs.modules)}
         for module in adapter.modules:
-            if not self._known(theirs, module):
-                fitting = self._fitting(theirs, module)
-                if len(fitting) != 1:
-                    self._nameless(adapter, module, fitting)
-                new[module] = fitting[0]
+            if module in theirs.modules:
+                continue
+            if self._known(theirs, module):  # by transformers' own renaming: PEFT knows the module's name of today
+                today = own.get(theirs.place(f"{module}.weight", (2, 2)).canonical)
+                new |= {module: today} if today is not None else {}
+                continue
+            fitting = self._fitting(theirs, module)
+            if len(fitting) != 1:
+                self._nameless(adapter, module, fitting)
+            new[module] = fitting[0]
         if new:
             adapter.rename(new)
             spelled, name = next((spelled, name) for spelled, name in new.items())
             self.found.notes.append(
-                f"{len(new)} module(s) have another prefix in the base, where one name alone fits each: "
+                f"{len(new)} module(s) have another name in the base, where one alone fits each: "
                 f"{spelled} is {name} there."
             )
         taken: dict[str, str] = {}

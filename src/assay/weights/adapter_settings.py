@@ -43,7 +43,7 @@ def refuse_settings(settings: Mapping[str, Any], folder: Path) -> None:
             remedy=_MERGE,
             where=where,
         )
-    _refuse_unknown(settings, where)
+    refuse_unknown(settings, where)
     if settings.get("layer_replication"):
         raise AdapterError(
             "layer_replication stacks the base's layers anew: a layer of the adapter is not the base's of that number",
@@ -57,16 +57,12 @@ def refuse_settings(settings: Mapping[str, Any], folder: Path) -> None:
         _refuse_alphas(settings, folder)
 
 
-def unknown_settings(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Settings that say something and that the installed PEFT does not know."""
-    from peft import PEFT_TYPE_TO_CONFIG_MAPPING
+def refuse_unknown(settings: Mapping[str, Any], where: str) -> None:
+    """Refuse what turns something on that the installed PEFT does not know: it would be left out in silence.
 
-    known = PEFT_TYPE_TO_CONFIG_MAPPING[settings["peft_type"]].__dataclass_fields__
-    return tuple(sorted(name for name, value in settings.items() if value and name not in known))
-
-
-def _refuse_unknown(settings: Mapping[str, Any], where: str) -> None:
-    """Refuse what turns something on that the installed PEFT does not know: it would be left out in silence."""
+    Raises:
+        AdapterError: with the settings.
+    """
     on = [name for name in unknown_settings(settings) if name.startswith("use_") or name.endswith("_config")]
     if on:
         from peft import __version__
@@ -79,6 +75,14 @@ def _refuse_unknown(settings: Mapping[str, Any], where: str) -> None:
             "made it (`merge_and_unload`) and audit the merged checkpoint",
             where=where,
         )
+
+
+def unknown_settings(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Settings that say something and that the installed PEFT does not know."""
+    from peft import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    known = PEFT_TYPE_TO_CONFIG_MAPPING[settings["peft_type"]].__dataclass_fields__
+    return tuple(sorted(name for name, value in settings.items() if value and name not in known))
 
 
 def _refuse_variants(settings: Mapping[str, Any], where: str) -> None:

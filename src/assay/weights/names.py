@@ -22,6 +22,7 @@ _MOVED = frozenset(("model", "language_model", "text_model"))
 # What PEFT's adapters call their tensors, with the adapter's own name after it while it is on a model.
 _TUNER = r"lora_\w+|hada_\w+|lokr_\w+|hra_\w+|ia3_\w+|oft_\w+|road_\w+|trainable_tokens_\w+"
 _NAMED = re.compile(rf"\.(?:{_TUNER})\.(?!(?:weight|bias)$)(?P<name>[^.]+)(?=\.(?:weight|bias)$|$)")
+_MODULE = re.compile(rf"^(?P<module>.+?)(?:\.token_adapter)?\.(?:{_TUNER})(?:\.|$)")
 _SAVED = ".modules_to_save."
 
 
@@ -67,6 +68,17 @@ def homes_of_adapter(stored: Iterable[str], where: str) -> dict[str, str]:
     homes = {name: _NAMED.sub(_without_name, found).replace(saved, _SAVED) for name, found in plain.items()}
     _refuse_doubles(homes, where)
     return homes
+
+
+def module_of_tensor(name: str) -> str | None:
+    """The module that a tensor of an adapter's own belongs to, by its name at home; None for any other tensor.
+
+    Example:
+        >>> module_of_tensor("model.layers.0.mlp.up_proj.lora_A.weight")
+        'model.layers.0.mlp.up_proj'
+    """
+    found = _MODULE.match(name)
+    return found["module"] if found else None
 
 
 def _without_name(found: re.Match[str]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -42,12 +43,13 @@ def resolve_scales(adapter: Adapter, architecture: Architecture, asked: Asked | 
     asked = ask_peft(adapter, architecture.model) if asked is None else asked
     ruled = []
     for module, factors in adapter.factors.items():
+        stored = adapter.stored.tensors[factors.A].shape[0]
         if module in asked and module not in adapter.spelled:
             scale, rank = asked[module]
         else:  # patterns were written for the names that the adapter was trained under
-            scale, rank = _by_rule(adapter, adapter.spelled.get(module, module), factors.A)
+            alpha, rank = by_rule(adapter.settings, adapter.spelled.get(module, module))
+            scale = alpha / stored**0.5 if adapter.settings.get("use_rslora") else alpha / stored
             ruled.append(module)
-        stored = adapter.stored.tensors[factors.A].shape[0]
         in_one = module not in asked and ".experts" in f".{module}"  # PEFT puts the ranks of all experts in one
         if rank != stored and not in_one:
             raise AdapterError(
@@ -126,12 +128,10 @@ def _scale_and_rank(layer: Any) -> tuple[float, int]:
     return float(layer.scaling["default"]), int(layer.lora_embedding_A["default"].shape[0])
 
 
-def _by_rule(adapter: Adapter, module: str, A: str) -> tuple[float, int]:
-    """PEFT's rule `alpha / r` or `alpha / sqrt(r)`, with its pattern matching, on the module's name; and its rank."""
+def by_rule(settings: Mapping[str, Any], module: str) -> tuple[float, int]:
+    """Alpha and rank of a module by the configuration, with PEFT's own pattern matching on the module's name."""
     from peft.utils.other import get_pattern_key
 
-    settings, rank = adapter.settings, adapter.stored.tensors[A].shape[0]
     alphas, ranks = settings.get("alpha_pattern") or {}, settings.get("rank_pattern") or {}
-    alpha = float(alphas.get(get_pattern_key(list(alphas), module), settings.get("lora_alpha", 8)))
-    said = int(ranks.get(get_pattern_key(list(ranks), module), settings.get("r", 8)))
-    return alpha / rank**0.5 if settings.get("use_rslora") else alpha / rank, said
+    alpha = alphas.get(get_pattern_key(list(alphas), module), settings.get("lora_alpha", 8))
+    return float(alpha), int(ranks.get(get_pattern_key(list(ranks), module), settings.get("r", 8)))
