@@ -140,7 +140,7 @@ class _Collected:
         new: dict[str, str] = {}
         own = {theirs.place(f"{name}.weight", (2, 2)).canonical: name for name in reversed(theirs.modules)}
         for module in adapter.modules:
-            if module in theirs.modules:
+            if module in theirs.modules and self._known(theirs, module):
                 continue
             if self._known(theirs, module):  # by transformers' own renaming: PEFT knows the module's name of today
                 today = own.get(theirs.place(f"{module}.weight", (2, 2)).canonical)
@@ -150,18 +150,23 @@ class _Collected:
             if len(fitting) != 1:
                 self._nameless(adapter, module, fitting)
             new[module] = fitting[0]
+        taken: dict[str, str] = {}
+        for module in (*adapter.factors, *adapter.layers):
+            place = self._place(theirs, new.get(module, module))
+            if place is not None and taken.setdefault(place, module) != module:
+                raise AdapterError(
+                    f"two modules of the adapter, {taken[place]} and {module}, are both {place} in the base",
+                    wanted="one name for each module",
+                    remedy="save it again with the PeftModel's own `save_pretrained`",
+                    where=str(adapter.stored.folder),
+                )
         if new:
             adapter.rename(new)
             spelled, name = next((spelled, name) for spelled, name in new.items())
             self.found.notes.append(
-                f"{len(new)} module(s) have another name in the base, where one alone fits each: "
-                f"{spelled} is {name} there."
+                f"{len(new)} module(s) have another name in the base, where one alone fits each: {spelled} is {name} "
+                "there. Their scales are by the configuration's patterns on the names that the adapter gives."
             )
-        taken: dict[str, str] = {}
-        for module in (*adapter.factors, *adapter.layers):
-            place = self._place(theirs, module)
-            if place is not None and taken.setdefault(place, module) != module:
-                self._nameless(adapter, module, (taken[place], module))
 
     def _known(self, theirs: Architecture, module: str) -> bool:
         canonical = theirs.place(f"{module}.weight", (2, 2)).canonical
@@ -235,7 +240,8 @@ class _Collected:
         if not adapter.task_type:
             return self.ours.architecture
         checkpoint = self.ours.checkpoint
-        return read_architecture(checkpoint.folder, checkpoint.config, adapter.task_type)
+        found = read_architecture(checkpoint.folder, checkpoint.config, adapter.task_type)
+        return self.ours.architecture if found.model is None else found  # a text task on a model of text and pictures
 
     def _add_layers(self, adapter: Adapter, theirs: Architecture) -> None:
         """Layers that PEFT merges; some types change a bias with the matrix."""
@@ -310,7 +316,7 @@ class _Collected:
 
     def _nameless(self, adapter: Adapter, module: str, fitting: tuple[str, ...]) -> NoReturn:
         """Refuse names that do not fit, or fit more than one module: it need not be the base's fault."""
-        found = f"fits {len(fitting)} modules of it: {', '.join(fitting[:3])}" if fitting else "fits none of it"
+        found = f"fits {len(fitting)} modules of it: {', '.join(sorted(fitting)[:3])}" if fitting else "fits none of it"
         example = next((name for name, slot in self.ours.slots.items() if slot.body), "none")
         raise MismatchError(
             f"the adapter's names do not fit the base's: {adapter.spelled.get(module, module)} {found}",

@@ -13,12 +13,12 @@ def missing_modules(adapter: Adapter, asked: Asked) -> tuple[str, ...]:
     Where names have moved, only those beside the moved ones: the adapter was trained on that part of the model alone.
     Experts that PEFT wraps as one are there if one of them is.
     """
-    have = {*adapter.factors, *adapter.layers}
+    have = {*adapter.factors, *adapter.layers, *adapter.spelled.values()}
     missing = [
         module for module in asked if module not in have and not any(name.startswith(f"{module}.") for name in have)
     ]
     if adapter.spelled:
-        places = {_stack(name) for name in adapter.spelled}
+        places = {_stack(name) for name in (*adapter.spelled, *adapter.spelled.values())}
         missing = [module for module in missing if _stack(module) in places]
     return tuple(missing)
 
@@ -58,7 +58,8 @@ def _zero_in_all(adapter: Adapter, keys: list[str]) -> list[str]:
 def remarks(adapter: Adapter, asked: Asked, ruled: tuple[str, ...], missing: tuple[str, ...]) -> list[str]:
     """What a reader must know of how the adapter fits its configuration, one sentence each."""
     found = []
-    left_out = [module for module in ruled if module not in adapter.spelled and ".experts" not in f".{module}"]
+    ruled = tuple(module for module in ruled if module not in adapter.spelled)
+    left_out = [module for module in ruled if ".experts" not in f".{module}"]
     if asked and left_out:
         found.append(
             f"The configuration does not adapt {_listed(left_out)}: PEFT leaves their factors out when it loads the "
