@@ -698,3 +698,25 @@ def test_two_releases_of_one_checkpoint_are_compared(llava: Path, tmp_path: Path
         record = audit(llava, tmp_path / "tuned")
         check(record, tiny.tensors(llava), changed)
         assert not record.open_tensors
+
+
+def test_an_adapter_of_the_text_model_alone_fits_the_whole_one(tmp_path: Path) -> None:
+    """Trained with `AutoModelForCausalLM`, whose class has no pictures, on a checkpoint that has them."""
+    from transformers import Qwen3_5Config, Qwen3_5ForCausalLM, Qwen3_5ForConditionalGeneration
+
+    text = {**tiny.FAMILIES["llama"][2], "head_dim": 16, "layer_types": ["full_attention"] * 2}
+    vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 32}
+    config = Qwen3_5Config(text_config=text, vision_config={**vision, "num_position_embeddings": 16})
+    torch.manual_seed(0)
+    Qwen3_5ForConditionalGeneration(config).save_pretrained(tmp_path / "base")
+    adapted = Qwen3_5ForCausalLM(config.text_config)
+    save_adapter(adapted, tmp_path / "adapter", target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM")
+    base, factors = tiny.tensors(tmp_path / "base"), load_file(tmp_path / "adapter" / FILE)
+    spelled = {key.replace("model.layers", "model.language_model.layers"): value for key, value in factors.items()}
+    record = audit(tmp_path / "base", tmp_path / "adapter")
+    check(record, base, merged(base, spelled))
+    assert not record.open_tensors
+    lost = f"{ROOT}model.layers.1.mlp.down_proj"
+    change(tmp_path / "adapter", **{f"{lost}.lora_A.weight": None, f"{lost}.lora_B.weight": None})
+    record = audit(tmp_path / "base", tmp_path / "adapter")
+    assert record.open_tensors == ("model.language_model.layers.1.mlp.down_proj.weight",)

@@ -84,17 +84,7 @@ class _Collected:
         ruled, missing = resolve_scales(adapter, theirs, asked), missing_modules(adapter, asked)
         self.found.notes += remarks(adapter, asked, ruled, missing)
         for module in missing:
-            name, reason = (
-                self._place(theirs, module),
-                "the adapter's configuration adapts it, and has no tensors for it",
-            )
-            if name is not None:
-                self.missing[name] = reason
-            else:  # fused experts, or a head that shares the embedding
-                slot = theirs.place(f"{module}.weight", (2, 2))
-                matters = self.scope.leaves_out(f"{module}.weight", slot) is None
-                entry = Coverage(status="skipped", files="base", reason=reason, matters=matters)
-                self.found.coverage[f"{module}.weight"] = entry
+            self._miss(theirs, module)
         if self.weighted and any(factors.magnitude for factors in adapter.factors.values()):
             raise AdapterError("a weighted sum of adapters with DoRA is not linear", where=str(adapter.stored.folder))
         for module, factors in adapter.factors.items():
@@ -103,6 +93,18 @@ class _Collected:
         self._add_replaced(adapter, theirs)
         for key, reason in adapter.unused.items():
             self._tell(adapter, key, "skipped", reason)
+
+    def _miss(self, theirs: Architecture, module: str) -> None:
+        """A module that the adapter's configuration adapts, and that it has nothing for."""
+        reason = "the adapter's configuration adapts it, and the adapter has no tensors for it"
+        fitting = (module,) if self._known(theirs, module) else self._fitting(theirs, module)
+        name = self._place(theirs, fitting[0]) if len(fitting) == 1 else None
+        if name is not None:
+            self.missing[name] = reason
+            return
+        name = f"{module}.weight"  # fused experts, or a head that shares the embedding
+        matters = self.scope.leaves_out(name, theirs.place(name, (2, 2))) is None
+        self.found.coverage[name] = Coverage(status="skipped", files="base", reason=reason, matters=matters)
 
     def _add_factors(
         self, adapter: Adapter, theirs: Architecture, module: str, factors: Factors, weight: float
