@@ -626,6 +626,25 @@ def test_sentence_transformers_put_a_prefix_before_a_model(base_of: BaseOf, tmp_
     check(audit(base_of("bert"), tmp_path / "adapter"), base, tuned)
 
 
+def test_sentence_transformers_put_a_model_into_a_sub_folder(base_of: BaseOf, tmp_path: Path) -> None:
+    folder = tmp_path / "sentences"
+    shutil.copytree(base_of("bert"), folder / "0_Transformer")
+    modules = [("0_Transformer", "Transformer"), ("1_Pooling", "Pooling")]
+    listed = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in modules]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    save_adapter(tiny.build("bert"), tmp_path / "adapter", target_modules=["query"])
+    base = tiny.tensors(base_of("bert"))
+    tuned = merged(base, load_file(tmp_path / "adapter" / FILE))
+    respell(tmp_path / "adapter", moved(ROOT, "0.auto_model."))
+    edit(tmp_path / "adapter", base_model_name_or_path="../sentences")
+    record = audit(None, tmp_path / "adapter")
+    check(record, base, tuned)
+    assert record.base.name == "sentences"
+    (folder / "modules.json").write_text(json.dumps([{"path": "../0_Transformer", "type": "x.Transformer"}]))
+    with pytest.raises(CheckpointError, match="no safetensors file"):
+        audit(folder, tmp_path / "adapter")
+
+
 def test_a_wrapped_tensor_beside_its_own_is_refused(base_of: BaseOf, tmp_path: Path) -> None:
     shutil.copytree(base_of("llama"), tmp_path / "tuned")
     tiny.rewrite(tmp_path / "tuned", {"module.lm_head.weight": torch.zeros(64, 32)})

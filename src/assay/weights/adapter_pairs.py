@@ -141,10 +141,12 @@ class _Collected:
         """
         new: dict[str, str] = {}
         own = {theirs.place(f"{name}.weight", (2, 2)).canonical: name for name in reversed(theirs.modules)}
+        theirs_today = frozenset(theirs.modules)
         for module in adapter.modules:
-            if module in theirs.modules and self._known(theirs, module):
+            known = self._known(theirs, module)
+            if known and module in theirs_today:
                 continue
-            if self._known(theirs, module):  # by transformers' own renaming: PEFT knows the module's name of today
+            if known:  # by transformers' own renaming: PEFT knows the module's name of today
                 today = own.get(theirs.place(f"{module}.weight", (2, 2)).canonical)
                 new |= {module: today} if today is not None else {}
                 continue

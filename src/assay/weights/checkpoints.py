@@ -133,7 +133,7 @@ def locate(source: str | Path) -> tuple[Path, Source]:
     """
     path = Path(source).expanduser()
     if path.is_dir():
-        return path, Source(name=path.resolve().name)
+        return _model_in(path), Source(name=path.resolve().name)
     if path.exists():
         raise SourceError("is a file", wanted="a checkpoint folder", remedy="name the folder it is in", where=str(path))
     text = str(source)
@@ -141,6 +141,21 @@ def locate(source: str | Path) -> tuple[Path, Source]:
         raise SourceError("there is no such folder", wanted="a checkpoint folder or a hub id", where=text)
     name, _, revision = text.partition("@")
     return _download(name, revision or None)
+
+
+def _model_in(folder: Path) -> Path:
+    """Where a folder's model lies: sentence-transformers puts it into a sub-folder that `modules.json` names."""
+    listed = folder / "modules.json"
+    if (folder / MODEL_CONFIG).exists() or not listed.exists():
+        return folder
+    try:
+        modules = json.loads(listed.read_text())
+        inside = [str(module["path"]) for module in modules if str(module["type"]).endswith(".Transformer")]
+    except (ValueError, TypeError, KeyError):  # some other tool's
+        return folder
+    if len(inside) != 1 or Path(inside[0]).name != inside[0] or not (folder / inside[0] / MODEL_CONFIG).exists():
+        return folder
+    return folder / inside[0]
 
 
 def _download(name: str, revision: str | None) -> tuple[Path, Source]:
