@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 PLANTED = "tests/measures/test_planted.py"
+FIELD = "tests/weights/test_files_in_the_field.py"
 ADAPTERS = "tests/weights/test_adapters_against_peft.py"
 
 # fault: file, what is there, what is put in its place, the tests that must notice
@@ -281,15 +282,15 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         f"{PLANTED}::test_exactly_as_many_as_were_planted",
     ),
     "missing scale": (
-        "weights/adapters.py",
+        "weights/scales.py",
         "scale, rank = asked[module]",
         "scale, rank = 1.0, asked[module][1]",
         f"{ADAPTERS}::test_an_adapter_equals_its_merged_weights",
     ),
     "rule without the square root": (
-        "weights/adapters.py",
-        "alpha / rank**0.5 if",
-        "alpha / rank if",
+        "weights/scales.py",
+        "alpha / stored**0.5 if",
+        "alpha / stored if",
         "tests/weights/test_adapters.py",
     ),
     "transposed Conv1D": (
@@ -459,6 +460,78 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "matters = slot.body and",
         "matters = False and",
         "tests/weights/test_full_checkpoints.py",
+    ),
+    "a compiled model's names": (
+        "weights/names.py",
+        '"_orig_mod", ',
+        "",
+        f"{FIELD}::test_names_come_home",
+    ),
+    "an adapter's name left in its keys": (
+        "weights/names.py",
+        "_NAMED.sub(_without_name, found)",
+        "found",
+        f"{FIELD}::test_names_come_home",
+    ),
+    "a language model that has not moved": (
+        "weights/names.py",
+        '("model", "language_model", "text_model")',
+        "()",
+        f"{FIELD}::test_a_language_model_is_found_where_it_is_now",
+    ),
+    "the first of several modules that fit": (
+        "weights/adapter_pairs.py",
+        "if len(fitting) != 1:",
+        "if not fitting:",
+        f"{FIELD}::test_names_that_fit_several_modules_are_refused",
+    ),
+    "two modules that become one": (
+        "weights/adapter_pairs.py",
+        "taken.setdefault(place, module) != module",
+        "False",
+        f"{FIELD}::test_two_modules_that_mean_one_are_refused",
+    ),
+    "a model run under names that PEFT does not find": (
+        "models/renamed.py",
+        "if not modules or (",
+        "if True or (",
+        f"{FIELD}::test_a_model_is_run_with_the_names_that_are_audited",
+    ),
+    "alphas by the base's names": (
+        "weights/scales.py",
+        "by_rule(adapter.settings, adapter.spelled.get(module, module))",
+        "by_rule(adapter.settings, module)",
+        f"{FIELD}::test_alphas_are_those_of_the_names_it_was_trained_under",
+    ),
+    "alpha 0 of a trained adapter": (
+        "weights/scales.py",
+        "if scale == 0.0 and",
+        "if False and",
+        f"{FIELD}::test_settings_from_which_no_update_follows_are_refused",
+    ),
+    "a setting of a newer PEFT": (
+        "weights/adapter_settings.py",
+        'name.startswith("use_") or ',
+        "",
+        f"{FIELD}::test_settings_from_which_no_update_follows_are_refused",
+    ),
+    "a module that was not saved": (
+        "weights/adapter_pairs.py",
+        "self.missing[name] = reason",
+        "pass",
+        f"{FIELD}::test_a_module_without_tensors_opens_gates",
+    ),
+    "a tensor that nothing reads": (
+        "weights/adapter_pairs.py",
+        'is called so", matters=True)',
+        'is called so")',
+        f"{FIELD}::test_a_tensor_that_nothing_reads_opens_gates",
+    ),
+    "scales taken for matrices": (
+        "weights/quantised.py",
+        "found.setdefault(name, owners[owner])",
+        "pass",
+        f"{FIELD}::test_scales_beside_codes_are_no_matrices",
     ),
 }
 

@@ -115,6 +115,11 @@ class Architecture:
         """Whether a tensor, by its canonical name, is a parameter of a module by itself: an expert may be fused."""
         return self.model is None or any(self._strip(name) == canonical for name in self._shapes)
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The names of all modules; none if the model could not be built."""
+        return () if self.model is None else tuple(self._modules)
+
     def holds_experts(self, module_name: str) -> bool:
         """Whether a module (or the layer that PEFT wraps, under its name) holds experts fused in one tensor."""
         if self.model is None:

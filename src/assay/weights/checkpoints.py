@@ -17,12 +17,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from assay.errors import CheckpointError, QuantisedError, SourceError, ValuesError
+from assay.errors import CheckpointError, SourceError, ValuesError
 from assay.io import digests
 from assay.io.stamps import Stamps
 from assay.records import Source
 from assay.records.record import read_json
+from assay.weights.foreign import refuse_foreign_checkpoint
 from assay.weights.model_files import ADAPTER_CONFIG, MODEL_CONFIG, MODEL_INDEX, ModelFiles, kind_of, model_files
+from assay.weights.quantised import refuse_quantised
 
 # What an adapter's configuration says of where and by what it was saved; the rest says what its factors do.
 _TOLD_OF_PLACE = ("base_model_name_or_path", "revision", "inference_mode", "peft_version", "auto_mapping")
@@ -144,7 +146,7 @@ def locate(source: str | Path) -> tuple[Path, Source]:
     """
     path = Path(source).expanduser()
     if path.is_dir():
-        return path, Source(name=path.resolve().name)
+        return _model_in(path), Source(name=path.resolve().name)
     if path.exists():
         raise SourceError("is a file", wanted="a checkpoint folder", remedy="name the folder it is in", where=str(path))
     text = str(source)
@@ -152,6 +154,21 @@ def locate(source: str | Path) -> tuple[Path, Source]:
         raise SourceError("there is no such folder", wanted="a checkpoint folder or a hub id", where=text)
     name, _, revision = text.partition("@")
     return _download(name, revision or None, _HUB_FILES)
+
+
+def _model_in(folder: Path) -> Path:
+    """Where a folder's model lies: sentence-transformers puts it into a sub-folder that `modules.json` names."""
+    listed = folder / "modules.json"
+    if (folder / MODEL_CONFIG).exists() or not listed.exists():
+        return folder
+    try:
+        modules = json.loads(listed.read_text())
+        inside = [str(module["path"]) for module in modules if str(module["type"]).endswith(".Transformer")]
+    except (ValueError, TypeError, KeyError):  # some other tool's
+        return folder
+    if len(inside) != 1 or Path(inside[0]).name != inside[0] or not (folder / inside[0] / MODEL_CONFIG).exists():
+        return folder
+    return folder / inside[0]
 
 
 def fetch_tokenizer(source: Source) -> None:
@@ -202,7 +219,8 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     Raises:
         SourceError: there is no such folder or repository.
         PickleError: it has pickled weights only.
-        QuantisedError: its weights are packed.
+        QuantisedError: all of its matrices are packed.
+        AdapterError: it is an adapter of another tool.
         CheckpointError: files are missing, truncated, corrupt, outside of the folder or more than one model; or an
             adapter in a whole model's place.
     """
@@ -212,16 +230,10 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     files = model_files(folder)
     told = folder / MODEL_CONFIG
     config = read_json(told, "a model's configuration") if told.exists() else None
-    if config is not None and config.get("quantization_config"):
-        method = config["quantization_config"].get("quant_method", "an unnamed method")
-        raise QuantisedError(
-            f"the weights are quantised ({method}), so the stored tensors are codes and not the matrix",
-            wanted="the full-precision model that it was made from",
-            remedy="name that one as the base: assay audit FULL_PRECISION_BASE TUNED",
-            where=str(source),
-        )
-    stamps = Stamps.of(files.weights)
-    return Checkpoint(folder, named, _tensors(files), config, stamps)
+    tensors = _tensors(files)
+    refuse_foreign_checkpoint(tensors, str(source))
+    refuse_quantised(config, tensors, str(source))
+    return Checkpoint(folder, named, tensors, config, Stamps.of(files.weights))
 
 
 def open_files(files: ModelFiles, named: Source) -> Checkpoint:

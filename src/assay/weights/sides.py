@@ -14,11 +14,13 @@ from typing import Literal
 
 import torch
 
-from assay.errors import SettingError, nearest
+from assay.errors import CheckpointError, SettingError, nearest
 from assay.records import Coverage
+from assay.weights import names
 from assay.weights.architecture import Architecture, Slot, read_architecture
 from assay.weights.checkpoints import Checkpoint
 from assay.weights.libraries import code_not_run
+from assay.weights.quantised import packed_parts
 from assay.weights.updates import AbstractPair
 
 INCLUDE = ("embeddings", "heads")
@@ -116,8 +118,20 @@ class Side:
 
     def __post_init__(self) -> None:
         tensors = self.checkpoint.tensors
-        self.slots = {name: self.architecture.place(name, stored.shape) for name, stored in tensors.items()}
+        homes = {name: names.home(name) for name in tensors}
+        self.wrapped = tuple(name for name, home in homes.items() if name != home)
+        if len(set(homes.values())) < len(homes):
+            seen: dict[str, str] = {}
+            double = next(name for name, home in homes.items() if seen.setdefault(home, name) != name)
+            raise CheckpointError(
+                f"{seen[homes[double]]} and {double} are both {homes[double]}, with a wrapper's name and without",
+                wanted="every tensor once",
+                remedy="save the unwrapped model with `save_pretrained`",
+                where=str(self.checkpoint.folder),
+            )
+        self.slots = {name: self.architecture.place(homes[name], stored.shape) for name, stored in tensors.items()}
         self.by_canonical = {slot.canonical: name for name, slot in self.slots.items()}
+        self.packed = packed_parts(tensors)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Side:
@@ -130,20 +144,20 @@ class Side:
             return self.by_canonical[canonical]
         if self.architecture.model is not None:
             return None
-        near = [
-            name
-            for known, name in self.by_canonical.items()
-            if known.endswith(f".{canonical}") or canonical.endswith(f".{known}")
-        ]
-        return near[0] if len(near) == 1 else None
+        near = names.nearest(canonical, self.by_canonical)
+        return self.by_canonical[near[0]] if len(near) == 1 else None
 
     def notes(self, which: str) -> list[str]:
         """What a reader must know of how this side's tensors were placed."""
-        unrun = code_not_run(self.checkpoint.folder)
-        if self.architecture.model is not None:
-            return unrun
-        return [
-            *unrun,
-            f"The {which} model's modules could not be built ({self.architecture.reason}): "
-            "every two-dimensional tensor of a numbered block is taken as outputs x inputs.",
-        ]
+        found = code_not_run(self.checkpoint.folder)
+        if self.wrapped:
+            found.append(
+                f"{len(self.wrapped)} names of the {which} model carry a wrapper's or a library's name, which was "
+                f"taken off: {self.wrapped[0]} is {names.home(self.wrapped[0])}."
+            )
+        if self.architecture.model is None:
+            found.append(
+                f"The {which} model's modules could not be built ({self.architecture.reason}): "
+                "every two-dimensional tensor of a numbered block is taken as outputs x inputs."
+            )
+        return found

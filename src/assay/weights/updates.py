@@ -179,7 +179,7 @@ class LayerPair(AbstractPair):
 
     Attributes:
         adapter: whose layer it is.
-        module: the layer's name; keys: its tensors in the adapter's file.
+        module: the layer's name as the adapter spells it; keys: its tensors in the adapter's file.
     """
 
     adapter: Adapter
@@ -194,7 +194,7 @@ class LayerPair(AbstractPair):
     def load(self, dtype: torch.dtype, device: torch.device) -> Operators:
         """Read the base and the layer's tensors; the update is the difference that merging makes, in float64."""
         stored = self.base.read(self.name)
-        read = {key.removeprefix("base_model.model."): self.adapter.stored.read(key).double() for key in self.keys}
+        read = {self.adapter.homes[key]: self.adapter.stored.read(key).double() for key in self.keys}
         where = str(self.adapter.stored.folder)
         merged = merged_weight(self.adapter.settings, self.module, stored.double(), self.slot.transposed, read, where)
         W0, W = (Dense(self._oriented(tensor, dtype, device)) for tensor in (stored, merged))
