@@ -40,6 +40,7 @@ def dial(
     tuned: str | Path,
     text: str | Path,
     *,
+    other_base: bool = False,
     at: float | Sequence[float] = MULTIPLIERS,
     k: int = 10,
     eps: float = 0.5,
@@ -60,6 +61,7 @@ def dial(
         base: folder or hub id; None for the one that an adapter names.
         tuned: an adapter or a whole checkpoint of a causal language model.
         text: JSON Lines with a column `text`.
+        other_base: whether the base is meant though the adapter was trained on another.
         at: the multipliers x, or one. 1 is the model as it was trained, 0 the base.
         k, eps, side: what is counted as an intruder; see `assay.audit`.
         matrices: shell patterns on names or roles, to audit some matrices only; the model is changed whole.
@@ -84,7 +86,7 @@ def dial(
     multipliers = [float(x) for x in (at if isinstance(at, Sequence) else (at,))]
     _check(multipliers, k, eps, seed)
     tell = progress or (lambda _: None)
-    home, place = find_pair(base, tuned)
+    home, place = find_pair(base, tuned, other_base)
     refuse_other_computation(home, place)
     window = min(window, *(positions_of(entry) or window for entry in (home, place)))
     tokenizers = [load_tokenizer(entry) for entry in (home, place)]
@@ -113,6 +115,7 @@ def dial(
     settings = {
         "at": multipliers,
         "matrices": patterns,
+        "other_base": other_base,
         "window": window,
         "batch_tokens": batch_tokens,
         "device": device,

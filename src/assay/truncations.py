@@ -30,6 +30,7 @@ def truncate(
     text: str | Path | None = None,
     task: str | Path | None = None,
     *,
+    other_base: bool = False,
     ranks: int | Sequence[int] | None = None,
     window: int = 1024,
     batch_tokens: int = 1024,
@@ -45,6 +46,7 @@ def truncate(
         base: folder or hub id; None for the one that an adapter names.
         tuned: an adapter or a whole checkpoint.
         text, task: as for `assay.score`; at least one.
+        other_base: whether the base is meant though the adapter was trained on another.
         ranks: the j, or one; powers of two up to the update's rank unless given. 0 and the whole update are always
             there.
         window, batch_tokens, device, seed: as for `assay.score`.
@@ -70,7 +72,7 @@ def truncate(
         raise SettingError(f"the ranks are {asked}", wanted="one or more whole numbers, none below 1")
     check_seed(seed)
     tell = progress or (lambda _: None)
-    home, place = find_pair(base, tuned)
+    home, place = find_pair(base, tuned, other_base)
     refuse_other_computation(home, place)
     questions = read_questions(home, place, load_tokenizer(home), text, task, window, batch_tokens)
     pairs = pair(home.folder, place.folder).pairs
@@ -96,6 +98,7 @@ def truncate(
         points.append(_point(questions, of_base, questions.ask(model), rank, kept, seed))
     settings = {
         "ranks": asked,
+        "other_base": other_base,
         "window": questions.window,
         "batch_tokens": batch_tokens,
     }

@@ -12,10 +12,47 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 PLANTED = "tests/measures/test_planted.py"
+FIELD = "tests/weights/test_files_in_the_field.py"
 ADAPTERS = "tests/weights/test_adapters_against_peft.py"
 
 # fault: file, what is there, what is put in its place, the tests that must notice
 FAULTS: dict[str, tuple[str, str, str, str]] = {
+    "a norm over the adapted matrices alone": (
+        "records/audit.py",
+        "base = base if told is None else told**2",
+        "base = base",
+        "tests/test_audits.py::test_the_relative_norm_is_over_the_same_set_in_an_adapter_and_merged",
+    ),
+    "records of other matrices compared": (
+        "records/audit.py",
+        '"set of matrices": audit.in_scope,',
+        '"set of matrices": 0,',
+        "tests/test_audits.py::test_records_are_compared_by_the_matrices_that_were_measured",
+    ),
+    "a merge without the rounding of its base": (
+        "measures/merge.py",
+        "off = (base.to(held_in).double() - base).abs()",
+        "off = torch.zeros_like(base)",
+        "tests/test_merges.py::test_what_peft_merges_is_merged",
+    ),
+    "a merge with twice the update": (
+        "measures/merge.py",
+        "multiple = float((moved * dW).sum()) / square",
+        "multiple = float((moved * dW).sum()) / norm",
+        "tests/test_merges.py::test_another_scale_is_named_with_its_multiple",
+    ),
+    "what else a merge changed": (
+        "merges.py",
+        "    compared.add([(pair.name, pair.tuned_name) for pair in theirs.values()])\n",
+        "",
+        "tests/test_merges.py::test_what_else_changed_is_named",
+    ),
+    "replies that end at the tokenizer's token alone": (
+        "behaviour/generation.py",
+        "ends_of(model, stop)",
+        "tuple(stop)",
+        "tests/test_tasks.py::test_a_reply_ends_where_the_model_says_too",
+    ),
     "padding by its token": (
         "behaviour/forgetting.py",
         '* inputs["attention_mask"][:, 1:]',
@@ -234,8 +271,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "a multiplier upside down": (
         "measures/threshold.py",
-        "return Estimate(norm.value / largest,",
-        "return Estimate(largest / norm.value,",
+        "return BoundedEstimate(norm.value / largest,",
+        "return BoundedEstimate(largest / norm.value,",
         "tests/measures/test_threshold.py::test_the_multiplier_of_an_audit_is_one_at_the_threshold",
     ),
     "wrong side": (
@@ -245,15 +282,15 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         f"{PLANTED}::test_exactly_as_many_as_were_planted",
     ),
     "missing scale": (
-        "weights/adapters.py",
+        "weights/scales.py",
         "scale, rank = asked[module]",
         "scale, rank = 1.0, asked[module][1]",
         f"{ADAPTERS}::test_an_adapter_equals_its_merged_weights",
     ),
     "rule without the square root": (
-        "weights/adapters.py",
-        "alpha / rank**0.5 if",
-        "alpha / rank if",
+        "weights/scales.py",
+        "alpha / stored**0.5 if",
+        "alpha / stored if",
         "tests/weights/test_adapters.py",
     ),
     "transposed Conv1D": (
@@ -263,7 +300,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         f"{ADAPTERS}::test_an_adapter_equals_its_merged_weights",
     ),
     "dropped absolute value": (
-        "linalg/windows.py",
+        "linalg/spectral_projectors.py",
         "parts = coefficients.unflatten",
         "parts = coefficients.clamp(min=0).unflatten",
         PLANTED,
@@ -275,7 +312,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         f"{PLANTED}::test_exactly_as_many_as_were_planted",
     ),
     "null directions match": (
-        "linalg/windows.py",
+        "linalg/spectral_projectors.py",
         "alive = (base.sigma > _null_level(base))",
         "alive = (base.sigma >= 0)",
         f"{PLANTED}::test_null_directions_of_the_base_match_nothing",
@@ -286,59 +323,215 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "twice, room = 0 * residual,",
         f"{PLANTED}::test_equal_values_are_judged_as_one_space",
     ),
-    "a witness that need not be alone": (
-        "linalg/witness.py",
-        "outside = residual / gap if gap > 0 else 1.0",
-        "outside = 0.0",
-        "tests/linalg/test_shifts.py::test_two_equal_values_have_no_witness",
-    ),
     "a proof that needs no factor": (
-        "linalg/shifted.py",
+        "linalg/shifted_gram.py",
         "            return math.inf\n",
         "            return shift\n",
-        "tests/linalg/test_inverted.py::test_a_missed_vector_has_no_proof",
+        "tests/linalg/test_shift_invert_lanczos.py::test_a_missed_vector_has_no_proof",
     ),
     "a factor without its error": (
-        "linalg/shifted.py",
-        "return ROUNDING_FACTOR * seen + hidden",
-        "return hidden",
-        "tests/linalg/test_inverted.py::test_a_wrong_factor_widens_the_bound",
-    ),
-    "a witness that is lost with its part": (
-        "linalg/overlaps.py",
-        "max(abs(along), float(torch.linalg.vector_norm(parts)))",
-        "float(torch.linalg.vector_norm(parts))",
-        "tests/linalg/test_shifts.py::test_a_vector_without_its_witness_bounds_the_others",
+        "linalg/shifted_gram.py",
+        "(ROUNDING_FACTOR * seen + hidden)",
+        "hidden",
+        "tests/linalg/test_shift_invert_lanczos.py::test_a_wrong_factor_widens_the_bound",
     ),
     "products without their rounding": (
-        "linalg/sketch.py",
+        "linalg/rounding_estimate.py",
         "return ROUNDING_FACTOR * worst",
         "return 0.0 * worst",
-        "tests/linalg/test_shifts.py::test_a_sketch_sees_the_rounding_of_products",
+        "tests/linalg/test_rounding_estimate.py::test_a_sketch_sees_the_rounding_of_products",
     ),
     "what an adapter leaves over, in part": (
-        "linalg/certified.py",
-        "square = outside.rest**2 + max(",
+        "linalg/block_krylov.py",
+        "square = outside.remainder**2 + max(",
         "square = max(",
-        "tests/linalg/test_certified.py::test_bounds_hold",
+        "tests/linalg/test_block_krylov.py::test_bounds_hold",
     ),
-    "a Krylov space that is not kept orthogonal": (
-        "linalg/certificate.py",
-        "self.K[-RECENT:] if self.U.shape[1] else self.K",
-        "self.K[-RECENT:]",
-        "tests/linalg/test_shifts.py::test_what_few_products_leave_open_is_decided_by_shifts",
+    "a Gram matrix that is asked too late": (
+        "linalg/escalation.py",
+        '"Gram eigendecomposition") if gram else bounded',
+        '"Gram eigendecomposition") if False else bounded',
+        "tests/linalg/test_escalation.py",
+    ),
+    "a bound on sigma_min that its factor's error widens": (
+        "linalg/sigma_min.py",
+        "math.sqrt(part * mean - error)",
+        "math.sqrt(part * mean + 9 * mean)",
+        "tests/linalg/test_sigma_min.py",
+    ),
+    "an update whose larger values are not counted": (
+        "linalg/svd_update.py",
+        "if above != count:",
+        "if False:",
+        "tests/linalg/test_svd_update.py::test_a_leading_direction_that_the_iteration_missed_is_seen",
     ),
     "a product without its last rows": (
         "linalg/operators.py",
         "torch.cat([product, W[whole:] @ X])",
         "torch.cat([product, 0 * W[whole:] @ X])",
-        "tests/linalg/test_dense.py::test_long_rows_make_the_same_products",
+        "tests/linalg/test_dense_svd.py::test_long_rows_make_the_same_products",
+    ),
+    "code of a model's folder is asked for and not refused": (
+        "weights/libraries.py",
+        "if asked and not (",
+        "if False and not (",
+        "tests/test_nothing_is_executed.py::test_a_folder_that_asks_for_code_is_refused",
+    ),
+    "a loader that may ask for code": (
+        "weights/libraries.py",
+        "AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)",
+        "AutoTokenizer.from_pretrained(folder, local_files_only=True)",
+        "tests/test_nothing_is_executed.py::test_every_call_of_a_loader_stands_in_one_place",
+    ),
+    "a pickle in place of an adapter's safetensors": (
+        "weights/libraries.py",
+        "if not (folder / ADAPTER_FILE).is_file():",
+        "if False:",
+        "tests/test_nothing_is_executed.py::test_an_adapters_pickle_is_not_opened_in_place_of_another_safetensors_file",
+    ),
+    "a prompt that starts from a pickle": (
+        "weights/libraries.py",
+        'config.prompt_tuning_init = "RANDOM"',
+        "pass",
+        "tests/test_nothing_is_executed.py::test_a_prompts_start_is_not_unpickled",
+    ),
+    "a task's function that nobody asked for": (
+        "behaviour/task_files.py",
+        "    for function in _functions(found):\n        _refuse_unasked(function, path, code)\n",
+        "",
+        "tests/test_nothing_is_executed.py::test_a_task_of_the_harness_runs_code_only_if_it_is_named",
+    ),
+    "templates outside of their sandbox": (
+        "behaviour/task_files.py",
+        "lm_eval.utils.env = boxed",
+        "lm_eval.utils.env = own",
+        "tests/test_nothing_is_executed.py::test_a_task_of_the_harness_has_no_way_around",
+    ),
+    "two models in one folder": (
+        "weights/model_files.py",
+        "if len(own) > 1:",
+        "if False:",
+        "tests/weights/test_which_files.py::test_an_adapter_beside_a_whole_model_is_asked_about",
+    ),
+    "an index beside another file": (
+        "weights/model_files.py",
+        "and shards != [MODEL_FILE]:",
+        "and False:",
+        "tests/weights/test_which_files.py::test_one_file_beside_an_index_of_others_is_refused",
+    ),
+    "an adapter on any base": (
+        "weights/bases.py",
+        "why = None if insisted else _why_other(update, home, source)",
+        "why = None",
+        "tests/weights/test_which_files.py::test_the_record_beside_an_adapter_says_whose_it_is",
+    ),
+    "a base that changes unseen": (
+        "io/stamps.py",
+        "same = _stamp(path) == stamp",
+        "same = True",
+        "tests/weights/test_which_files.py::test_a_base_that_changes_while_it_is_read_makes_no_record",
+    ),
+    "tokens without an embedding": (
+        "models/loading.py",
+        "    _refuse_more_tokens(place, tokenizer)\n",
+        "",
+        "tests/weights/test_which_files.py::test_more_tokens_than_embeddings_is_a_mismatch",
+    ),
+    "an output into a model's folder": (
+        "cli/destinations.py",
+        "    _refuse_inside_a_model(output, kind)\n",
+        "",
+        "tests/cli/test_outputs.py::test_nothing_is_written_over_or_into_a_model",
+    ),
+    "an output over any file": (
+        "cli/destinations.py",
+        "if path.stat().st_size and not _is_earlier(path, kind):",
+        "if False:",
+        "tests/cli/test_outputs.py::test_an_output_is_new_or_an_earlier_one_of_its_kind[dial]",
+    ),
+    "a closed pipe that is a gate": (
+        "reports/text/terminal.py",
+        "        raise BrokenPipeError\n",
+        "        super().on_broken_pipe()\n",
+        "tests/cli/test_outputs.py::test_a_closed_pipe_is_no_verdict",
     ),
     "a skipped matrix closes its gate": (
         "weights/checkpoint_pairs.py",
         "matters = slot.body and",
         "matters = False and",
         "tests/weights/test_full_checkpoints.py",
+    ),
+    "a compiled model's names": (
+        "weights/names.py",
+        '"_orig_mod", ',
+        "",
+        f"{FIELD}::test_names_come_home",
+    ),
+    "an adapter's name left in its keys": (
+        "weights/names.py",
+        "_NAMED.sub(_without_name, found)",
+        "found",
+        f"{FIELD}::test_names_come_home",
+    ),
+    "a language model that has not moved": (
+        "weights/names.py",
+        '("model", "language_model", "text_model")',
+        "()",
+        f"{FIELD}::test_a_language_model_is_found_where_it_is_now",
+    ),
+    "the first of several modules that fit": (
+        "weights/adapter_pairs.py",
+        "if len(fitting) != 1:",
+        "if not fitting:",
+        f"{FIELD}::test_names_that_fit_several_modules_are_refused",
+    ),
+    "two modules that become one": (
+        "weights/adapter_pairs.py",
+        "taken.setdefault(place, module) != module",
+        "False",
+        f"{FIELD}::test_two_modules_that_mean_one_are_refused",
+    ),
+    "a model run under names that PEFT does not find": (
+        "models/renamed.py",
+        "if not modules or (",
+        "if True or (",
+        f"{FIELD}::test_a_model_is_run_with_the_names_that_are_audited",
+    ),
+    "alphas by the base's names": (
+        "weights/scales.py",
+        "by_rule(adapter.settings, adapter.spelled.get(module, module))",
+        "by_rule(adapter.settings, module)",
+        f"{FIELD}::test_alphas_are_those_of_the_names_it_was_trained_under",
+    ),
+    "alpha 0 of a trained adapter": (
+        "weights/scales.py",
+        "if scale == 0.0 and",
+        "if False and",
+        f"{FIELD}::test_settings_from_which_no_update_follows_are_refused",
+    ),
+    "a setting of a newer PEFT": (
+        "weights/adapter_settings.py",
+        'name.startswith("use_") or ',
+        "",
+        f"{FIELD}::test_settings_from_which_no_update_follows_are_refused",
+    ),
+    "a module that was not saved": (
+        "weights/adapter_pairs.py",
+        "self.missing[name] = reason",
+        "pass",
+        f"{FIELD}::test_a_module_without_tensors_opens_gates",
+    ),
+    "a tensor that nothing reads": (
+        "weights/adapter_pairs.py",
+        'is called so", matters=True)',
+        'is called so")',
+        f"{FIELD}::test_a_tensor_that_nothing_reads_opens_gates",
+    ),
+    "scales taken for matrices": (
+        "weights/quantised.py",
+        "found.setdefault(name, owners[owner])",
+        "pass",
+        f"{FIELD}::test_scales_beside_codes_are_no_matrices",
     ),
 }
 

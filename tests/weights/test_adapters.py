@@ -12,8 +12,9 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.layer import LoraLayer
 
 import tiny
-from assay.weights.adapters import open_adapter, resolve_scales
+from assay.weights.adapters import open_adapter
 from assay.weights.architecture import Architecture
+from assay.weights.scales import resolve_scales
 
 
 @pytest.mark.parametrize("rslora", [False, True])
@@ -48,7 +49,7 @@ def test_variants_are_refused_by_the_setting_that_turns_them_on(tmp_path: Path) 
 
 
 def test_the_private_parts_that_are_touched_are_still_there() -> None:
-    """A canary for weights/architecture.py and weights/adapters.py, which alone touch these."""
+    """A canary for weights/architecture.py and weights/scales.py, which alone touch these."""
     from peft.utils.other import get_pattern_key
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming

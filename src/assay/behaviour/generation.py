@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from assay.behaviour.batches import Ids, padded
+from assay.models.ends import ends_of, without_end
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,14 @@ def replies(
     stop: Sequence[int],
     sampling: Sampling | None = None,
 ) -> list[Ids]:
-    """Continuations of prompts, up to `max_tokens` tokens or the first token of `stop`, which is left out.
+    """Continuations of prompts, up to `max_tokens` tokens or the first that ends a reply, which is left out.
 
     Args:
-        model: a causal language model in evaluation mode. Of its own settings for generation none is used.
+        model: a causal language model in evaluation mode. Of its own settings for generation the end tokens alone are
+            used: a policy was trained with them.
         prompts: tokens; shorter ones are padded on the left, told by the attention mask.
         max_tokens: longest continuation.
-        stop: tokens that end it.
+        stop: tokens that end it, beside those that the model names.
         sampling: None for the likeliest token every time.
     """
     from transformers import GenerationConfig
@@ -40,9 +42,9 @@ def replies(
     inputs = padded(prompts, model, left=True)
     pad = model.config.pad_token_id or 0
     drawn = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0} if sampling else {}
-    own = model.generation_config
+    own, ends = model.generation_config, ends_of(model, stop)
     model.generation_config = GenerationConfig(
-        max_new_tokens=max_tokens, eos_token_id=list(stop) or None, pad_token_id=pad, **drawn
+        max_new_tokens=max_tokens, eos_token_id=list(ends) or None, pad_token_id=pad, **drawn
     )
     try:
         with torch.inference_mode(), torch.random.fork_rng():
@@ -51,13 +53,7 @@ def replies(
             written = model.generate(**inputs)
     finally:
         model.generation_config = own
-    return [_until(row[inputs["input_ids"].shape[1] :].tolist(), stop) for row in written]
-
-
-def _until(ids: Sequence[int], stop: Sequence[int]) -> Ids:
-    """Tokens before the first that ends the text."""
-    ends = next((place for place, token in enumerate(ids) if token in stop), len(ids))
-    return tuple(ids[:ends])
+    return [without_end(row[inputs["input_ids"].shape[1] :].tolist(), ends) for row in written]
 
 
 def stops_of(tokenizer: Any) -> tuple[int, ...]:

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from assay.cli.arguments import AsJson, Device, Models, base_and_tuned, numbers, only
+from assay.cli.arguments import AsJson, Device, Models, OtherBase, base_and_tuned, numbers, only
 from assay.cli.output import finish
 from assay.cli.program import command
 
 
-@command("assay dial base adapter --text prose.jsonl --at 0.5,1,2,4,8 -o dial.json")
+@command("assay dial base adapter --text prose.jsonl --at 0.5,1,2,4,8 -o dial.json", writes="dial")
 def dial(
     models: Models,
     text: Annotated[Path, typer.Option(help="JSON Lines with a column text, on which the loss is taken.")],
@@ -26,6 +26,7 @@ def dial(
         list[str] | None, typer.Option(help="Audit only matrices whose name or role fits this pattern; repeatable.")
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
+    other_base: OtherBase = False,
     device: Device = "cpu",
     seed: Annotated[int, typer.Option(help="Of the random updates and the bootstrap.")] = 0,
     as_json: AsJson = False,
@@ -39,6 +40,7 @@ def dial(
         base,
         only(tuned),
         text,
+        other_base=other_base,
         at=numbers(at, "at"),
         k=k,
         eps=eps,

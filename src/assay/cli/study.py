@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assay.cli.arguments import AsJson, Device
+from assay.cli.destinations import FOLDER
 from assay.cli.output import finish, progress_bar, standing
 from assay.cli.program import INCONCLUSIVE, command
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     "assay study plan.toml --dry-run",
     "assay study plan.toml -o study",
     "assay study plan.toml --engine ray --address 10.0.0.1:6379 --per-run cpus=4,gpus=1",
+    writes=FOLDER,
 )
 def study(
     plan: Annotated[Path, typer.Argument(help="A TOML file; paths in it are relative to it.")],

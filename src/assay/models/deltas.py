@@ -12,6 +12,7 @@ from assay.errors import MismatchError
 from assay.linalg import AbstractOperator
 from assay.models.loading import Place
 from assay.weights.architecture import Architecture
+from assay.weights.libraries import read_config
 from assay.weights.updates import AbstractPair
 
 # What is added to the parameter of that name, in the orientation that it has in the model; None for nothing.
@@ -34,11 +35,9 @@ def refuse_other_computation(home: Place, place: Place) -> None:
     Raises:
         MismatchError: with the setting.
     """
-    from transformers import AutoConfig
-
     if place.is_adapter:  # it has its base's
         return
-    base, tuned = (_computing(AutoConfig.from_pretrained(entry.folder).to_dict()) for entry in (home, place))
+    base, tuned = (_computing(read_config(entry.folder).to_dict()) for entry in (home, place))
     for name in sorted(base.keys() | tuned.keys()):
         if base.get(name) != tuned.get(name):
             raise MismatchError(

@@ -8,6 +8,7 @@ from assay.records.curves import Curves
 from assay.records.dial import Dial, DialPoint
 from assay.records.estimate import Estimate
 from assay.records.kinds import load
+from assay.records.merge import MatrixMerge, Merge
 from assay.records.partial import Partial
 from assay.records.record import Interval, Part, Provenance, Record, Setting, Source, as_given
 from assay.records.repair import ArmOutcome, MatrixRepair, Measured, Repair, RepairCurve, RepairPoint
@@ -47,8 +48,10 @@ __all__ = [
     "HarnessScore",
     "Interval",
     "MatrixAudit",
+    "MatrixMerge",
     "MatrixRepair",
     "Measured",
+    "Merge",
     "Part",
     "Partial",
     "PromptDiversity",

@@ -22,6 +22,7 @@ from assay.repairs.curve import Asked, Bench, measure_curve
 from assay.repairs.plan import Plan, Planned, judge_update, make_plan, outcomes, verdicts
 from assay.repairs.writing import refuse_unwritable, write_repaired
 from assay.settings import check_count, check_seed
+from assay.weights.bases import refuse_other_base
 from assay.weights.checkpoints import identified
 from assay.weights.pairing import pair
 from assay.weights.rewriting import refuse_existing, whole_folder
@@ -39,6 +40,7 @@ def repair(
     tuned: str | Path,
     out: str | Path | None = None,
     *,
+    other_base: bool = False,
     keep: float = 0.7,
     which: Which = "all",
     rank: int | None = None,
@@ -69,6 +71,7 @@ def repair(
     Args:
         base: folder or hub id; None for the one that an adapter names.
         tuned: a LoRA adapter, or a full or merged checkpoint.
+        other_base: whether the base is meant though the adapter was trained on another.
         out: folder to write, with `repair.json` in it; None to write nothing.
         keep: what is left of every intruder: 1 changes nothing, 0 removes it.
         which: all intruders, or the top one of each matrix.
@@ -111,11 +114,13 @@ def repair(
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
     scope = Scope(tuple(include), patterns)
     found = pair(base, tuned, adapter, scope)
+    if found.kind != "checkpoint" and base is not None:
+        refuse_other_base(found.tuned[0].folder, found.base.folder, found.base.source, other_base)
     if found.kind == "none":
         raise InputError("the method changes no weight matrix: there is nothing to repair", where=str(tuned))
     bench = None
     if text is not None or task is not None:
-        bench = Bench.of(asked, *find_pair(base, tuned if adapter is None else Path(tuned, adapter)))
+        bench = Bench.of(asked, *find_pair(base, tuned if adapter is None else Path(tuned, adapter), other_base))
     where, kept = device_of(device), SpectraCache.default() if cache else None
     question = Question(k=k, eps=(eps,), side=side, seed=seed)
     plan = make_plan(found, question, which, where, kept, lambda i, n, name: tell(f"matrix {i + 1} of {n}: {name}"))
@@ -131,6 +136,7 @@ def repair(
     tell("writing")
     with whole_folder(target) as folder:
         write_repaired(plan, tuned, adapter, 1.0 if chosen is None else chosen, rank, folder, target)
+        found.refuse_changed()
         source = identified(Source(name=target.resolve().name), folder.glob("*.safetensors"), folder)
         record = finish.record(source, finish.judged_in_files(folder, scope))
         record.save(folder / RECORD)
@@ -138,7 +144,7 @@ def repair(
 
 
 _SETTINGS = (
-    *("keep", "which", "rank", "k", "eps", "side", "adapter", "matrices", "include", "even_unchanged"),
+    *("other_base", "keep", "which", "rank", "k", "eps", "side", "adapter", "matrices", "include", "even_unchanged"),
     *("at", "budget", "window", "batch_tokens", "device"),
 )
 

@@ -6,16 +6,18 @@ import copy
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
 
 from assay.data.examples import SCORE, Example, Prompt, collate, padding_id, prompt_ids
 from assay.errors import SettingError
+from assay.models.ends import ends_of, without_end
 from assay.models.loading import Place, load_base
 from assay.models.rewards import Reward, reward_of, reward_source
 from assay.records.run import PolicyRun
-from assay.training.replies import Drawing, Ids, draw, ends_of, reply_log_probabilities
+from assay.training.replies import Drawing, Ids, draw, reply_log_probabilities
 from assay.training.spec import PolicySettings, Spec
 from assay.training.trainers import AS_TRANSFORMERS, Note, Ordered
 
@@ -30,7 +32,13 @@ def policy_trainer(
     _without_dropout(model)
     rows = Ordered([{"prompt": examples[i].text, "example": examples[i]} for i in range(len(examples))])
     longest = spec.data.max_length + settings.reply_tokens
-    reward = reward_of(settings.reward, tokenizer, str(model.device), longest)
+    ends, asked = _ends(model, tokenizer), reward_of(settings.reward, tokenizer, str(model.device), longest)
+
+    def without_ends(prompts: Sequence[Prompt], replies: Sequence[Ids]) -> Sequence[float]:
+        """Replies as scoring has them judged."""
+        return asked.judge(prompts, [without_end(reply, ends) for reply in replies])
+
+    reward = replace(asked, judge=without_ends)
     make = _rloo if settings.algorithm == "rloo" else _reinforce
     trainer = make(model, arguments, rows, tokenizer, reward, spec, base)
     pad, repeated = padding_id(tokenizer), settings.replies if settings.algorithm == "rloo" else 1
@@ -41,6 +49,11 @@ def policy_trainer(
 
     trainer.data_collator = collator
     return trainer
+
+
+def _ends(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The tokens that end a reply, as TRL takes them."""
+    return ends_of(model, [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])
 
 
 def _without_dropout(model: Any) -> None:
@@ -138,7 +151,7 @@ def _reinforce(
     from transformers import Trainer, TrainingArguments
 
     settings, device = _settings(spec), str(model.device)
-    how = Drawing(settings.reply_tokens, settings.temperature, padding_id(tokenizer), ends_of(model, tokenizer))
+    how = Drawing(settings.reply_tokens, settings.temperature, padding_id(tokenizer), _ends(model, tokenizer))
     value = load_base(base, "sequence-classification", SCORE, device)
     value.config.pad_token_id = how.pad
     frozen = None

@@ -27,14 +27,6 @@ class Drawing:
     ends: tuple[int, ...]
 
 
-def ends_of(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """The tokens that end a reply: the tokenizer's, and those that the model names, as TRL takes them."""
-    named = model.generation_config.eos_token_id
-    named = [named] if isinstance(named, int) else named or []
-    own = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
-    return tuple(dict.fromkeys([*own, *named]))
-
-
 def draw(model: Any, prompts: Sequence[Ids], how: Drawing) -> list[Ids]:
     """One reply to every prompt, each up to and with the token that ends it, from torch's generator.
 

@@ -6,8 +6,10 @@ from typing import Literal
 
 from assay.errors import MismatchError
 from assay.records import Coverage
+from assay.weights import names
 from assay.weights.architecture import Slot
 from assay.weights.checkpoints import Checkpoint
+from assay.weights.quantised import all_packed
 from assay.weights.sides import Pairing, Scope, Side
 from assay.weights.updates import CheckpointPair
 
@@ -27,15 +29,14 @@ def pair_checkpoints(base: Checkpoint, tuned: Checkpoint, scope: Scope) -> Pairi
     ours, theirs = Side.of(base), Side.of(tuned)
     scope.check(ours.slots)
     model_type = (base.config or {}).get("model_type")
-    found = Pairing(base, [tuned], "checkpoint", model_type, notes=ours.notes("base"))
-    used: set[str] = set()
+    found = Pairing(base, [tuned], "checkpoint", model_type, notes=ours.notes("base") + theirs.notes("tuned"))
+    counterparts = _counterparts(found, ours, theirs)
+    used = set(counterparts.values())
     for name, slot in ours.slots.items():
-        other = theirs.find(slot.canonical)
-        if other is None:
+        if name in counterparts:
+            _join(found, scope, ours, name, theirs, counterparts[name])
+        else:
             _no_counterpart(found, name, slot, scope, "base", "the tuned checkpoint does not have it")
-            continue
-        used.add(other)
-        _join(found, scope, name, slot, tuned, other)
     for other, slot in theirs.slots.items():
         if other in used:
             continue
@@ -47,18 +48,46 @@ def pair_checkpoints(base: Checkpoint, tuned: Checkpoint, scope: Scope) -> Pairi
             found.to_compare.append((twin, other, entry))
         else:
             _no_counterpart(found, other, slot, scope, "tuned", "the base does not have it")
-    if not found.pairs and not any(slot.body for slot in ours.slots.values() if theirs.find(slot.canonical)):
+    if not found.pairs and scope.matrices is None and (ours.packed or theirs.packed):
+        raise all_packed(
+            f"as {next(iter(ours.packed or theirs.packed))} is", str((base if ours.packed else tuned).folder)
+        )
+    if not found.pairs and not any(ours.slots[name].body for name in counterparts):
         raise MismatchError("the two checkpoints share no weight matrix", where=str(tuned.folder))
     return found
 
 
-def _join(found: Pairing, scope: Scope, name: str, slot: Slot, tuned: Checkpoint, other: str) -> None:
+def _counterparts(found: Pairing, ours: Side, theirs: Side) -> dict[str, str]:
+    """The tuned checkpoint's name for every tensor of the base that it has, by the base's name."""
+    joined = {name: theirs.find(slot.canonical) for name, slot in ours.slots.items()}
+    lost = {ours.slots[name].canonical: name for name, other in joined.items() if other is None}
+    taken = set(joined.values())
+    free = {slot.canonical: other for other, slot in theirs.slots.items() if other not in taken}
+    moved = {lost[one]: free[other] for one, other in names.moved(lost, free).items()}
+    if moved:
+        name, other = next(iter(moved.items()))
+        found.notes.append(
+            f"{len(moved)} tensors have another prefix in the tuned checkpoint, where one name alone fits each: "
+            f"{name} is {other} there."
+        )
+    return {name: other for name, other in joined.items() if other is not None} | moved
+
+
+def _join(found: Pairing, scope: Scope, our_side: Side, name: str, their_side: Side, other: str) -> None:
     """Decide what becomes of a tensor that both checkpoints have."""
-    base = found.base
+    base, tuned, slot = our_side.checkpoint, their_side.checkpoint, our_side.slots[name]
     ours, theirs = base.tensors[name], tuned.tensors[other]
     files: Literal["base", "both"] = "both" if name == other else "base"
     if files == "base":
         found.coverage[other] = Coverage(status="analysed", files="tuned", reason=f"compared with {name}")
+    if name in our_side.packed or other in their_side.packed:
+        why = scope.leaves_out(name, slot)
+        packed = our_side.packed.get(name) or their_side.packed[other]
+        part = "" if packed in (name, other) else f", with the scales of {packed}"
+        reason = why or f"stored as {ours.dtype} and {theirs.dtype}, which are codes and not the matrix{part}"
+        entry = Coverage(status="skipped", files=files, reason=reason, matters=why is None)
+        found.to_compare.append((name, other, entry))
+        return
     if ours.shape != theirs.shape:
         reason = f"its shape differs: {ours.shape} in the base, {theirs.shape} in the tuned checkpoint"
         if slot.body:
@@ -79,10 +108,8 @@ def _join(found: Pairing, scope: Scope, name: str, slot: Slot, tuned: Checkpoint
     if slot.kind == "fused":
         why = "experts fused in one tensor of three dimensions; save the model with per-expert tensors"
     if why is not None or not (ours.is_float and theirs.is_float):
-        packed = why is None
-        why = why or f"stored as {ours.dtype} and {theirs.dtype}, which are codes and not the matrix"
-        matters = packed or slot.kind == "fused"
-        entry = Coverage(status="skipped", files=files, reason=why, matters=matters)
+        reason = why or f"stored as {ours.dtype} and {theirs.dtype}, which is no matrix"
+        entry = Coverage(status="skipped", files=files, reason=reason, matters=why is None or slot.kind == "fused")
         found.to_compare.append((name, other, entry))
         return
     found.coverage[name] = Coverage(status="analysed", files=files, reason="" if files == "both" else f"with {other}")

@@ -7,14 +7,20 @@ what remains is compared to tell unchanged from changed.
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from assay.errors import SettingError, nearest
+import torch
+
+from assay.errors import CheckpointError, SettingError, nearest
 from assay.records import Coverage
+from assay.weights import names
 from assay.weights.architecture import Architecture, Slot, read_architecture
 from assay.weights.checkpoints import Checkpoint
+from assay.weights.libraries import code_not_run
+from assay.weights.quantised import packed_parts
 from assay.weights.updates import AbstractPair
 
 INCLUDE = ("embeddings", "heads")
@@ -30,6 +36,8 @@ class Pairing:
         kind: how the update is stored; "none" for a method that changes no weight matrix.
         model_type: as the base's configuration names it.
         pairs: the matrices to analyse, in the base's order.
+        untouched: matrices of the base that are in scope and that no adapter changes.
+        replaced: tensors of the base that an adapter stores whole, with where.
         coverage: what is known of all other tensors without reading them.
         to_compare: tensors that are no matrix to analyse: base name, tuned name, and what they are if they differ.
         notes: what a reader of the audit must know.
@@ -40,9 +48,25 @@ class Pairing:
     kind: Literal["adapter", "adapters", "checkpoint", "none"]
     model_type: str | None
     pairs: list[AbstractPair] = field(default_factory=list)
+    untouched: list[str] = field(default_factory=list)
+    replaced: dict[str, tuple[Checkpoint, str]] = field(default_factory=dict)
     coverage: dict[str, Coverage] = field(default_factory=dict)
     to_compare: list[tuple[str, str, Coverage]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def refuse_changed(self) -> None:
+        """Refuse files that changed since they were opened.
+
+        Raises:
+            CheckpointError: with the file.
+        """
+        for side in (self.base, *self.tuned):
+            side.stamps.refuse_changed()
+
+    def untouched_square(self) -> float:
+        """`sum ||W0||_F^2` over the untouched matrices, read one at a time."""
+        norms = (torch.linalg.vector_norm(self.base.read(name), dtype=torch.float64) for name in self.untouched)
+        return math.fsum(float(norm) ** 2 for norm in norms)
 
 
 @dataclass(frozen=True)
@@ -94,8 +118,20 @@ class Side:
 
     def __post_init__(self) -> None:
         tensors = self.checkpoint.tensors
-        self.slots = {name: self.architecture.place(name, stored.shape) for name, stored in tensors.items()}
+        homes = {name: names.home(name) for name in tensors}
+        self.wrapped = tuple(name for name, home in homes.items() if name != home)
+        if len(set(homes.values())) < len(homes):
+            seen: dict[str, str] = {}
+            double = next(name for name, home in homes.items() if seen.setdefault(home, name) != name)
+            raise CheckpointError(
+                f"{seen[homes[double]]} and {double} are both {homes[double]}, with a wrapper's name and without",
+                wanted="every tensor once",
+                remedy="save the unwrapped model with `save_pretrained`",
+                where=str(self.checkpoint.folder),
+            )
+        self.slots = {name: self.architecture.place(homes[name], stored.shape) for name, stored in tensors.items()}
         self.by_canonical = {slot.canonical: name for name, slot in self.slots.items()}
+        self.packed = packed_parts(tensors)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Side:
@@ -108,18 +144,20 @@ class Side:
             return self.by_canonical[canonical]
         if self.architecture.model is not None:
             return None
-        near = [
-            name
-            for known, name in self.by_canonical.items()
-            if known.endswith(f".{canonical}") or canonical.endswith(f".{known}")
-        ]
-        return near[0] if len(near) == 1 else None
+        near = names.nearest(canonical, self.by_canonical)
+        return self.by_canonical[near[0]] if len(near) == 1 else None
 
     def notes(self, which: str) -> list[str]:
         """What a reader must know of how this side's tensors were placed."""
-        if self.architecture.model is not None:
-            return []
-        return [
-            f"The {which} model's modules could not be built ({self.architecture.reason}): "
-            "every two-dimensional tensor of a numbered block is taken as outputs x inputs."
-        ]
+        found = code_not_run(self.checkpoint.folder)
+        if self.wrapped:
+            found.append(
+                f"{len(self.wrapped)} names of the {which} model carry a wrapper's or a library's name, which was "
+                f"taken off: {self.wrapped[0]} is {names.home(self.wrapped[0])}."
+            )
+        if self.architecture.model is None:
+            found.append(
+                f"The {which} model's modules could not be built ({self.architecture.reason}): "
+                "every two-dimensional tensor of a numbered block is taken as outputs x inputs."
+            )
+        return found

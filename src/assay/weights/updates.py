@@ -131,7 +131,7 @@ class AdapterPair(AbstractPair):
             scale = update.scale if len(self.terms) == 1 else None
             if factors.magnitude is not None:
                 magnitude = adapter.stored.read(factors.magnitude).to(device=device, dtype=torch.float64)
-                tuned = RowScaled((magnitude / _row_norms(tuned)).to(dtype), tuned)
+                tuned = RowScaled(magnitude / _row_norms(tuned), tuned)
         plain = update is not None and start is W0 and isinstance(tuned, Sum)
         if not plain or update is None:
             return Operators(W0, Sum(tuned, W0, -1.0), tuned, scale, None, *self._identity())
@@ -179,7 +179,7 @@ class LayerPair(AbstractPair):
 
     Attributes:
         adapter: whose layer it is.
-        module: the layer's name; keys: its tensors in the adapter's file.
+        module: the layer's name as the adapter spells it; keys: its tensors in the adapter's file.
     """
 
     adapter: Adapter
@@ -194,7 +194,7 @@ class LayerPair(AbstractPair):
     def load(self, dtype: torch.dtype, device: torch.device) -> Operators:
         """Read the base and the layer's tensors; the update is the difference that merging makes, in float64."""
         stored = self.base.read(self.name)
-        read = {key.removeprefix("base_model.model."): self.adapter.stored.read(key).double() for key in self.keys}
+        read = {self.adapter.homes[key]: self.adapter.stored.read(key).double() for key in self.keys}
         where = str(self.adapter.stored.folder)
         merged = merged_weight(self.adapter.settings, self.module, stored.double(), self.slot.transposed, read, where)
         W0, W = (Dense(self._oriented(tensor, dtype, device)) for tensor in (stored, merged))
@@ -207,7 +207,7 @@ def _times(shape: tuple[int, ...]) -> str:
 
 def _row_norms(operator: AbstractOperator) -> Tensor:
     """Euclidean norm of every row, float64."""
-    norms: Tensor = torch.linalg.vector_norm(operator.dense(), dim=1, dtype=torch.float64)
+    norms: Tensor = torch.linalg.vector_norm(operator.to(torch.float64).dense(), dim=1)
     return norms
 
 
