@@ -369,7 +369,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "linalg/operators.py",
         "torch.cat([product, W[whole:] @ X])",
         "torch.cat([product, 0 * W[whole:] @ X])",
-        "tests/linalg/test_dense_svd.py::test_long_rows_make_the_same_products",
+        "tests/linalg/test_operators.py::test_long_rows_make_the_same_products",
     ),
     "code of a model's folder is asked for and not refused": (
         "weights/libraries.py",

@@ -127,9 +127,11 @@ def find_pair(base: str | Path | None, tuned: str | Path, other_base: bool = Fal
     """
     place = find(tuned)
     home = find(base) if base is not None else base_of(place)
-    if place.is_adapter and base is not None:
+    if not place.is_adapter or home.is_adapter:  # two tuned models side by side: each stands on its own base
+        return home, place
+    if base is not None:
         refuse_other_base(place.folder, home.folder, home.source, other_base)
-    return home, replace(place, base=home) if place.is_adapter else place
+    return home, replace(place, base=home)
 
 
 def _adapter_settings(place: Place) -> dict[str, Any]:
