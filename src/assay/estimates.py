@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from assay.data.columns import resolved
 from assay.data.examples import Loaded, Pair, collate, collate_pairs, order, padding_id
 from assay.data.objectives import objective_of
-from assay.errors import SettingError, SourceError
+from assay.data.tables import located
+from assay.errors import SettingError
 from assay.models.loading import Place, find, head_for, load_tokenizer
 from assay.records import Estimate, Provenance
-from assay.training.run import check_positions
+from assay.training.run import check_positions, with_template
 from assay.training.spec import Spec, read_spec
 from assay.training.trainers import width_of
 
@@ -44,13 +46,13 @@ def estimate(spec: str | Path | Spec) -> Estimate:
     settings = spec if isinstance(spec, Spec) else read_spec(spec)
     if objective_of(settings.data) == "policy":
         raise SettingError("the replies of a policy are not known before it is run", wanted="another objective")
-    place, data_file = find(settings.base, start), start / settings.data.path
+    place, data_file = find(settings.base, start), located(settings.data.path, start)
     if place.is_adapter:
         raise SettingError("the base is an adapter", wanted="a whole model", where=place.source.name)
-    if not data_file.is_file():
-        raise SourceError("there is no such file", wanted="data as JSON Lines", where=str(data_file))
+    settings = settings.model_copy(update={"data": resolved(settings.data, data_file)})
     check_positions(settings, place)
     tokenizer = load_tokenizer(place)
+    with_template(tokenizer, settings.data, start)
     loaded = settings.data.load(data_file, tokenizer)
     width = _widest(settings, loaded)
     model = _on_meta(settings, place, loaded.labels)

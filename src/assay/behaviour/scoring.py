@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from assay.behaviour.questions import agreed
 from assay.behaviour.remarks import remarks
 from assay.behaviour.tasks import AbstractTask, Asking, kind_of_task, task_score
 from assay.behaviour.winning import Contest, read_contest, win_rate
-from assay.data.tables import raw_rows, source_of
+from assay.data.columns import called
+from assay.data.tables import Reference, raw_rows, source_of
 from assay.errors import MismatchError, SettingError
 from assay.models.loading import (
     Place,
@@ -44,9 +45,9 @@ _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
 class _Files:
     """What is scored on: files or data sets of the hub, as they were given."""
 
-    text: str | Path | None
-    task: str | Path | None
-    prompts: str | Path | None
+    text: Reference | None
+    task: Reference | None
+    prompts: Reference | None
     judge: str | None
     how: str | None
     samples: int
@@ -75,11 +76,12 @@ class _Part:
 def score(
     base: str | Path | None,
     tuned: str | Path,
-    text: str | Path | None = None,
-    task: str | Path | None = None,
+    text: Reference | None = None,
+    task: Reference | None = None,
     *,
     how: str | None = None,
-    prompts: str | Path | None = None,
+    prompts: Reference | None = None,
+    columns: Mapping[str, str] | None = None,
     judge: str | Path | None = None,
     samples: int = 50,
     temperature: float = 1.0,
@@ -96,7 +98,7 @@ def score(
 ) -> Scores:
     """Score a tuned model beside its base, on the same tokens.
 
-    Data are JSON Lines files, or data sets of the hub as `org/name[@revision][:configuration]:split`.
+    Data are JSON Lines, CSV or Parquet files, or data sets of the hub as `org/name[@revision][:configuration]:split`.
 
     Args:
         base: folder or hub id; None for the one that an adapter names. Any model may stand here, so two tuned ones can
@@ -109,6 +111,7 @@ def score(
         how: the kind; told by the columns unless given.
         prompts: rows of `prompt`, and `answer` where replies can be checked: `scores.diversity`; with a judge:
             `scores.wins`.
+        columns: the files' own names of columns, by the words of a specification, e.g. `{"answer": "target"}`.
         judge: a reward model, or a function `module:function`, that judges one reply of each model to every prompt.
         samples, temperature: how often each of them is answered, and how.
         max_tokens: longest generated reply.
@@ -136,6 +139,7 @@ def score(
     """
     given: dict[str, Any] = {
         "how": how,
+        "columns": dict(columns or {}),
         "judge": None if judge is None else Path(judge).name,
         "samples": samples,
         "temperature": temperature,
@@ -152,6 +156,7 @@ def score(
     shortest = min(window, *(positions_of(place) or window for place in places))
     if shortest < window:
         settings["window"] = Setting(value=shortest, origin="derived")
+    text, task, prompts = (None if one is None else called(one, columns or {}) for one in (text, task, prompts))
     files = _Files(text, task, prompts, None if judge is None else str(judge), how, samples, temperature)
     asking = Asking(None, labels_of(tuned_place), shortest, chat, max_tokens)
     masked = stored_objective(base_place) == "masked-lm"
@@ -197,7 +202,7 @@ def _settings(given: dict[str, Any], seed: int) -> dict[str, Setting]:
         raise SettingError(f"temperature is {given['temperature']}", wanted="a finite number above 0")
     defaults = inspect.signature(score).parameters
     return {
-        name: Setting(value=value, origin="default" if value in (defaults[name].default, []) else "given")
+        name: Setting(value=value, origin="default" if value in (defaults[name].default, [], {}) else "given")
         for name, value in given.items()
     }
 

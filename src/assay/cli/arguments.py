@@ -38,6 +38,14 @@ def only(tuned: list[str]) -> str:
     return tuned[0]
 
 
+def columns_given(pairs: list[str]) -> dict[str, str]:
+    """Names of columns, each as word=name."""
+    found = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    if len(found) < len(pairs):
+        raise SettingError(f"--column {' '.join(pairs)}", wanted="each word once, as word=name: answer=target")
+    return found
+
+
 def numbers(text: str, name: str) -> list[float]:
     """Numbers separated by commas."""
     try:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.arguments import AsJson, Device, Models, base_and_tuned, only
+from assay.cli.arguments import AsJson, Device, Models, base_and_tuned, columns_given, only
 from assay.cli.output import finish, progress_bar
 from assay.cli.program import command
 from assay.errors import SettingError
@@ -22,7 +22,8 @@ _KEPT = ".answers"  # beside the record
 def score(
     models: Models,
     text: Annotated[
-        str | None, typer.Option(help="JSON Lines, or a hub data set, with a column text: what was lost on it.")
+        str | None,
+        typer.Option(help="A file or hub data set with a column text: what was lost on it."),
     ] = None,
     task: Annotated[
         str | None,
@@ -40,6 +41,10 @@ def score(
     temperature: Annotated[float, typer.Option(help="At which they are drawn.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(help="Longest generated reply.")] = 256,
     chat: Annotated[bool, typer.Option("--chat", help="Put prompts into the chat template.")] = False,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="The files' own name of a column, such as answer=target; repeatable."),
+    ] = None,
     harness: Annotated[
         list[str] | None, typer.Option(help="A task of lm-eval, by name or as a YAML file; repeatable.")
     ] = None,
@@ -70,6 +75,7 @@ def score(
             task,
             how=how,
             prompts=prompts,
+            columns=columns_given(column or []),
             judge=judge,
             samples=samples,
             temperature=temperature,

@@ -8,7 +8,7 @@ from typing import Any, Literal, final
 
 from pydantic import Field, ValidationError
 
-from assay.data.examples import Classification
+from assay.data.kinds import Classification
 from assay.errors import SettingError, SourceError
 from assay.records import Part
 from assay.studies.plan import check_names, points_of

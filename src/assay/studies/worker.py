@@ -7,14 +7,15 @@ import os
 import shutil
 import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from assay.audits import audit
 from assay.behaviour.scoring import score
+from assay.data.tables import Reference, source_of
 from assay.errors import AssayError
-from assay.io import digests
 from assay.models.rewards import reward_source
 from assay.records import Audit, Failure, Provenance, Run, Scores
 from assay.records.study import Became, Stage
@@ -30,14 +31,16 @@ class Asked:
 
     Attributes:
         task, text: what was learned, and what was lost.
+        columns: the files' own names of columns.
         prompts, judge, max_tokens: for the replies of a policy, what judges them, and where they are cut.
     """
 
-    task: Path | None
-    text: Path | None
-    prompts: Path | None = None
+    task: Reference | None
+    text: Reference | None
+    prompts: Reference | None = None
     judge: str | None = None
     max_tokens: int = 128
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def answered_by(self, record: Scores) -> bool:
         """Whether a record is of these files."""
@@ -49,7 +52,9 @@ class Asked:
         ]
         judged = wins is None or (wins.judge == reward_source(str(self.judge)) and wins.max_tokens == self.max_tokens)
         files = (self.task, self.text, self.prompts)
-        return judged and found == [digests.of_files([file]) if file else None for file in files]
+        given = record.provenance.settings.get("columns")
+        read = dict(given.value if given is not None else {}) == dict(self.columns)
+        return judged and read and found == [source_of(file).digest if file else None for file in files]
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,7 @@ class Work:
             asked.text,
             asked.task,
             prompts=asked.prompts,
+            columns=asked.columns,
             judge=asked.judge,
             max_tokens=asked.max_tokens,
             device=self.device,

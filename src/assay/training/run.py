@@ -14,14 +14,19 @@ from typing import Any
 
 import torch
 
+from assay.data.chats import read_template, template_digest
+from assay.data.columns import is_chats, resolved, unread
 from assay.data.examples import Loaded
+from assay.data.kinds import AnyData
 from assay.data.objectives import objective_of
-from assay.errors import SettingError, SourceError
+from assay.data.tables import Reference, located, source_of
+from assay.errors import SettingError
 from assay.io import digests
 from assay.linalg.devices import device_of
 from assay.models.loading import Place, find, load_tokenizer, positions_of
-from assay.models.rewards import located, reward_source
-from assay.records import Provenance, Run, Source
+from assay.models.rewards import located as reward_at
+from assay.models.rewards import reward_source
+from assay.records import Provenance, Run, Setting
 from assay.records.conditions import Condition, pair_key, pool_key
 from assay.records.run import Cost, Examples, Objective, PolicyRun, Trained, Validation
 from assay.training.accounting import PeakMemory, by_pattern
@@ -85,6 +90,8 @@ def train(
         )
     memory = PeakMemory(device)
     tokenizer = load_tokenizer(given.base)
+    with_template(tokenizer, settings.data, start)
+    settings = given.spec
     loaded = settings.data.load(given.data, tokenizer)
     asked = given.held_out and HeldOut.load(settings, given.held_out, tokenizer, loaded.labels)
     # What was stored on the way goes with the checkpoint: with other snapshots a run begins anew.
@@ -109,22 +116,25 @@ class _Given:
     """A specification with the files that it names, which are there."""
 
     spec: Spec
+    settings: dict[str, Setting]
     base: Place
-    data: Path
-    held_out: Path | None
+    data: Reference
+    held_out: Reference | None
     conditions: dict[str, Condition]
 
     @classmethod
     def found(cls, spec: Spec, start: Path) -> _Given:
         """Find the files, relative to a folder."""
-        base, data = find(spec.base, start), start / spec.data.path
-        held_out = start / spec.validation if spec.validation is not None else None
+        base, data = find(spec.base, start), located(spec.data.path, start)
+        held_out = located(spec.validation, start) if spec.validation is not None else None
         if base.is_adapter:
             raise SettingError("the base is an adapter", wanted="a whole model", where=base.source.name)
-        for file in (data, held_out):
-            if file is not None and not file.is_file():
-                raise SourceError("there is no such file", wanted="data as JSON Lines", where=str(file))
-        return cls(spec, base, data, held_out, conditions_of(spec, base, data, held_out))
+        settings, conditions = spec.settings(), conditions_of(spec, base, data, held_out, start)
+        spec = spec.model_copy(update={"data": resolved(spec.data, data)})
+        for name, setting in spec.settings().items():
+            if setting.value != settings[name].value:
+                settings[name] = Setting(value=setting.value, origin="derived")
+        return cls(spec, settings, base, data, held_out, conditions)
 
 
 def _record(
@@ -138,12 +148,12 @@ def _record(
 ) -> Run:
     spec, weights = given.spec, sorted(partial.glob("*.safetensors"))
     return Run(
-        provenance=Provenance.of(_PACKAGES, spec.settings(), spec.seed),
+        provenance=Provenance.of(_PACKAGES, given.settings, spec.seed),
         objective=objective_of(spec.data),
         method=spec.method.name,
         changes=spec.method.changes,
         base=given.base.source,
-        data=Source(name=given.data.name, digest=digests.of_files([given.data])),
+        data=source_of(given.data),
         labels=loaded.labels,
         conditions=given.conditions,
         pair_key=pair_key(given.conditions),
@@ -161,7 +171,7 @@ def _record(
         weights_digest=digests.of_files(weights),
         cost=cost,
         saved_at=tuple(spec.training.save_at),
-        notes=(*spec.method.remarks(fitted.model), *_notes(fitted, spec, policy)),
+        notes=(*spec.method.remarks(fitted.model), *_unread(spec, given.data), *_notes(fitted, spec, policy)),
     )
 
 
@@ -208,13 +218,48 @@ def with_reward(spec: Spec, start: Path) -> Spec:
     """The specification with a reward model's folder as it can be opened from here."""
     if spec.policy is None:
         return spec
-    policy = spec.policy.model_copy(update={"reward": located(spec.policy.reward, start)})
+    policy = spec.policy.model_copy(update={"reward": reward_at(spec.policy.reward, start)})
     return spec.model_copy(update={"policy": policy})
 
 
-def conditions_of(spec: Spec, base: Place, data_file: Path, held_out: Path | None = None) -> dict[str, Condition]:
-    """All that must be equal for two arms to be compared."""
-    data = {f"data.{name}": _scalar(value) for name, value in spec.data.model_dump(exclude={"path"}).items()}
+def with_template(tokenizer: Any, data: AnyData, start: Path) -> None:
+    """Give a tokenizer the chat template that the data ask for, if they do.
+
+    Raises:
+        SourceError: its file cannot be read.
+    """
+    if data.template is not None:
+        tokenizer.chat_template = read_template(start / data.template)
+
+
+def _unread(spec: Spec, data: Reference) -> tuple[str, ...]:
+    """That columns look meant for the model, and are not read."""
+    names = unread(spec.data, data)
+    return (f"Columns of the data that were not read: {', '.join(names)}.",) if names else ()
+
+
+def conditions_of(
+    spec: Spec, base: Place, data_file: Reference, held_out: Reference | None = None, start: Path = Path()
+) -> dict[str, Condition]:
+    """All that must be equal for two arms to be compared.
+
+    Args:
+        spec, base: of the run.
+        data_file, held_out: its data and the rows that are held out.
+        start: the folder to which a chat template's file is relative.
+
+    Raises:
+        SourceError, InputError: the data cannot be read.
+        SettingError: they are chats, and there is no template.
+    """
+    read = resolved(spec.data, data_file)
+    data = {f"data.{name}": _scalar(value) for name, value in read.model_dump(exclude={"path", "template"}).items()}
+    if getattr(read, "prompt", "") is None:  # no column of prompts, as in runs from before there could be one
+        del data["data.prompt"]
+    if is_chats(read, data_file):
+        tokenizer = load_tokenizer(base)
+        with_template(tokenizer, spec.data, start)
+        data["data.chat_template"] = template_digest(tokenizer)
     training = {f"training.{name}": value for name, value in spec.training.model_dump().items()}
     for name in ("checkpoint_every", "save_at"):  # how often a run is kept changes nothing of it
         training.pop(f"training.{name}")
@@ -223,11 +268,11 @@ def conditions_of(spec: Spec, base: Place, data_file: Path, held_out: Path | Non
         source = reward_source(spec.policy.reward)
         given = spec.policy.model_dump() | {"reward": source.digest or source.name}
         policy = {f"policy.{name}": value for name, value in given.items()}
-    validation = {} if held_out is None else {"validation": digests.of_files([held_out])}
+    validation = {} if held_out is None else {"validation": source_of(held_out).digest}
     return {
         "base": base.source.digest,
         "base.settings": base.settings(),
-        "data": digests.of_files([data_file]),
+        "data": source_of(data_file).digest,
         **data,
         **validation,
         **training,

@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal, final, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from assay.data.examples import AnyData
+from assay.data.columns import kind_by_columns
+from assay.data.kinds import AnyData
 from assay.data.objectives import objective_of
+from assay.data.tables import located
 from assay.errors import SettingError, SourceError
 from assay.methods import AnyMethod, Full
 from assay.records import Part, Setting
@@ -117,7 +119,26 @@ def read_spec(path: str | Path) -> Spec:
         SourceError: the file cannot be read.
         SettingError: it is not TOML, or not a specification; all problems are named.
     """
-    return parse_spec(read_toml(path), where=str(path))
+    tables = read_toml(path)
+    if isinstance(data := tables.get("data"), dict):
+        tables["data"] = with_kind(data, Path(path).parent)
+    return parse_spec(tables, where=str(path))
+
+
+def with_kind(data: dict[str, Any], start: Path) -> dict[str, Any]:
+    """The table of the data with its kind: the one that the file's columns tell, unless it is given.
+
+    Args:
+        data: the table.
+        start: the folder to which its path is relative.
+
+    Raises:
+        SourceError: the file cannot be read.
+        InputError: its columns tell no kind.
+    """
+    if "kind" in data or not isinstance(data.get("path"), str) or not data["path"]:
+        return data
+    return {"kind": kind_by_columns(located(data["path"], start), data), **data}
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
