@@ -15,7 +15,7 @@ from assay.data.tables import located
 from assay.errors import SettingError
 from assay.models.loading import Place, find, head_for, load_tokenizer
 from assay.records import Estimate, Provenance
-from assay.training.run import check_positions, with_template
+from assay.training.run import check_positions, in_steps, with_template
 from assay.training.spec import Spec, read_spec
 from assay.training.trainers import width_of
 
@@ -50,6 +50,7 @@ def estimate(spec: str | Path | Spec) -> Estimate:
     if place.is_adapter:
         raise SettingError("the base is an adapter", wanted="a whole model", where=place.source.name)
     settings = settings.model_copy(update={"data": resolved(settings.data, data_file)})
+    settings = in_steps(settings, place, data_file, start)
     check_positions(settings, place)
     tokenizer = load_tokenizer(place)
     with_template(tokenizer, settings.data, start)

@@ -13,6 +13,7 @@ import torch
 from assay.errors import AdapterError, CheckpointError, MismatchError, SourceError, ValuesError
 from assay.io import digests
 from assay.linalg.devices import device_of
+from assay.models.precision import FLOAT32, Held
 from assay.models.unmerged import with_update
 from assay.records import Repair, Run, Source
 from assay.records.record import read_json
@@ -220,8 +221,10 @@ def head_for(objective: Objective) -> Head:
     return "causal-lm" if objective in ("causal-lm", "policy") else "sequence-classification"
 
 
-def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:
-    """A whole model in float32, with a head for the objective.
+def load_base(
+    place: Place, objective: Head, labels: tuple[str, ...] = (), device: str = "cpu", held: Held = FLOAT32
+) -> Any:
+    """A whole model, in float32 unless it is held otherwise, with a head for the objective.
 
     Args:
         place: where it lies.
@@ -229,6 +232,7 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
             stored is drawn from torch's generator.
         labels: the classes of the head, in order; empty to take the head and the classes that are stored.
         device: where to put it.
+        held: in which numbers.
 
     Raises:
         CheckpointError: weights are missing, so that some would be random; or transformers cannot read the model.
@@ -242,7 +246,8 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
         )
     kinds = {"causal-lm": "AutoModelForCausalLM", "masked-lm": "AutoModelForMaskedLM"}
     kind = getattr(transformers, kinds.get(objective, "AutoModelForSequenceClassification"))
-    options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+    options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}
+    options |= held.options(device_of(device), objective == "sequence-classification")
     if labels:
         options["id2label"] = dict(enumerate(labels))
         options["label2id"] = {label: position for position, label in enumerate(labels)}
@@ -263,7 +268,7 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
             wanted=f"a whole model for {objective}",
             where=place.source.name,
         )
-    return model.to(device_of(device))
+    return model if held.placed else model.to(device_of(device))
 
 
 def _classes(place: Place) -> int:

@@ -14,7 +14,7 @@ from assay.models.rewards import located as reward_at
 from assay.records.conditions import pair_key
 from assay.studies.plan import STAGES, Plan, Planned
 from assay.studies.worker import Asked, Work
-from assay.training.run import arm_of, conditions_of, with_reward
+from assay.training.run import arm_of, conditions_of, in_steps, with_reward
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Home:
         data = spec.data.model_copy(update=placed)
         held_out = str(validation) if validation else None
         spec = spec.model_copy(update={"base": base, "data": data, "validation": held_out})
-        spec = with_reward(spec, self.start)
+        spec = in_steps(with_reward(spec, self.start), self.place, data_file, self.start)
         conditions = conditions_of(spec, self.place, data_file, validation)
         named = {**conditions, **arm_of(spec), "task": entry.task.name}
         stages = tuple(stage for stage in STAGES if stage in self.plan.stages)

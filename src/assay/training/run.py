@@ -23,7 +23,9 @@ from assay.data.tables import Reference, located, source_of
 from assay.errors import SettingError
 from assay.io import digests
 from assay.linalg.devices import device_of
+from assay.methods import Full
 from assay.models.loading import Place, find, load_tokenizer, positions_of
+from assay.models.precision import check_bitsandbytes
 from assay.models.rewards import located as reward_at
 from assay.models.rewards import reward_source
 from assay.records import Provenance, Run, Setting
@@ -34,6 +36,7 @@ from assay.training.folders import RECORD, SCRATCH, check_name, done_before, is_
 from assay.training.loop import Fitted, Job, Progress, cost_of
 from assay.training.policy import constant_from, policy_run
 from assay.training.processes import Processes
+from assay.training.schedule import Schedule
 from assay.training.spec import Spec, read_spec
 from assay.training.storing import Store
 from assay.training.validation import HeldOut
@@ -78,10 +81,12 @@ def train(
         return done_before(folder, named, settings.training.save_at)
     check_name(folder)
     check_positions(settings, given.base)
-    device_of(device)  # says what is wrong with it before anything is measured on it
+    device = str(device_of(device))  # says what is wrong with it before anything is measured on it
+    if settings.training.optimizer != "adamw":
+        check_bitsandbytes(f"the optimizer {settings.training.optimizer}")
     _import_trainer(objective_of(settings.data))
     processes = Processes.joined(device)
-    processes.share(settings.training.batch_size)
+    processes.share(settings.training.part)
     if processes.count > 1 and objective_of(settings.data) in ("reward", "policy"):
         raise SettingError(
             f"{processes.count} processes",
@@ -129,7 +134,8 @@ class _Given:
         held_out = located(spec.validation, start) if spec.validation is not None else None
         if base.is_adapter:
             raise SettingError("the base is an adapter", wanted="a whole model", where=base.source.name)
-        settings, conditions = spec.settings(), conditions_of(spec, base, data, held_out, start)
+        settings, spec = spec.settings(), in_steps(spec, base, data, start)
+        conditions = conditions_of(spec, base, data, held_out, start)
         spec = spec.model_copy(update={"data": resolved(spec.data, data)})
         for name, setting in spec.settings().items():
             if setting.value != settings[name].value:
@@ -222,6 +228,27 @@ def with_reward(spec: Spec, start: Path) -> Spec:
     return spec.model_copy(update={"policy": policy})
 
 
+def in_steps(spec: Spec, base: Place, data: Reference, start: Path) -> Spec:
+    """The specification with its length in steps; passes are counted on the data as they are read.
+
+    Raises:
+        SettingError: `training.save_at` lies beyond the end.
+    """
+    if spec.training.epochs is None:
+        return spec
+    tokenizer = load_tokenizer(base)
+    with_template(tokenizer, spec.data, start)
+    loaded = resolved(spec.data, data).load(data, tokenizer)
+    try:
+        training = spec.training.over(len(loaded.examples))
+    except ValueError:
+        raise SettingError(
+            f"training.save_at is {spec.training.save_at}",
+            wanted=f"steps before the end of {spec.training.epochs} epoch(s) of {len(loaded.examples)} examples",
+        ) from None
+    return spec.model_copy(update={"training": training})
+
+
 def with_template(tokenizer: Any, data: AnyData, start: Path) -> None:
     """Give a tokenizer the chat template that the data ask for, if they do.
 
@@ -260,9 +287,7 @@ def conditions_of(
         tokenizer = load_tokenizer(base)
         with_template(tokenizer, spec.data, start)
         data["data.chat_template"] = template_digest(tokenizer)
-    training = {f"training.{name}": value for name, value in spec.training.model_dump().items()}
-    for name in ("checkpoint_every", "save_at"):  # how often a run is kept changes nothing of it
-        training.pop(f"training.{name}")
+    training = {f"training.{name}": value for name, value in _shared(spec.training).items()}
     policy: dict[str, Condition] = {}
     if spec.policy is not None:
         source = reward_source(spec.policy.reward)
@@ -277,17 +302,28 @@ def conditions_of(
         **validation,
         **training,
         **policy,
-        "optimizer": "adamw",
-        "precision": "float32",
+        "optimizer": spec.training.optimizer,
+        "precision": spec.training.precision,
         "seed": spec.seed,
     }
+
+
+def _shared(training: Schedule) -> dict[str, Any]:
+    """What of a schedule is a condition; what has its default, and did not exist in older runs, is left out."""
+    # How often a run is kept changes nothing of it; epochs are steps by now; the rest has names of its own.
+    given = training.model_dump(exclude={"checkpoint_every", "save_at", "epochs", "precision", "optimizer"})
+    for name in ("gradient_accumulation", "gradient_checkpointing", "attention"):
+        if given[name] == Schedule.model_fields[name].default:
+            del given[name]
+    return given
 
 
 def arm_of(spec: Spec) -> dict[str, Condition]:
     """What this arm chose for itself."""
     chosen = {**spec.method.model_dump(), **spec.method.derived()}
-    if chosen.get("targets") == "all":
-        del chosen["targets"]  # only a choice is named
+    for name, usual in (("targets", "all"), ("base_bits", None)):
+        if name in chosen and chosen[name] == usual:
+            del chosen[name]  # only a choice is named
     for table in ("options", "alpha_pattern"):
         for name, value in chosen.pop(table, {}).items():
             chosen[f"{table}.{name}"] = _scalar(value)
@@ -326,10 +362,24 @@ def _trained(model: Any, weights: Sequence[Path]) -> Trained:
     )
 
 
+def _numbers(spec: Spec) -> tuple[str, ...]:
+    """What the numbers of a run mean for what it left."""
+    found = []
+    if spec.method.bits is not None:
+        found.append(
+            f"The base was held in {spec.method.bits} bits while the adapter learned; an audit and a score are of the "
+            "adapter on the base as it is stored."
+        )
+    if spec.training.precision == "bf16-weights" and isinstance(spec.method, Full):
+        found.append("Weights of 8 bits' precision learned: a step below 2^-9 of a weight is lost.")
+    return tuple(found)
+
+
 def _notes(fitted: Fitted, spec: Spec, policy: PolicyRun | None) -> tuple[str, ...]:
     """What a reader must know of what did not learn, of losses that are no numbers, and of a run in pieces."""
     stacked = by_pattern((name, value) for name, value in fitted.model.named_parameters() if value.ndim > 2)
-    notes = [f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}."] if stacked else []
+    notes = [*_numbers(spec)]
+    notes += [f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}."] if stacked else []
     losses = fitted.noted.losses
     if wrong := [step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)]:
         notes.append(f"The loss was not finite from step {wrong[0]} on, in {len(wrong)} of {len(losses)} steps.")
