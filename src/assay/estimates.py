@@ -15,7 +15,8 @@ from assay.data.tables import located
 from assay.errors import SettingError
 from assay.models.loading import Place, find, head_for, load_tokenizer
 from assay.records import Estimate, Provenance
-from assay.training.run import check_positions, in_steps, with_template
+from assay.training.conditions import in_steps, with_template
+from assay.training.run import check_positions
 from assay.training.spec import Spec, read_spec
 from assay.training.trainers import width_of
 

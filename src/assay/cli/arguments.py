@@ -12,7 +12,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the record instead o
 Models = Annotated[
     list[str], typer.Argument(metavar="[BASE] TUNED...", help="Folders or hub ids; an adapter names its own base.")
 ]
-Device = Annotated[str, typer.Option(help="cpu, or cuda.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+MaxHours = Annotated[
+    float | None, typer.Option(help="Stop cleanly after these hours, with exit 3; the same command goes on.")
+]
 
 
 def base_and_tuned(models: list[str]) -> tuple[str | None, list[str]]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from assay.cli.output import say
-from assay.errors import AssayError, SettingError
+from assay.errors import AssayError, SettingError, StoppedError
 from assay.version import __version__
 
 DONE, CROSSED, BAD_INPUT, INCONCLUSIVE, FAILED = 0, 1, 2, 3, 4
@@ -38,6 +38,9 @@ def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., Non
             try:
                 _refuse_overwriting(kwargs)
                 function(*args, **kwargs)
+            except StoppedError as error:
+                say(f"stopped: {error}")
+                raise typer.Exit(INCONCLUSIVE) from None
             except (AssayError, OSError) as error:  # the system's own words name a full disk or a closed folder
                 say(f"error: {error}")
                 raise typer.Exit(BAD_INPUT) from None

@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
-from assay.errors import AdapterError, CheckpointError, MismatchError, SourceError, ValuesError
+from assay.errors import AdapterError, CheckpointError, MismatchError, SourceError
 from assay.io import digests
 from assay.linalg.devices import device_of
-from assay.models.precision import FLOAT32, Held
+from assay.models.precision import FLOAT32, Held, check_finite
 from assay.models.unmerged import with_update
 from assay.records import Repair, Run, Source
 from assay.records.record import read_json
@@ -123,7 +121,7 @@ def base_of(adapter: Place) -> Place:
         raise SourceError(
             "is a whole model, which names no base", wanted="a base and a tuned model", where=adapter.source.name
         )
-    return adapter.base if adapter.base is not None else find(named_base(adapter.folder, _adapter_settings(adapter)))
+    return adapter.base if adapter.base is not None else find(named_base(adapter.folder, adapter_settings(adapter)))
 
 
 def find_pair(base: str | Path | None, tuned: str | Path) -> tuple[Place, Place]:
@@ -137,7 +135,7 @@ def find_pair(base: str | Path | None, tuned: str | Path) -> tuple[Place, Place]
     return home, replace(place, base=home) if place.is_adapter else place
 
 
-def _adapter_settings(place: Place) -> dict[str, Any]:
+def adapter_settings(place: Place) -> dict[str, Any]:
     """What an update says of its base and its task; BitFit's keys are PEFT's."""
     if (place.folder / BITFIT_CONFIG).exists():
         return bitfit_settings(place.folder)
@@ -188,7 +186,7 @@ def stored_objective(place: Place) -> Head | None:
     An adapter that does not say it, such as any on a masked model, predicts what its base does.
     """
     if place.is_adapter:
-        kind = _adapter_settings(place).get("task_type")
+        kind = adapter_settings(place).get("task_type")
         said: dict[str, Head] = {"CAUSAL_LM": "causal-lm", "SEQ_CLS": "sequence-classification"}
         return said.get(str(kind)) if kind else stored_objective(base_of(place))
     for name in configuration(place).get("architectures") or ():
@@ -205,7 +203,7 @@ def positions_of(place: Place) -> int | None:
     """
     if place.is_adapter:
         limit = positions_of(base_of(place))
-        taken = int(_adapter_settings(place).get("num_virtual_tokens") or 0)
+        taken = int(adapter_settings(place).get("num_virtual_tokens") or 0)
         return None if limit is None else limit - taken
     config = configuration(place)
     limit = config.get("max_position_embeddings", config.get("n_positions"))  # GPT-2's kin have their own names
@@ -301,7 +299,12 @@ def labels_of(place: Place) -> tuple[str, ...] | None:
 
 
 def load(
-    place: Place, objective: Head, labels: tuple[str, ...] = (), device: str = "cpu", head_of: Place | None = None
+    place: Place,
+    objective: Head,
+    labels: tuple[str, ...] = (),
+    device: str = "cpu",
+    head_of: Place | None = None,
+    held: Held = FLOAT32,
 ) -> Any:
     """A model as it was tuned, ready to be scored: a whole one, or an adapter on its base, unmerged.
 
@@ -312,6 +315,7 @@ def load(
         device: where to put it.
         head_of: for a tuned classifier that is to predict text: the language model whose head stands over its body.
             An adapter has its own base's. This is how the papers measure what a classifier forgot.
+        held: in which numbers.
 
     Raises:
         CheckpointError, AdapterError, MismatchError: as for `load_base` and `with_update`; or a classifier whose base
@@ -319,20 +323,13 @@ def load(
         ValuesError: NaN or infinite weights, whose answers would be counted like any others.
     """
     if objective != "sequence-classification" and stored_objective(place) == "sequence-classification":
-        model = _body_of_classifier(place, objective, device, head_of)
+        model = _body_of_classifier(place, objective, device, head_of, held)
     elif place.is_adapter:
-        home = load_base(base_of(place), objective, labels, device)
+        home = load_base(base_of(place), objective, labels, device, held)
         model = with_update(home, place.folder, place.source.name)
     else:
-        model = load_base(place, objective, labels, device)
-    for name, value in model.named_parameters():
-        if not bool(torch.isfinite(value).all()):
-            raise ValuesError(
-                f"{name} holds NaN or infinite values",
-                wanted="finite weights",
-                remedy="train it again at a lower learning rate",
-                where=place.source.name,
-            )
+        model = load_base(place, objective, labels, device, held)
+    check_finite(model, place.source.name)
     return model.eval()
 
 
@@ -368,7 +365,7 @@ def _adapts_shared_ends(model: Any) -> bool:
     return bool(adapted) and last is not None and first.weight is last.weight
 
 
-def _body_of_classifier(place: Place, objective: Head, device: str, head_of: Place | None) -> Any:
+def _body_of_classifier(place: Place, objective: Head, device: str, head_of: Place | None, held: Held) -> Any:
     """A tuned classifier's body under the language head of its base."""
     home = base_of(place) if place.is_adapter else head_of
     if home is None or stored_objective(home) != objective:
@@ -377,10 +374,13 @@ def _body_of_classifier(place: Place, objective: Head, device: str, head_of: Pla
             wanted="a language model, or a classifier tuned from one",
             where=place.source.name,
         )
-    model = load_base(home, objective, device=device)
+    model = load_base(home, objective, device=device, held=held)
     if place.is_adapter:
         return with_update(model, place.folder, place.source.name, of_classifier=True)
-    body, tuned = model.base_model, load_base(place, "sequence-classification", device=device).base_model.state_dict()
+    body, tuned = (
+        model.base_model,
+        load_base(place, "sequence-classification", device=device, held=held).base_model.state_dict(),
+    )
     if any(name not in tuned or tuned[name].shape != value.shape for name, value in body.state_dict().items()):
         raise MismatchError("the classifier's body is not the base's", where=place.source.name)
     body.load_state_dict(tuned, strict=False)  # BERT's pooler belongs to the classifier

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from assay.errors import SettingError
+from assay.errors import SettingError, ValuesError
 
 Number = Literal["float32", "bf16"]
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16}
@@ -84,3 +84,19 @@ def check_bitsandbytes(what: str) -> None:
         )
     # It warns at every import that a faster kernel for CPUs could be had from elsewhere.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+def check_finite(model: Any, where: str) -> None:
+    """Refuse weights whose answers would be counted like any others.
+
+    Raises:
+        ValuesError: NaN or infinite ones. What lies on a disk until it is needed is not looked at here.
+    """
+    for name, value in model.named_parameters():
+        if not value.is_meta and not bool(torch.isfinite(value).all()):
+            raise ValuesError(
+                f"{name} holds NaN or infinite values",
+                wanted="finite weights",
+                remedy="train it again at a lower learning rate",
+                where=where,
+            )

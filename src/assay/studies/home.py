@@ -14,7 +14,7 @@ from assay.models.rewards import located as reward_at
 from assay.records.conditions import pair_key
 from assay.studies.plan import STAGES, Plan, Planned
 from assay.studies.worker import Asked, Work
-from assay.training.run import arm_of, conditions_of, in_steps, with_reward
+from assay.training.conditions import arm_of, conditions_of, in_steps, with_reward
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from assay.studies.home import Home, locked
 from assay.studies.plan import Planned, read_plan, runs_of
 from assay.studies.processes import do
 from assay.studies.tuning import Tuner
-from assay.training.run import arm_of
+from assay.training.conditions import arm_of
 
 Progress = Callable[[int, int, str], None]  # runs done, of how many, the one that comes next
 

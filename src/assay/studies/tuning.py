@@ -20,7 +20,7 @@ from assay.records.study import Trial, Tuned
 from assay.studies.home import Home
 from assay.studies.plan import Planned
 from assay.studies.worker import Work
-from assay.training.run import arm_of
+from assay.training.conditions import arm_of
 
 FIRST = (-1, 0, 1)  # places of the grid that are always tried
 _SEED = 0  # of the rows that are held out: the same in every study

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import torch
 
 from assay.data.examples import Loaded, order, padding_id
 from assay.data.objectives import objective_of
+from assay.errors import StoppedError
 from assay.methods.method import head_modules
 from assay.models.loading import Place, head_for, load_base
 from assay.models.precision import Held
@@ -56,6 +58,7 @@ class Job:
         keep: called with the model after every step of `save_at`.
         progress: called after every step.
         processes: those that train together.
+        until: when to stop, on the clock of `time.monotonic`.
     """
 
     spec: Spec
@@ -68,6 +71,7 @@ class Job:
     keep: Callable[[int, Any], None]
     progress: Progress | None
     processes: Processes
+    until: float = math.inf
 
     def fit(self) -> Fitted:
         """Train, from where the run stood."""
@@ -222,6 +226,12 @@ class Job:
                     write_standing(job._file, job.key, step, learner, optimizer, noted)
                 if job.progress is not None:
                     job.progress(step, training.steps, noted.losses[-1])
+                if time.monotonic() >= job.until and step < training.steps:
+                    write_standing(job._file, job.key, step, learner, optimizer, noted)
+                    raise StoppedError(
+                        f"the time is up after step {step} of {training.steps}",
+                        remedy="start it again: it goes on from there",
+                    )
 
         return Notes()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import math
 import shutil
 from collections.abc import Sequence
@@ -14,10 +13,8 @@ from typing import Any
 
 import torch
 
-from assay.data.chats import read_template, template_digest
-from assay.data.columns import is_chats, resolved, unread
+from assay.data.columns import resolved, unread
 from assay.data.examples import Loaded
-from assay.data.kinds import AnyData
 from assay.data.objectives import objective_of
 from assay.data.tables import Reference, located, source_of
 from assay.errors import SettingError
@@ -26,17 +23,16 @@ from assay.linalg.devices import device_of
 from assay.methods import Full
 from assay.models.loading import Place, find, load_tokenizer, positions_of
 from assay.models.precision import check_bitsandbytes
-from assay.models.rewards import located as reward_at
-from assay.models.rewards import reward_source
 from assay.records import Provenance, Run, Setting
 from assay.records.conditions import Condition, pair_key, pool_key
 from assay.records.run import Cost, Examples, Objective, PolicyRun, Trained, Validation
+from assay.settings import deadline
 from assay.training.accounting import PeakMemory, by_pattern
+from assay.training.conditions import arm_of, conditions_of, in_steps, with_reward, with_template
 from assay.training.folders import RECORD, SCRATCH, check_name, done_before, is_taken, partial_of, whole
 from assay.training.loop import Fitted, Job, Progress, cost_of
 from assay.training.policy import constant_from, policy_run
 from assay.training.processes import Processes
-from assay.training.schedule import Schedule
 from assay.training.spec import Spec, read_spec
 from assay.training.storing import Store
 from assay.training.validation import HeldOut
@@ -45,7 +41,11 @@ _PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safet
 
 
 def train(
-    spec: str | Path | Spec, out: str | Path | None = None, device: str = "cpu", progress: Progress | None = None
+    spec: str | Path | Spec,
+    out: str | Path | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    max_hours: float | None = None,
 ) -> Run:
     """Run a specification, and write the weights, the tokenizer and `run.json` to a folder.
 
@@ -56,20 +56,22 @@ def train(
     Args:
         spec: a TOML file, to which paths in it are relative; or a specification, whose paths are relative to here.
         out: the run folder; `runs/NAME` beside the file NAME.toml unless given.
-        device: cpu, or cuda.
+        device: cpu, cuda, or auto for whichever there is.
         progress: called after every step with the step, the number of steps and the loss.
+        max_hours: after which the run stops at the end of a step; started again, it goes on from there.
 
     Raises:
         SourceError: the specification, the base or the data cannot be read.
         SettingError: the specification is wrong, the device cannot be used, or the folder holds something else or is
             being written by another process.
         InputError: the data cannot be used.
+        StoppedError: `max_hours` are over.
 
     Example:
         >>> assay.train("lora.toml").losses[-1]  # doctest: +SKIP
         0.31
     """
-    start = Path() if isinstance(spec, Spec) else Path(spec).parent
+    start, until = Path() if isinstance(spec, Spec) else Path(spec).parent, deadline(max_hours)
     if out is None:
         if isinstance(spec, Spec):
             raise SettingError("no folder to write the run to", remedy="give out=")
@@ -103,7 +105,9 @@ def train(
     key = pair_key({**named, "torch": torch.__version__, "save_at": str(settings.training.save_at)})
     with whole(folder, key) if processes.first else nullcontext(partial_of(folder)) as partial:
         store = Store(settings, given.base, tokenizer, folder, partial, partial / SCRATCH)
-        job = Job(settings, given.base, tokenizer, loaded, device, key, store.scratch, store.keep, progress, processes)
+        job = Job(
+            settings, given.base, tokenizer, loaded, device, key, store.scratch, store.keep, progress, processes, until
+        )
         fitted = job.fit()
         if processes.first:
             cost = cost_of(fitted, device, memory, processes)
@@ -220,119 +224,10 @@ def check_positions(spec: Spec, base: Place) -> None:
         )
 
 
-def with_reward(spec: Spec, start: Path) -> Spec:
-    """The specification with a reward model's folder as it can be opened from here."""
-    if spec.policy is None:
-        return spec
-    policy = spec.policy.model_copy(update={"reward": reward_at(spec.policy.reward, start)})
-    return spec.model_copy(update={"policy": policy})
-
-
-def in_steps(spec: Spec, base: Place, data: Reference, start: Path) -> Spec:
-    """The specification with its length in steps; passes are counted on the data as they are read.
-
-    Raises:
-        SettingError: `training.save_at` lies beyond the end.
-    """
-    if spec.training.epochs is None:
-        return spec
-    tokenizer = load_tokenizer(base)
-    with_template(tokenizer, spec.data, start)
-    loaded = resolved(spec.data, data).load(data, tokenizer)
-    try:
-        training = spec.training.over(len(loaded.examples))
-    except ValueError:
-        raise SettingError(
-            f"training.save_at is {spec.training.save_at}",
-            wanted=f"steps before the end of {spec.training.epochs} epoch(s) of {len(loaded.examples)} examples",
-        ) from None
-    return spec.model_copy(update={"training": training})
-
-
-def with_template(tokenizer: Any, data: AnyData, start: Path) -> None:
-    """Give a tokenizer the chat template that the data ask for, if they do.
-
-    Raises:
-        SourceError: its file cannot be read.
-    """
-    if data.template is not None:
-        tokenizer.chat_template = read_template(start / data.template)
-
-
 def _unread(spec: Spec, data: Reference) -> tuple[str, ...]:
     """That columns look meant for the model, and are not read."""
     names = unread(spec.data, data)
     return (f"Columns of the data that were not read: {', '.join(names)}.",) if names else ()
-
-
-def conditions_of(
-    spec: Spec, base: Place, data_file: Reference, held_out: Reference | None = None, start: Path = Path()
-) -> dict[str, Condition]:
-    """All that must be equal for two arms to be compared.
-
-    Args:
-        spec, base: of the run.
-        data_file, held_out: its data and the rows that are held out.
-        start: the folder to which a chat template's file is relative.
-
-    Raises:
-        SourceError, InputError: the data cannot be read.
-        SettingError: they are chats, and there is no template.
-    """
-    read = resolved(spec.data, data_file)
-    data = {f"data.{name}": _scalar(value) for name, value in read.model_dump(exclude={"path", "template"}).items()}
-    if getattr(read, "prompt", "") is None:  # no column of prompts, as in runs from before there could be one
-        del data["data.prompt"]
-    if is_chats(read, data_file):
-        tokenizer = load_tokenizer(base)
-        with_template(tokenizer, spec.data, start)
-        data["data.chat_template"] = template_digest(tokenizer)
-    training = {f"training.{name}": value for name, value in _shared(spec.training).items()}
-    policy: dict[str, Condition] = {}
-    if spec.policy is not None:
-        source = reward_source(spec.policy.reward)
-        given = spec.policy.model_dump() | {"reward": source.digest or source.name}
-        policy = {f"policy.{name}": value for name, value in given.items()}
-    validation = {} if held_out is None else {"validation": source_of(held_out).digest}
-    return {
-        "base": base.source.digest,
-        "base.settings": base.settings(),
-        "data": source_of(data_file).digest,
-        **data,
-        **validation,
-        **training,
-        **policy,
-        "optimizer": spec.training.optimizer,
-        "precision": spec.training.precision,
-        "seed": spec.seed,
-    }
-
-
-def _shared(training: Schedule) -> dict[str, Any]:
-    """What of a schedule is a condition; what has its default, and did not exist in older runs, is left out."""
-    # How often a run is kept changes nothing of it; epochs are steps by now; the rest has names of its own.
-    given = training.model_dump(exclude={"checkpoint_every", "save_at", "epochs", "precision", "optimizer"})
-    for name in ("gradient_accumulation", "gradient_checkpointing", "attention"):
-        if given[name] == Schedule.model_fields[name].default:
-            del given[name]
-    return given
-
-
-def arm_of(spec: Spec) -> dict[str, Condition]:
-    """What this arm chose for itself."""
-    chosen = {**spec.method.model_dump(), **spec.method.derived()}
-    for name, usual in (("targets", "all"), ("base_bits", None)):
-        if name in chosen and chosen[name] == usual:
-            del chosen[name]  # only a choice is named
-    for table in ("options", "alpha_pattern"):
-        for name, value in chosen.pop(table, {}).items():
-            chosen[f"{table}.{name}"] = _scalar(value)
-    return {f"method.{name}": value for name, value in chosen.items()}
-
-
-def _scalar(value: Any) -> Condition:
-    """A setting as a condition: lists and tables as JSON."""
-    return value if value is None or isinstance(value, str | int | float) else json.dumps(value, sort_keys=True)
 
 
 def _examples(loaded: Loaded) -> Examples:
