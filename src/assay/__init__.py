@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from assay.records import Audit, load
     from assay.repairs.run import repair
     from assay.reports.page import report
+    from assay.studies.compare import compare
     from assay.studies.continual import continual
     from assay.studies.correlation import correlate
     from assay.studies.curves import curves
@@ -34,6 +35,7 @@ _HOMES = {
     "IntruderMonitor": "assay.training.monitor",
     "audit": "assay.audits",
     "check_merge": "assay.merges",
+    "compare": "assay.studies.compare",
     "continual": "assay.studies.continual",
     "correlate": "assay.studies.correlation",
     "curves": "assay.studies.curves",
@@ -55,6 +57,7 @@ __all__ = [
     "advise",
     "audit",
     "check_merge",
+    "compare",
     "continual",
     "correlate",
     "curves",

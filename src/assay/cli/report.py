@@ -12,14 +12,20 @@ from assay.cli.output import say
 from assay.cli.program import command
 
 
-@command("assay report audit/audit.json scores.json dial.json -o page.html", writes=PAGE)
+@command(
+    "assay report audit/audit.json scores.json dial.json -o page.html",
+    "assay report study -o page.html",
+    writes=PAGE,
+)
 def report(
-    records: Annotated[list[Path], typer.Argument(help="Records that assay wrote.")],
+    records: Annotated[list[Path], typer.Argument(help="Records that assay wrote, or folders of studies.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
 ) -> None:
     """Any set of records side by side, as one page that needs nothing from outside."""
     from assay.records import load
-    from assay.reports.page import report as page
+    from assay.render.html import report as page
+    from assay.studies.folders import records_of
 
-    written = page([load(path) for path in records]).save(output)
+    found = [record for path in records for record in (records_of(path) if path.is_dir() else [load(path)])]
+    written = page(found).save(output)
     say(f"wrote {written}")

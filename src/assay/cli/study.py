@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from assay.cli.arguments import AsJson, Device
 from assay.cli.destinations import FOLDER
+from assay.cli.engines import Address, Engine, KeepWeights, PerRun, Workers, opened_by
 from assay.cli.output import finish, progress_bar, standing
 from assay.cli.program import INCONCLUSIVE, command
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     "assay study plan.toml -o study",
     "assay study plan.toml --engine ray --address 10.0.0.1:6379 --per-run cpus=4,gpus=1",
     writes=FOLDER,
+    goes_on=True,
 )
 def study(
     plan: Annotated[Path, typer.Argument(help="A TOML file; paths in it are relative to it.")],
@@ -29,17 +30,15 @@ def study(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count runs and bytes, and do nothing.")] = False,
     max_runs: Annotated[int | None, typer.Option(help="The most runs allowed; 200 unless given.")] = None,
     device: Device = "cpu",
-    engine: Annotated[str, typer.Option(help="local: processes of this machine; ray: a Ray cluster.")] = "local",
-    workers: Annotated[int, typer.Option(help="Runs at once, of the engine local.")] = 1,
-    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; one of this machine unless given.")] = None,
-    per_run: Annotated[str, typer.Option(help="What a run takes of a Ray node: cpus=4,gpus=1,memory=24GB.")] = "",
-    keep_weights: Annotated[str, typer.Option(help="From nodes without the folder: all, adapters or none.")] = "all",
+    engine: Engine = "local",
+    workers: Workers = 1,
+    address: Address = None,
+    per_run: PerRun = "",
+    keep_weights: KeepWeights = "all",
     as_json: AsJson = False,
 ) -> None:
     """Many runs, their audits and scores, or a sequence of tasks; what is done is skipped. Exit 3: a run failed."""
-    from assay.engines.choice import opener
-    from assay.reports.text.continual import print_continual
-    from assay.reports.text.study import print_study
+    from assay.render.terminal import show
     from assay.studies import continual, run
     from assay.studies.sequence_plan import is_sequence
 
@@ -47,14 +46,12 @@ def study(
     if is_sequence(plan):
         with progress_bar() as progress:
             record = continual.continual(plan, output, dry_run=dry_run, device=device, progress=progress)
-        show: Callable[[Any], None] = print_continual
     else:
-        opened = opener(engine, workers, address, per_run, keep_weights)
+        opened = opened_by(engine, workers, address, per_run, keep_weights)
         with standing() as watch:
             record = run.study(
                 plan, output, dry_run=dry_run, max_runs=max_runs, device=device, engine=opened, watch=watch
             )
-        show = print_study
     finish(record, None, as_json, show)
     if record.failed and not dry_run:
         raise typer.Exit(INCONCLUSIVE)

@@ -13,7 +13,7 @@ from assay.cli.output import finish, progress_bar
 from assay.cli.program import command
 
 
-@command("assay train lora.toml -o adapter", writes=FOLDER)
+@command("assay train lora.toml -o adapter", writes=FOLDER, goes_on=True)
 def train(
     spec: Annotated[Path, typer.Argument(help="A TOML file; paths in it are relative to it.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder; runs/NAME unless given.")] = None,

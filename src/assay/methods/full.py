@@ -19,6 +19,9 @@ class Full(Method):
     """
 
     changes: ClassVar[Literal["matrices", "vectors", "nothing"]] = "matrices"
+    # A tenth of LoRA's: Schulman et al. 2025, LoRA Without Regret, found its best rate about ten times that of full
+    # fine-tuning, in supervised tuning and in reinforcement learning.
+    start: ClassVar[float] = 2e-5
 
     name: Literal["full"]
 

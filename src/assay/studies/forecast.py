@@ -5,19 +5,24 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from assay.errors import InputError, SettingError
+from assay.errors import InputError, MismatchError, SettingError
 from assay.estimates import classes_of, disk_of, estimate
-from assay.records import Run
+from assay.models.loading import stored_objective
+from assay.records import Estimate, Run
+from assay.records.called import told_apart
 from assay.records.study import Forecast
 from assay.studies.folders import readable
 from assay.studies.home import Home
 from assay.studies.plan import Planned
 from assay.studies.tuning import FIRST, Tuner, drawn
+from assay.training.conditions import arm_of
 from assay.training.run import check_positions
 from assay.training.spec import Spec
 
+_READS = ("causal-lm", "masked-lm")  # what predicts text
 Classes = dict[str, tuple[str, ...]]  # by the settings of the data
 
 
@@ -36,12 +41,17 @@ class _Kind:
     trials: list[int] = field(default_factory=list)
     taken: list[float] = field(default_factory=list)
 
-    def operations(self) -> int | None:
-        """Floating-point operations of a step; None where the model cannot be built without weights."""
+    @cached_property
+    def needs(self) -> Estimate | None:
+        """What a run would hold; None where the model cannot be built without weights."""
         try:
-            return estimate(self.spec).step_flops
+            return estimate(self.spec)
         except InputError:
             return None
+
+    def operations(self) -> int | None:
+        """Floating-point operations of a step; None where that is not known."""
+        return None if self.needs is None else self.needs.step_flops
 
 
 def check(home: Home, planned: Sequence[Planned]) -> Classes:
@@ -71,6 +81,21 @@ def check(home: Home, planned: Sequence[Planned]) -> Classes:
             drawn(Path(spec.data.path), spec.data, home.plan.tuning.held_out)
             parted.add(data)
     return classes
+
+
+def refuse_headless(home: Home, entry: Planned) -> None:
+    """Refuse a text on a base that cannot predict any: every score would fail, and take what was learned with it.
+
+    Raises:
+        MismatchError: with the base.
+    """
+    if entry.task.text and "score" in home.plan.stages and stored_objective(home.place) not in _READS:
+        raise MismatchError(
+            f"the base has no head that predicts text, and {entry.task.name!r} asks for the loss on one",
+            wanted="a base with a language head",
+            remedy="leave out the text",
+            where=home.place.source.name,
+        )
 
 
 def forecast(
@@ -109,8 +134,19 @@ def forecast(
         seconds_by_runs=sum(sum(kind.runs + kind.trials) * statistics.median(kind.taken) for kind in timed),
         seconds_by_operations=sum(sum(kind.runs + kind.trials) * ops / speed for kind, ops in guessed if speed and ops),
         untimed=sum(len(kind.runs + kind.trials) for kind, operations in guessed if operations is None),
+        peak_bytes=_peaks([kind for kind in kinds if kind.runs or kind.trials]),
     )
     return foreseen, stored + largest
+
+
+def _peaks(kinds: Sequence[_Kind]) -> dict[str, int]:
+    """What runs would hold, by the names of their arms; the most of all tasks."""
+    names = told_apart([(kind.spec.method.name, arm_of(kind.spec)) for kind in kinds])
+    peaks: dict[str, int] = {}
+    for name, kind in zip(names, kinds, strict=True):
+        if kind.needs is not None:
+            peaks[name] = max(peaks.get(name, 0), kind.needs.peak_bytes)
+    return peaks
 
 
 def _kinds(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | None], tuner: Tuner) -> list[_Kind]:

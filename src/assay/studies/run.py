@@ -9,15 +9,17 @@ from assay.engines.engine import AbstractEngine
 from assay.engines.local import LocalEngine
 from assay.io import digests
 from assay.models.loading import find
-from assay.records import Provenance, Run, Scores, Study, StudyRun, as_given
+from assay.records import Audit, Provenance, Run, Scores, Study, StudyRun, as_given
 from assay.records.cautions import marks
 from assay.records.study import Became, Forecast, Stage, Tuned
+from assay.studies.arms import Trained, arms_of, result
 from assay.studies.folders import readable
-from assay.studies.forecast import check, forecast
+from assay.studies.forecast import check, forecast, refuse_headless
 from assay.studies.graph import Job, Watch, drive, look
 from assay.studies.home import Home, locked
 from assay.studies.plan import Planned, read_plan, runs_of
 from assay.studies.tuning import Tuner
+from assay.studies.verdicts import verdicts
 from assay.studies.worker import Work
 from assay.training.conditions import arm_of
 
@@ -65,6 +67,7 @@ def study(
     path, home, planned = _opened(plan, out, max_runs, device)
     for entry in planned:
         home.work(entry)  # says which file is not there, before anything is run
+        refuse_headless(home, entry)
     if dry_run:
         classes, tuner = check(home, planned), Tuner(home, acts=False)
         settled = [look(tuner.settle(entry)) for entry in planned]
@@ -117,14 +120,37 @@ def _record(
     notes: tuple[str, ...] = (),
 ) -> Study:
     settings = as_given({"plan": digests.of_files([path])})
+    trained = [_trained(home, ready, tuner) for ready in settled if ready is not None and foreseen is None]
+    arms = arms_of([one for one in trained if one is not None])
     return Study(
         provenance=Provenance.of(("torch", "transformers", "peft"), settings),
         plan=path.stem,
         runs=tuple(_became(home, entry, ready, tuner) for entry, ready in zip(planned, settled, strict=True)),
         tuned=tuple(tuner.found.values()),
+        arms=tuple(result(task, arm) for task, found in arms.items() for arm in found),
+        verdicts=tuple(verdict for task, found in arms.items() for verdict in verdicts(task, found)),
         forecast=foreseen,
         stored_bytes=stored_bytes,
         notes=notes,
+    )
+
+
+def _trained(home: Home, ready: Planned, tuner: Tuner) -> Trained | None:
+    """A run with its records; None where it is not trained."""
+    work = home.work(ready)
+    run = readable(Run, work.model / "run.json")
+    if run is None:
+        return None
+    return Trained(
+        ready.task.name,
+        ready.spec.method.name,
+        arm_of(work.spec),
+        work.spec.training.steps,
+        ready.spec.seed,
+        run,
+        readable(Scores, work.folder / "scores.json"),
+        readable(Audit, work.folder / "audit.json"),
+        _marks(work, tuner.of(ready)),
     )
 
 

@@ -16,6 +16,7 @@ from assay.engines.engine import Item
 from assay.errors import AssayError
 from assay.models.rewards import reward_source
 from assay.records import Audit, Failure, Provenance, Run, Scores
+from assay.records.called import called
 from assay.records.study import Became, Stage
 from assay.studies.folders import readable, without_folders
 from assay.training.run import train
@@ -88,8 +89,7 @@ class Work:
     def name(self) -> str:
         """What it is, for a reader."""
         method, seed = self.spec.method, self.spec.seed
-        rank = getattr(method, "rank", None)
-        arm = method.name if rank is None else f"{method.name} r={rank}"
+        arm = called(method.name, {"method.rank": getattr(method, "rank", None)})
         return f"{'trial of ' if self.trial else ''}{arm} at {method.lr:g} on {self.task}, seed {seed}"
 
     @property
