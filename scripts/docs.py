@@ -1,31 +1,34 @@
 """Write what the docs hold of code and records: schemas, the map of files, tables, and the demo's picture.
 
 `python scripts/docs.py` writes; with `--check` it says what is old and exits 1. With `--demo` the records that the demo
-left under `demo/runs` become those that the README shows (`docs/records/demo`), with the picture of their dials.
+left under `demo/runs` become those that the README shows (`docs/records/demo`), with the picture of what was lost.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import shutil
 import statistics
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import demo.table
 from generated import ROOT, write_or_check
 
-from assay.records import Audit, Dial, Run, Scores, load
+from assay.records import Audit, Run, Scores, Study
 from assay.records.kinds import kinds
 from assay.records.record import write_bytes, write_text
-from assay.reports import report
+from assay.render import markdown
+from assay.render.html import report
+from assay.studies.folders import records_of
+from assay.views.by_arm import by_arm
 
 HOUSE = ROOT / "src" / "assay"
 RECORDS = ROOT / "docs" / "records" / "demo"
 MASKED = ROOT / "docs" / "records" / "masked"
-PICTURE = ROOT / "docs" / "demo.png"  # forgetting against the size of the update
+PICTURE = ROOT / "docs" / "demo.png"  # what every arm lost, with its interval
 
 
 def schemas() -> dict[Path, str]:
@@ -90,13 +93,13 @@ def table(rows: Iterable[tuple[str, ...]]) -> str:
 def tables() -> dict[Path, str]:
     """The pages that hold a table between two marks, with the table made anew from the records that are kept."""
     made = {}
-    for path, name, rows in (
-        (ROOT / "README.md", "demo", demo.table.rows(RECORDS)),
-        (ROOT / "docs" / "behaviour.md", "masked", masked_rows()),
+    for path, name, words in (
+        (ROOT / "README.md", "demo", demo_words()),
+        (ROOT / "docs" / "behaviour.md", "masked", table(masked_rows())),
     ):
         begins, ends = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, _, rest = path.read_text(encoding="utf8").partition(begins)
-        made[path] = f"{before}{begins}\n{table(rows)}\n{ends}{rest.partition(ends)[2]}"
+        made[path] = f"{before}{begins}\n{words}\n{ends}{rest.partition(ends)[2]}"
     return made
 
 
@@ -122,17 +125,23 @@ def threshold_page() -> dict[Path, str]:
     return {path: f"{before}{begins}\n{''.join(lines)}\n{ends}{rest.partition(ends)[2]}"}
 
 
+def demo_words() -> str:
+    """The demo's result by arm, as the view of its study says it."""
+    study = Study.read(RECORDS / "study.json")
+    result = next(iter(by_arm(study, 1)))
+    return "\n\n".join(markdown.blocks(result.blocks)) + "\n"
+
+
 def keep_demo() -> None:
-    """Keep the demo's records, and draw what the dials say."""
+    """Keep the demo's records, and draw what its arms lost."""
     runs = ROOT / "demo" / "runs"
-    records = []
-    for path in sorted([*runs.glob("*.json"), *runs.glob("*/run.json")]):
-        records.append(load(path))
-        write_text(RECORDS / path.relative_to(runs), path.read_text(encoding="utf8"))
-    dials = report([record for record in records if isinstance(record, Dial)])
+    shutil.rmtree(RECORDS, ignore_errors=True)
+    for run in Study.read(runs / "study.json").runs:
+        for path in (f"{run.key}/model/run.json", f"{run.key}/audit.json", f"{run.key}/scores.json", "study.json"):
+            write_text(RECORDS / path, (runs / path).read_text(encoding="utf8"))
     with tempfile.TemporaryDirectory() as folder:
-        drawn = next(path for path in dials.save_charts(folder) if path.name.endswith("forgetting.png"))
-        write_bytes(PICTURE, drawn.read_bytes())
+        charts = report(records_of(RECORDS)).save_charts(folder)
+        write_bytes(PICTURE, next(path for path in charts if path.name == "text-1-forgetting.png").read_bytes())
 
 
 def main() -> int:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from assay.records import Run, Scores, Source
+from assay.records import Provenance, Run, Scores, Source, Study
 from assay.records.cautions import ONE_REPLY
 from assay.records.run import Cost
 from assay.records.run import Trained as Learns
 from assay.records.scores import DocumentLoss, Forgetting, TaskScore
 from assay.records.study import Verdict
+from assay.render.html import report
+from assay.render.markdown import markdown
 from assay.studies.arms import Trained, arms_of, result
 from assay.studies.verdicts import more_seeds, verdicts
+from assay.views.by_arm import verdicts_in_words
 
 EXAMPLES, DOCUMENTS = 200, 60
 FILE = Source(name="file", digest="xxh3-128:0")
@@ -130,6 +133,28 @@ def test_a_ruined_arm_is_left_out_by_name() -> None:
     keeping = told(runs)["keeping"]
     assert keeping.best == "lora"
     assert keeping.left_out == (f"bitfit: {ONE_REPLY}",)
+
+
+def test_words_name_the_best_or_what_it_cannot_be_told_from() -> None:
+    runs = [trained("full", 0, 0.9, 0.1, 3.0), trained("lora", 0, 0.6, 0.1), trained("bitfit", 0, 0.6, 0.3)]
+    arms = arms_of(runs)["t"]
+    record = Study(
+        provenance=Provenance.of((), {}),
+        plan="plan",
+        runs=(),
+        arms=tuple(result("t", arm) for arm in arms),
+        verdicts=tuple(verdicts("t", arms)),
+    )
+    learning, keeping, cost = verdicts_in_words(record)
+    assert learning.startswith("For learning, take full: accuracy ")
+    assert "shown to be better than lora and bitfit. It rests on one seed" in learning
+    assert keeping.startswith("For keeping what the base knew: can't tell ")
+    assert "more seeds are needed" in keeping or "smallest worth naming" in keeping
+    assert keeping.count("shown to be better than bitfit") == 1
+    assert cost.startswith("For cost: can't tell ")
+    assert "A step of full takes 200.0% longer" in cost
+    for shown in (markdown(record), report(record).html):
+        assert "Which arm to take?" in shown
 
 
 def test_seeds_are_joined_and_two_have_no_interval() -> None:

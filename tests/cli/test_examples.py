@@ -49,6 +49,7 @@ ORDER = (
     "repair",
     "advise",
     "study",
+    "compare",
     "correlate",
     "curves",
     "report",
@@ -66,7 +67,7 @@ def examples() -> list[str]:
 def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     llama(tmp_path / "base")
-    rows = [{"prompt": letters(2, 9, seed), "answer": ("yes", "no")[seed % 2]} for seed in range(12)]
+    rows = [{"prompt": letters(2, 9, seed), "answer": ("yes", "no")[seed % 2]} for seed in range(24)]
     lines(tmp_path / "headlines.jsonl", rows)
     lines(tmp_path / "questions.jsonl", [{"question": letters(2, 9, seed), "answer": "yes"} for seed in range(3)])
     lines(tmp_path / "prose.jsonl", [{"text": letters(12, 20, seed)} for seed in range(4)])
@@ -86,6 +87,8 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "dial.json",
         "merge.json",
         "study/study.json",
+        "out/report.html",
+        "tuned-rates/plan.toml",
         "correlation.json",
         "curves.json",
         "truncation.json",

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 @command(
-    "assay compare base --data rows.jsonl --arms full:lr=1e-3,lora:r=2,lr=1e-2 --rates given --text prose.jsonl -o out",
+    "assay compare base --data headlines.jsonl --arms full,lora:r=2 --text prose.jsonl --dry-run -o tuned-rates",
+    "assay compare base --data headlines.jsonl --arms full:lr=1e-4,lora:r=2,lr=1e-3 --rates given --seeds 0,1 -o out",
     writes=FOLDER,
     goes_on=True,
 )

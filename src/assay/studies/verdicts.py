@@ -42,7 +42,7 @@ class _Pair:
 
 
 def verdicts(task: str, arms: Sequence[Arm]) -> Iterator[Verdict]:
-    """What to take on one task, of the arms that were trained longest; nothing of fewer than two.
+    """What to take on one task, of the arms that were trained longest; nothing of fewer than two arms.
 
     An arm is taken if it is shown to be better than every other: its paired difference stays after Holm's correction
     for all pairs, and is large enough to be worth naming. A pair is tested over examples where both have one seed in
@@ -64,7 +64,7 @@ def verdicts(task: str, arms: Sequence[Arm]) -> Iterator[Verdict]:
 def _verdict(
     what: Literal["learning", "keeping"], arms: Sequence[Arm], measured: Measured, sign: int, smallest: float
 ) -> Verdict | None:
-    """The best arm by a measure, and each of the others beside it; None where fewer than two have it.
+    """The best arm by a measure, and each of the others beside it; None where none has it, or there is one arm.
 
     Args:
         sign: 1 where more is better, else -1.
@@ -78,7 +78,7 @@ def _verdict(
             units[arm.name] = of_seeds
         elif of_seeds:
             left_out.append(f"{arm.name}: not all of its seeds have a number")
-    if len(units) < 2:
+    if not units or len(units) + len(left_out) < 2:
         return None
     pairs = {(one, other): _paired(units[one], units[other]) for one, other in combinations(units, 2)}
     known = [pair for pair in pairs.values() if pair is not None]

@@ -55,9 +55,11 @@ def _words(record: Study, verdict: Verdict) -> str:
     )
     shown = [one.arm for one in verdict.beside if one.shown]
     above = "shown to be cheaper than" if verdict.what == "cost" else "shown to be better than"
-    if verdict.untold:
+    if not verdict.beside:
+        said = f": {best.name} alone can be judged, {_value(best, verdict)}."
+    elif verdict.untold:
         parts = [f"{one.arm} ({_until(one, verdict)})" for one in verdict.untold]
-        said = f": can't tell {best.name} ({_value(best, verdict)}) from {listed(parts)}."
+        said = f": can't tell {best.name} from {listed(parts)}. {best.name} has {_value(best, verdict)}."
         said += f" It is {above} {listed(shown)}." if shown else ""
     else:
         said = f", take {best.name}: {_value(best, verdict)}, {above} {listed(shown)}."
