@@ -17,6 +17,30 @@ ADAPTERS = "tests/weights/test_adapters_against_peft.py"
 
 # fault: file, what is there, what is put in its place, the tests that must notice
 FAULTS: dict[str, tuple[str, str, str, str]] = {
+    "an arm that is taken without a test": (
+        "studies/verdicts.py",
+        "shown = adjusted < LEVEL and better > 0",
+        "shown = better > 0",
+        "tests/test_verdicts.py::test_equal_arms_cannot_be_told",
+    ),
+    "the arm that forgets most": (
+        "studies/verdicts.py",
+        '("keeping", Trained.lost, -1, SMALLEST_LOSS)',
+        '("keeping", Trained.lost, 1, SMALLEST_LOSS)',
+        "tests/test_verdicts.py::test_arms_that_are_clearly_apart_are_named",
+    ),
+    "a held-out test of one answer": (
+        "studies/held_out.py",
+        "dict.fromkeys([*first.values(), *drawn])",
+        "dict.fromkeys(drawn)",
+        "tests/test_compare.py::test_the_plan_is_a_studys_and_rows_are_held_out_once",
+    ),
+    "a plan that is overwritten": (
+        "studies/compare.py",
+        "    if there != words:\n",
+        "    if False:\n",
+        "tests/test_compare.py::test_another_plan_is_refused_with_the_difference",
+    ),
     "a norm over the adapted matrices alone": (
         "records/audit.py",
         "base = base if told is None else told**2",

@@ -26,7 +26,7 @@ from assay.records.record import write_text
 from assay.studies.arm_words import read_arms
 from assay.studies.graph import Watch
 from assay.studies.held_out import is_testable, part_rows
-from assay.studies.run import OpenEngine, study
+from assay.studies.run import OpenEngine, study, time_steps
 from assay.training.spec import Spec, parse_spec, with_kind
 
 PLAN = "plan.toml"
@@ -59,8 +59,9 @@ def compare(
 ) -> Study:
     """Tune one model in several ways on the same rows, and say which to take: for learning, for keeping, for cost.
 
-    A plan is written to `out/plan.toml` and run as `assay.study` runs it: what is done is skipped, and what was stopped
-    goes on. In a script, call this under `if __name__ == "__main__":`.
+    A plan is written to `out/plan.toml`, a few steps of every arm are timed, and the plan is run as `assay.study` runs
+    it: what is done is skipped, and what was stopped goes on. In a script, call this under
+    `if __name__ == "__main__":`.
 
     Args:
         base: folder or hub id.
@@ -120,9 +121,12 @@ def compare(
     before = study(plan, folder, dry_run=True, max_runs=max_runs, device=device)
     if dry_run:
         return before
+    _refuse_what_does_not_fit(folder, before, device)
+    if before.forecast is not None and before.forecast.untimed:
+        time_steps(plan, folder, device=device, engine=engine)
+        before = study(plan, folder, dry_run=True, max_runs=max_runs, device=device)
     if foreseen is not None:
         foreseen(before)
-    _refuse_what_does_not_fit(folder, before, device)
     return study(plan, folder, max_runs=max_runs, device=device, engine=engine, watch=watch)
 
 

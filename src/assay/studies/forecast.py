@@ -15,9 +15,10 @@ from assay.records import Estimate, Run
 from assay.records.called import told_apart
 from assay.records.study import Forecast
 from assay.studies.folders import readable
-from assay.studies.home import Home
+from assay.studies.home import Home, pace
 from assay.studies.plan import Planned
 from assay.studies.tuning import FIRST, Tuner, drawn
+from assay.studies.worker import Work
 from assay.training.conditions import arm_of
 from assay.training.run import check_positions
 from assay.training.spec import Spec
@@ -31,12 +32,13 @@ class _Kind:
     """The runs of one arm on one task, which differ in seed, rate and steps alone.
 
     Attributes:
-        spec: of one of them.
+        spec: of one of them; paced: a few steps of it.
         runs: steps of every run that is to come; trials: the same of trials.
         taken: median seconds of a step, of every run and trial that is done.
     """
 
     spec: Spec
+    paced: Work
     runs: list[int] = field(default_factory=list)
     trials: list[int] = field(default_factory=list)
     taken: list[float] = field(default_factory=list)
@@ -104,8 +106,9 @@ def forecast(
     """Foresee what is left of a plan, and the bytes that it would store.
 
     Bytes are those of the weights to be stored, and of the largest checkpoint beside them. A step takes what it took in
-    the runs of the same arm and task that are done in this folder; where there are none, what its floating-point
-    operations take at the speed of the runs that are; where nothing is done, its time is not known.
+    the runs of the same arm and task that are done in this folder, or in a few steps that were timed before; where
+    there are none, what its floating-point operations take at the speed of the runs that are; where nothing is done,
+    its time is not known.
 
     Args:
         home: where the study works.
@@ -157,7 +160,7 @@ def _kinds(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | N
         if "train" not in work.stages:
             continue
         method = entry.spec.method.model_dump_json(exclude={"lr", "weight_decay", "dropout", "alpha"})
-        kind = kinds.setdefault(f"{entry.task.name} {method}", _Kind(work.spec))
+        kind = kinds.setdefault(f"{entry.task.name} {method}", _Kind(work.spec, pace(home, entry)))
         if ready is not None and work.is_done("train"):
             kind.taken += _taken([work.model])
         else:
@@ -170,7 +173,14 @@ def _kinds(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | N
             if tuned.lr is None:
                 kind.trials += [tuned.steps] * max(1, len(FIRST) - len(done))
                 kind.trials += [steps for steps, _ in tuner.full_length()][len(longer) :]
+    for kind in kinds.values():
+        kind.taken = kind.taken or _taken([kind.paced.model])
     return list(kinds.values())
+
+
+def unpaced(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | None], tuner: Tuner) -> list[Work]:
+    """A few steps of every arm on every task of which no step is timed yet."""
+    return [kind.paced for kind in _kinds(home, planned, settled, tuner) if not kind.taken]
 
 
 def _taken(folders: Iterable[Path]) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assay.data.tables import located
@@ -15,6 +15,8 @@ from assay.records.conditions import pair_key
 from assay.studies.plan import STAGES, Plan, Planned
 from assay.studies.worker import Asked, Work
 from assay.training.conditions import arm_of, conditions_of, in_steps, with_reward
+
+_PACE = 3  # steps: the first one is slower, and the median leaves it out
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,13 @@ class Home:
         judge = entry.task.judge and reward_at(entry.task.judge, self.start)
         asked = Asked(task, text, prompts, judge, entry.task.max_tokens, entry.task.columns)
         return Work(entry.task.name, self.folder / pair_key(named), spec, base, asked, stages, self.device)
+
+
+def pace(home: Home, entry: Planned) -> Work:
+    """A few steps of a run, by which the time of its arm is foreseen; their weights are not kept."""
+    training = entry.spec.training.model_copy(update={"steps": _PACE, "save_at": [], "checkpoint_every": 0})
+    work = home.work(replace(entry, spec=entry.spec.model_copy(update={"training": training})))
+    return replace(work, folder=home.folder / "pace" / work.key, stages=("train",), trial=True)
 
 
 def locked(folder: Path) -> AbstractContextManager[None]:

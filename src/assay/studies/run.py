@@ -14,7 +14,7 @@ from assay.records.cautions import marks
 from assay.records.study import Became, Forecast, Stage, Tuned
 from assay.studies.arms import Trained, arms_of, result
 from assay.studies.folders import readable
-from assay.studies.forecast import check, forecast, refuse_headless
+from assay.studies.forecast import check, forecast, refuse_headless, unpaced
 from assay.studies.graph import Job, Watch, drive, look
 from assay.studies.home import Home, locked
 from assay.studies.plan import Planned, read_plan, runs_of
@@ -78,6 +78,26 @@ def study(
         record = _record(path, home, planned, settled, tuner, notes=running.capacity().notes)
         record.save(home.folder / "study.json")
     return record
+
+
+def time_steps(plan: str | Path, out: str | Path, *, device: str = "cpu", engine: OpenEngine | None = None) -> None:
+    """Time a few steps of every arm on every task of which none is timed, as many at once as there will be.
+
+    What fails here fails in its run too, and is said there.
+
+    Args:
+        plan: a TOML file; out: the study's folder; device, engine: as for `study`.
+    """
+    _, home, planned = _opened(plan, out, None, device)
+    tuner = Tuner(home, acts=False)
+    works = unpaced(home, planned, [look(tuner.settle(entry)) for entry in planned], tuner)
+    with locked(home.folder), LocalEngine() if engine is None else engine(home.folder) as running:
+        drive([_all(works)], running)
+
+
+def _all(works: list[Work]) -> Job[None]:
+    """Works of which nothing is asked afterwards."""
+    yield works
 
 
 def state_of(plan: str | Path, out: str | Path) -> Study:

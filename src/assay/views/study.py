@@ -83,7 +83,7 @@ def left_in_words(record: Study) -> Iterator[str]:
     yield f"{plural(left.runs, 'run')} to be trained{trials}."
     unsized = f", without {left.unsized} runs whose size is not known" if left.unsized else ""
     yield f"They would store {size(record.stored_bytes or 0)}{unsized}."
-    known = {"runs that are done": left.seconds_by_runs, "their operations": left.seconds_by_operations}
+    known = {"steps that were timed": left.seconds_by_runs, "their operations": left.seconds_by_operations}
     times = [f"{seconds / 60:,.1f} minutes judged by {source}" for source, seconds in known.items() if seconds]
     unknown = [f"unknown for {left.untimed} runs and trials"] if left.untimed else []
     yield f"Time of the training steps: {', '.join(times + unknown) or 'nothing is left'}."
