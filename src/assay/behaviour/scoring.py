@@ -163,8 +163,7 @@ def score(
     began = time.perf_counter()
     base_place, tuned_place = find_pair(base, tuned)
     places = (base_place, tuned_place)
-    shortest = min(window, *(positions_of(place) or window for place in places))
-    if shortest < window:
+    if (shortest := min(window, *(positions_of(place) or window for place in places))) < window:
         settings["window"] = Setting(value=shortest, origin="derived")
     text, task, prompts = (None if one is None else called(one, columns or {}) for one in (text, task, prompts))
     files = _Files(text, task, prompts, None if judge is None else str(judge), how, samples, temperature)
