@@ -15,7 +15,7 @@
     │   ├── SettingError            an option, a specification key or a gate that is not understood
     │   └── RecordError             a record file that is not one of ours, or of another version
     ├── WriteError                  (also OSError) a file that cannot be written: a full disk, most often
-    ├── StoppedError                a time limit that was given; the command exits with 3, and goes on when run again
+    ├── StoppedError                (also TimeoutError) a time limit; the command exits with 3 and can go on
     └── NotConvergedError           (also ArithmeticError) an iteration stopped before its bound was met
 
 Each message says what was found, what was wanted and what to do; `where` names the file and the tensor.
@@ -112,7 +112,7 @@ class WriteError(AssayError, OSError):
     """A file that cannot be written; what was there before is as it was."""
 
 
-class StoppedError(AssayError):
+class StoppedError(AssayError, TimeoutError):
     """A time limit that was given is reached: what was done is kept, and the same command goes on from there."""
 
 

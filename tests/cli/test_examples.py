@@ -76,7 +76,10 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "plan.toml").write_text(PLAN, encoding="utf8")
     run = CliRunner()
     assert run.invoke(app, ["train", "full.toml", "-o", "tuned"]).exit_code == 0
-    shutil.copytree("tuned", "merged")
+    for copy in ("merged", "checkpoint-100", "checkpoint-200"):
+        shutil.copytree("tuned", copy)
+    held_out = "".join(f"{row['prompt']},{row['answer']}\n" for row in rows)
+    (tmp_path / "held-out.csv").write_text(f"prompt,answer\n{held_out}", encoding="utf8")
     for example in examples():
         result = run.invoke(app, shlex.split(example)[1:])
         assert result.exit_code in (0, 1), f"{example}\n{result.output}\n{result.exception!r}"
