@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from assay.audits import audit
 from assay.engines.choice import opener
 from assay.engines.engine import Item
 from assay.engines.ray import Needs, RayEngine
 from assay.errors import SettingError
+from assay.records import Audit
 from assay.studies.graph import Standing
 from assay.studies.run import study
 from engines.work import crash, double, sleep
@@ -111,3 +113,19 @@ def test_needs_that_are_none_are_refused() -> None:
     for text in ("cpus", "cpus=many", "tpus=1", "cpus=-1"):
         with pytest.raises(SettingError, match="cpus=4,gpus=1"):
             Needs.read(text)
+
+
+def test_an_audit_in_shards_is_the_audit_of_one_process(cluster: Any, smoke: Path) -> None:
+    plan = smoke / "smoke.toml"
+    plan.write_text(plan.read_text().replace("seeds = [0, 1]", "seeds = [0]").replace('"audit", "score"', '"audit"'))
+    study(plan, smoke / "here")
+    tuned = next(path.parent for path in sorted(smoke.glob("here/*/model/model.safetensors")))
+    here = audit(smoke / "smoke/base", tuned, cache=False)
+    with RayEngine(smoke / "shards", cluster.address) as engine:
+        there = audit(smoke / "smoke/base", tuned, cache=False, engine=engine)
+    assert without_times(here) == without_times(there)
+
+
+def without_times(record: Audit) -> dict[str, Any]:
+    """An audit without the time it took."""
+    return record.model_dump(exclude={"seconds"})

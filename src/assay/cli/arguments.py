@@ -15,6 +15,10 @@ Models = Annotated[
 OtherBase = Annotated[
     bool, typer.Option("--other-base", help="Put the adapter on this base, though it was trained on another.")
 ]
+Engine = Annotated[str, typer.Option(help="local: processes of this machine; ray: a Ray cluster.")]
+Workers = Annotated[int, typer.Option(help="Processes at once, of the engine local.")]
+Address = Annotated[str | None, typer.Option(help="Of the Ray cluster; one of this machine unless given.")]
+PerRun = Annotated[str, typer.Option(help="What a run takes of a Ray node: cpus=4,gpus=1,memory=24GB.")]
 Device = Annotated[str, typer.Option(help="cpu, or cuda.")]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.cli.arguments import AsJson, Device
+from assay.cli.arguments import Address, AsJson, Device, Engine, PerRun, Workers
 from assay.cli.destinations import FOLDER
 from assay.cli.output import finish, progress_bar, standing
 from assay.cli.program import INCONCLUSIVE, command
@@ -29,10 +29,10 @@ def study(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count runs and bytes, and do nothing.")] = False,
     max_runs: Annotated[int | None, typer.Option(help="The most runs allowed; 200 unless given.")] = None,
     device: Device = "cpu",
-    engine: Annotated[str, typer.Option(help="local: processes of this machine; ray: a Ray cluster.")] = "local",
-    workers: Annotated[int, typer.Option(help="Runs at once, of the engine local.")] = 1,
-    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; one of this machine unless given.")] = None,
-    per_run: Annotated[str, typer.Option(help="What a run takes of a Ray node: cpus=4,gpus=1,memory=24GB.")] = "",
+    engine: Engine = "local",
+    workers: Workers = 1,
+    address: Address = None,
+    per_run: PerRun = "",
     keep_weights: Annotated[str, typer.Option(help="From nodes without the folder: all, adapters or none.")] = "all",
     as_json: AsJson = False,
 ) -> None:
