@@ -114,7 +114,7 @@ def audit(
     if engine is None:
         measured = _measure_all(found, question, device_of(device), kept, partial, progress)
     else:
-        folders = tuple(side.checkpoint.folder for side in found.tuned)
+        folders = tuple(side.folder for side in found.tuned)
         weights = None if isinstance(tuned, str | Path) else tuple(weight for _, weight in tuned)
         whole = Shard(found.base.folder, folders, weights, (), scope, question, device, cache)
         measured = _measure_on(engine, whole, [entry.name for entry in found.pairs], partial, progress)

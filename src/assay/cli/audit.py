@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "assay audit adapter",
     "assay audit base tuned -o audit/",
     "assay audit base adapter --fail-on 'energy_share > 0.2'",
-    "assay audit base tuned -o audit/ --engine ray --address 10.0.0.1:6379 --per-run cpus=4,memory=8GB",
+    "assay audit base tuned --workers 2",
     writes=AUDIT,
 )
 def audit(

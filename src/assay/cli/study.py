@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 @command(
     "assay study plan.toml --dry-run",
-    "assay study plan.toml -o study",
-    "assay study plan.toml --engine ray --address 10.0.0.1:6379 --per-run cpus=4,gpus=1",
+    "assay study plan.toml -o study --workers 2",
     writes=FOLDER,
 )
 def study(
