@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.data.examples import Classification, PromptAnswer
+from assay.data.kinds import Classification, PromptAnswer
 from assay.engines.engine import AbstractEngine, Capacity, Ended, Item
 from assay.errors import InputError, SettingError
 from assay.models.loading import find

@@ -102,7 +102,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/test_truncations.py::test_a_point_is_the_model_with_truncated_matrices",
     ),
     "a loss on the prompt": (
-        "data/examples.py",
+        "data/kinds.py",
         "(*(IGNORED,) * len(prompt), *answer)",
         "(*prompt, *answer)",
         "tests/test_data.py::test_the_loss_is_on_the_answer_and_its_end",

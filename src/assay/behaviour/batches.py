@@ -32,6 +32,7 @@ def padded(sequences: Sequence[Ids], model: Any, left: bool = False) -> dict[str
     continued is padded on the left.
     """
     pad, device = model.config.pad_token_id or 0, next(iter(model.parameters())).device
+    device = torch.device("cpu") if device.type == "meta" else device  # of a model that is spread: moved where it runs
     ids, mask = [], []
     for sequence in sequences:
         gap = max(map(len, sequences)) - len(sequence)

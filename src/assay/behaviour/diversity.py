@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from assay.behaviour.intervals import RESAMPLES, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.exact_match import found_answer, is_marked
 from assay.behaviour.tasks.task import Asking
-from assay.data.tables import raw_rows, rows
+from assay.data.tables import Reference, name_of, raw_rows, rows
 from assay.errors import InputError, SettingError
 from assay.records import Diversity, PromptDiversity, Source, Unique
 
@@ -89,7 +88,7 @@ class Prompts:
         return tuple(found)
 
 
-def read_prompts(path: str | Path, asking: Asking, samples: int, temperature: float) -> Prompts:
+def read_prompts(path: Reference, asking: Asking, samples: int, temperature: float) -> Prompts:
     """Prompts from rows of `prompt` (or `question`), which are checked where all rows have an `answer`.
 
     Raises:
@@ -100,7 +99,7 @@ def read_prompts(path: str | Path, asking: Asking, samples: int, temperature: fl
         raise SettingError(f"{samples} sample(s) of each prompt", wanted="two or more, which can differ")
     raw = raw_rows(path)
     if len(raw) < 2:
-        raise InputError("there is one prompt", wanted="at least two, so that there is a spread", where=Path(path).name)
+        raise InputError("there is one prompt", wanted="at least two, so that there is a spread", where=name_of(path))
     prompts, cut = asking.prompts(path, asking.max_tokens)
     if not all("answer" in row for _, row in raw):
         return Prompts(prompts, None, False, samples, temperature, cut, asking)

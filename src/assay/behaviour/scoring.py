@@ -5,37 +5,39 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from assay.behaviour.asked import Asker, vocabulary_of
 from assay.behaviour.diversity import Prompts, diversity, read_prompts
 from assay.behaviour.forgetting import Document, Reading, causal_reading, forgetting, read_documents
 from assay.behaviour.harness import harness_pass, harness_scores
 from assay.behaviour.masked import MaskedDocument, masked_reading, read_masked_documents
-from assay.behaviour.passes import Meter, Pass, Progress, Sitting
+from assay.behaviour.passes import Meter, Pass, Progress
 from assay.behaviour.preferences import Preferences, read_preferences, reward_score
 from assay.behaviour.questions import agreed
 from assay.behaviour.remarks import remarks
 from assay.behaviour.tasks import AbstractTask, Asking, kind_of_task, task_score
 from assay.behaviour.winning import Contest, read_contest, win_rate
-from assay.data.tables import raw_rows, source_of
+from assay.data.columns import called
+from assay.data.tables import Reference, raw_rows, source_of
 from assay.errors import MismatchError, SettingError
+from assay.linalg.devices import device_of
 from assay.models.loading import (
     Place,
-    base_of,
-    configuration,
     find_pair,
     labels_of,
-    load,
     load_tokenizer,
     positions_of,
     stored_objective,
 )
+from assay.models.precision import DTYPES, Held, Number
 from assay.models.rewards import reward_of
+from assay.models.shared import OneBase
 from assay.records import Provenance, Scores, Setting
-from assay.settings import check_seed
+from assay.settings import check_seed, deadline
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
 
@@ -44,9 +46,9 @@ _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
 class _Files:
     """What is scored on: files or data sets of the hub, as they were given."""
 
-    text: str | Path | None
-    task: str | Path | None
-    prompts: str | Path | None
+    text: Reference | None
+    task: Reference | None
+    prompts: Reference | None
     judge: str | None
     how: str | None
     samples: int
@@ -75,11 +77,12 @@ class _Part:
 def score(
     base: str | Path | None,
     tuned: str | Path,
-    text: str | Path | None = None,
-    task: str | Path | None = None,
+    text: Reference | None = None,
+    task: Reference | None = None,
     *,
     how: str | None = None,
-    prompts: str | Path | None = None,
+    prompts: Reference | None = None,
+    columns: Mapping[str, str] | None = None,
     judge: str | Path | None = None,
     samples: int = 50,
     temperature: float = 1.0,
@@ -92,13 +95,17 @@ def score(
     window: int = 1024,
     batch_tokens: int = 1024,
     device: str = "cpu",
+    dtype: Number = "float32",
+    device_map: Literal["auto"] | None = None,
     seed: int = 0,
     keep: str | Path | None = None,
+    shared: OneBase | None = None,
+    max_hours: float | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Score a tuned model beside its base, on the same tokens.
 
-    Data are JSON Lines files, or data sets of the hub as `org/name[@revision][:configuration]:split`.
+    Data are JSON Lines, CSV or Parquet files, or data sets of the hub as `org/name[@revision][:configuration]:split`.
 
     Args:
         base: folder or hub id; None for the one that an adapter names. Any model may stand here, so two tuned ones can
@@ -112,6 +119,7 @@ def score(
         how: the kind; told by the columns unless given.
         prompts: rows of `prompt`, and `answer` where replies can be checked: `scores.diversity`; with a judge:
             `scores.wins`.
+        columns: the files' own names of columns, by the words of a specification, e.g. `{"answer": "target"}`.
         judge: a reward model, or a function `module:function`, that judges one reply of each model to every prompt.
         samples, temperature: how often each of them is answered, and how.
         max_tokens: longest generated reply.
@@ -121,10 +129,14 @@ def score(
         limit: documents of each of these; all unless given.
         window: longest sequence in tokens; less where the model takes less.
         batch_tokens: tokens in a batch, with padding; bounds the memory.
-        device: cpu, or cuda.
+        device: cpu, cuda, or auto for whichever there is.
+        dtype: of the weights while they are scored: float32, or bf16, which takes half the memory.
+        device_map: `auto` to spread a model over all devices, the memory and the disk.
         seed: of the sampling and the bootstraps.
         keep: a folder for what each model answers: a killed score goes on from there, and the next arm finds its base's
             answers there.
+        shared: what holds a base for several calls, each with another adapter.
+        max_hours: after which it stops; with `keep` it goes on from there.
         progress: called with tokens done, of how many, and what comes next.
 
     Raises:
@@ -132,6 +144,7 @@ def score(
         MismatchError: the tokenizers differ, so the losses could not be compared; or a model without the head for it.
         InputError: the text or the task cannot be used.
         SettingError: a setting without meaning, no chat template, or no lm-eval.
+        StoppedError: `max_hours` are over.
 
     Example:
         >>> s = assay.score("base/", "tuned/", text="prose.jsonl")  # doctest: +SKIP
@@ -140,6 +153,7 @@ def score(
     """
     given: dict[str, Any] = {
         "how": how,
+        "columns": dict(columns or {}),
         "judge": None if judge is None else Path(judge).name,
         "samples": samples,
         "temperature": temperature,
@@ -147,8 +161,10 @@ def score(
         "chat": chat,
     }
     given |= {"harness": [Path(name).name for name in harness], "limit": limit}
+    device = str(device_of(device))
     given |= {"harness_code": [Path(name).name for name in harness_code]}
     given |= {"other_base": other_base, "window": window, "batch_tokens": batch_tokens, "device": device}
+    given |= {"dtype": dtype, "device_map": device_map}
     settings = _settings(given, seed)
     _refuse_aimless(given, text, task, prompts, harness)
     began = time.perf_counter()
@@ -157,18 +173,21 @@ def score(
     shortest = min(window, *(positions_of(place) or window for place in places))
     if shortest < window:
         settings["window"] = Setting(value=shortest, origin="derived")
+    text, task, prompts = (None if one is None else called(one, columns or {}) for one in (text, task, prompts))
     files = _Files(text, task, prompts, None if judge is None else str(judge), how, samples, temperature)
     asking = Asking(None, labels_of(tuned_place), shortest, chat, max_tokens)
     masked = stored_objective(base_place) == "masked-lm"
     tokenizers = [load_tokenizer(place) for place in places]
     questions = agreed(lambda tokenizer: _questions(files, masked, replace(asking, tokenizer=tokenizer)), tokenizers)
-    vocabulary = _vocabulary(base_place)
+    vocabulary = vocabulary_of(base_place)
     parts = _parts(questions, files, shortest, batch_tokens, seed, vocabulary)
     parts |= _judged(questions, files, tokenizers[1], batch_tokens, device, seed)
     for name in harness:
         agreed(lambda tokenizer: tokenizer.get_vocab(), tokenizers)  # which texts there will be is not known here
         parts[f"harness {name}"] = _of_harness(name, harness_code, tokenizers[0], limit, seed)
-    found = _settled(parts, places, keep, device, progress)
+    held = Held(numbers=dtype, spread=device_map is not None)
+    asker = Asker(shared or OneBase(), None if keep is None else Path(keep), device, held)
+    found = _settled(parts, places, asker, progress, deadline(max_hours))
     harnessed = [found.pop(name) for name in list(found) if name.startswith("harness ")]
     record = Scores(
         provenance=Provenance.of((*_PACKAGES, "lm-eval") if harness else _PACKAGES, settings, seed),
@@ -200,12 +219,17 @@ def _settings(given: dict[str, Any], seed: int) -> dict[str, Setting]:
     for name, least in (("window", 4), ("batch_tokens", 1), ("max_tokens", 1), ("limit", 1)):
         if given[name] is not None and given[name] < least:  # between two marks, two tokens: the least of a document
             raise SettingError(f"{name} is {given[name]}", wanted=f"{least} or more")
+    if given["dtype"] not in DTYPES or given["device_map"] not in (None, "auto"):
+        raise SettingError(
+            f"dtype is {given['dtype']!r}, device_map {given['device_map']!r}",
+            wanted=f"a dtype of {' or '.join(DTYPES)}, and auto or no device_map",
+        )
     check_seed(seed)
     if not 0 < given["temperature"] < math.inf:
         raise SettingError(f"temperature is {given['temperature']}", wanted="a finite number above 0")
     defaults = inspect.signature(score).parameters
     return {
-        name: Setting(value=value, origin="default" if value in (defaults[name].default, []) else "given")
+        name: Setting(value=value, origin="default" if value in (defaults[name].default, [], {}) else "given")
         for name, value in given.items()
     }
 
@@ -321,9 +345,9 @@ def _of_harness(name: str, code: Sequence[str], tokenizer: Any, limit: int | Non
 def _settled(
     parts: dict[str, _Part],
     places: tuple[Place, Place],
-    keep: str | Path | None,
-    device: str,
+    asker: Asker,
     progress: Progress | None,
+    until: float,
 ) -> dict[str, Any]:
     """Ask both models everything, one after the other, and settle the parts."""
     base, tuned = places
@@ -340,10 +364,10 @@ def _settled(
         [name for name in passes if not (place is base and without and passes[name].head == "sequence-classification")]
         for place in places
     ]
-    meter = Meter(sum(sum(passes[name].costs) for names in asked for name in names), progress)
+    meter = Meter(sum(sum(passes[name].costs) for names in asked for name in names), progress, until=until)
     answers = []
     for place, names in zip(places, asked, strict=True):
-        sitting = _sitting(place, base, keep, device)
+        sitting = asker.sitting(place, base)
         answers.append({name: sitting.answers(passes[name], meter) for name in names})
     return {name: part.settle(answers[0].get(name), answers[1][name]) for name, part in parts.items()}
 
@@ -361,28 +385,3 @@ def _refuse_other_classes(base: Place, labels: tuple[str, ...]) -> None:
             wanted="the same classes in the same order",
             where=base.source.name,
         )
-
-
-def _sitting(place: Place, base: Place, keep: str | Path | None, device: str) -> Sitting:
-    """A model that answers; a tuned classifier predicts text with its base's head."""
-    head_of = base if place is not base else None
-    return Sitting(
-        place.source.name,
-        [_identity(place), _identity(base)],
-        lambda head, labels: load(place, head, labels, device, head_of),
-        Path(keep) if keep is not None else None,
-        device,
-    )
-
-
-def _identity(place: Place) -> list[Any]:
-    """A model's weights and how they are read: an adapter's scale is in its settings, and its base beneath it."""
-    return [place.source.digest, place.settings(), _identity(base_of(place)) if place.is_adapter else None]
-
-
-def _vocabulary(place: Place) -> int | None:
-    """How many tokens a model tells apart."""
-    if place.is_adapter:
-        return _vocabulary(base_of(place))
-    size = configuration(place).get("vocab_size")
-    return None if size is None else int(size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from assay.behaviour.intervals import Floats, proportion, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.task import Asking, prompt_column, refuse_one
 from assay.data.examples import Prompt
-from assay.data.tables import raw_rows, rows
+from assay.data.tables import Reference, raw_rows, rows
 from assay.models.rewards import Reward
 from assay.records import Interval, Source, WinRate
 
@@ -61,7 +60,7 @@ class Contest:
         )
 
 
-def read_contest(path: str | Path, asking: Asking, temperature: float) -> Contest:
+def read_contest(path: Reference, asking: Asking, temperature: float) -> Contest:
     """Prompts from rows of `prompt` (or `question`); the other columns are for a reward that asks for them.
 
     Raises:

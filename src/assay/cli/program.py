@@ -13,7 +13,7 @@ import typer
 
 from assay.cli.destinations import refuse_destination
 from assay.cli.output import say, until_closed
-from assay.errors import AssayError, SettingError
+from assay.errors import AssayError, SettingError, StoppedError
 from assay.version import __version__
 
 DONE, CROSSED, BAD_INPUT, INCONCLUSIVE, FAILED = 0, 1, 2, 3, 4
@@ -43,6 +43,9 @@ def command(*examples: str, writes: str | None = None) -> Callable[[Callable[...
                     refuse_destination(kwargs["output"], writes)
                 with until_closed():
                     function(*args, **kwargs)
+            except StoppedError as error:
+                say(f"stopped: {error}")
+                raise typer.Exit(INCONCLUSIVE) from None
             except (AssayError, OSError) as error:  # the system's own words name a full disk or a closed folder
                 say(f"error: {error}")
                 raise typer.Exit(BAD_INPUT) from None

@@ -47,6 +47,11 @@ class Method(Part, ABC, strict=True):
         """Whether the prepared model with its adapter disabled is the base."""
         return False
 
+    @property
+    def bits(self) -> Literal[4] | None:
+        """Bits of the base's matrices while the method learns; None for the base as it is."""
+        return None
+
     @abstractmethod
     def prepare(self, model: Any) -> Any:
         """The model with exactly this method's parameters trainable; new ones are drawn from torch's generator."""
@@ -118,6 +123,12 @@ def head_modules(model: Any) -> list[str]:
     if isinstance(getattr(body, _HEAD_IN_BODY, None), torch.nn.Module):
         heads.append(f"{prefix}.{_HEAD_IN_BODY}")
     return heads
+
+
+def whole_shape(parameter: torch.Tensor) -> torch.Size:
+    """The shape of the matrix that a parameter stands for: packed codes have one of their own."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.shape if state is None else torch.Size(state.shape)
 
 
 def save_adapter(model: Any, folder: Path, base: str, revision: str | None, **options: Any) -> None:

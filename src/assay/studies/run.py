@@ -19,7 +19,7 @@ from assay.studies.home import Home, locked
 from assay.studies.plan import Planned, read_plan, runs_of
 from assay.studies.tuning import Tuner
 from assay.studies.worker import Work
-from assay.training.run import arm_of
+from assay.training.conditions import arm_of
 
 OpenEngine = Callable[[Path], AbstractEngine]  # for the folder of a study
 

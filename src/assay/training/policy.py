@@ -19,7 +19,7 @@ from assay.models.rewards import Reward, reward_of, reward_source
 from assay.records.run import PolicyRun
 from assay.training.replies import Drawing, Ids, draw, reply_log_probabilities
 from assay.training.spec import PolicySettings, Spec
-from assay.training.trainers import AS_TRANSFORMERS, Note, Ordered
+from assay.training.trainers import Note, Ordered
 
 _CONSTANT_STEPS = 3  # a single step of equal replies can be chance
 
@@ -98,9 +98,7 @@ def _rloo(
     trainer = Policy(
         model=model,
         args=RLOOConfig(
-            **arguments
-            | AS_TRANSFORMERS
-            | {"per_device_train_batch_size": spec.training.batch_size * settings.replies},
+            **arguments | {"per_device_train_batch_size": spec.training.batch_size * settings.replies},
             num_generations=settings.replies,
             max_completion_length=settings.reply_tokens,
             beta=settings.beta,

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from assay.records import Diversity, Forgetting, HarnessScore, RewardScore, Scores, TaskScore, WinRate
+from collections.abc import Sequence
+
+from assay.records import Diversity, Forgetting, HarnessScore, Interval, RewardScore, Scores, TaskScore, WinRate
+from assay.records.record import Part
 from assay.reports.text.terminal import lines
+
+_Estimated = tuple[float | None, Interval | None] | None
 
 
 def print_scores(record: Scores) -> None:
@@ -16,6 +21,39 @@ def print_scores(record: Scores) -> None:
     text += _said(record.diversity) if record.diversity is not None else []
     text += [line for one in record.harness for line in _harness(one)]
     lines(text + [f"Note: {note}" for note in record.notes])
+
+
+def print_each(names: Sequence[str], records: Sequence[Scores]) -> None:
+    """Print several models against one base, a line each: their scores beside it, with intervals."""
+    columns: dict[str, list[_Estimated]] = {
+        "accuracy": [_of(one.task, "tuned_accuracy", "tuned_interval") for one in records],
+        "gain": [_of(one.task, "difference", "difference_interval") for one in records],
+        "forgetting": [_of(one.forgetting, "mean", "interval") for one in records],
+        "judges rightly": [_of(one.reward, "accuracy", "interval") for one in records],
+        "wins": [_of(one.wins, "rate", "interval") for one in records],
+    }
+    shown = {name: found for name, found in columns.items() if any(found)}
+    table = [["", *shown]]
+    for row, name in enumerate(names):
+        cells = (found[row] for found in shown.values())
+        table.append([name, *(_cell(*cell) if cell else "" for cell in cells)])
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    text = [f"against {records[0].base.name}"]
+    text += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    notes = [f"Note on {name}: {note}" for name, one in zip(names, records, strict=True) for note in one.notes]
+    lines(text + [line for one in records for score in one.harness for line in _harness(score)] + notes)
+
+
+def _of(part: Part | None, value: str, interval: str) -> _Estimated:
+    """A number of a part of a record with its interval; None without that part."""
+    return None if part is None else (getattr(part, value), getattr(part, interval))
+
+
+def _cell(value: float | None, interval: Interval | None) -> str:
+    """A number with its interval; a dash where the base has nothing beside it."""
+    if value is None or interval is None:
+        return "-"
+    return f"{value:+.4f} ({interval[0]:+.4f} to {interval[1]:+.4f})"
 
 
 def _learned(task: TaskScore) -> list[str]:

@@ -8,22 +8,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from assay.data.columns import resolved
 from assay.data.examples import Loaded, Pair, collate, collate_pairs, order, padding_id
 from assay.data.objectives import objective_of
-from assay.errors import SettingError, SourceError
+from assay.data.tables import located
+from assay.errors import SettingError
+from assay.estimates.activations import kept_of
+from assay.estimates.fits import fits_of, memory_of, sizes_of
 from assay.models.loading import Place, find, head_for, load_tokenizer
 from assay.records import Estimate, Provenance
+from assay.training.conditions import in_steps, with_template
 from assay.training.run import check_positions
 from assay.training.spec import Spec, read_spec
 from assay.training.trainers import width_of
 from assay.weights.libraries import build_model, read_config
 
 _PACKAGES = ("torch", "transformers", "peft")
-_FLOAT = 4  # bytes of a float32 number, in which everything is trained and stored
+_FLOAT = 4  # bytes of a float32 number
 _MOMENTS = 2  # of AdamW, for every number that learns
 
 
-def estimate(spec: str | Path | Spec) -> Estimate:
+def estimate(spec: str | Path | Spec, memory: str | None = None) -> Estimate:
     """Say what a run would need, without running it and without reading a weight.
 
     The model is built on the meta device, the method's parameters are put on it, and one forward pass on a batch of
@@ -31,10 +36,11 @@ def estimate(spec: str | Path | Spec) -> Estimate:
 
     Args:
         spec: a TOML file, to which paths in it are relative; or a specification, whose paths are relative to here.
+        memory: a size, such as 12GB: which settings fit it is said too.
 
     Raises:
         SourceError: the specification, the base or the data cannot be read.
-        SettingError: the specification is wrong.
+        SettingError: the specification is wrong, or the memory no size.
         InputError: the data cannot be used.
 
     Example:
@@ -45,13 +51,14 @@ def estimate(spec: str | Path | Spec) -> Estimate:
     settings = spec if isinstance(spec, Spec) else read_spec(spec)
     if objective_of(settings.data) == "policy":
         raise SettingError("the replies of a policy are not known before it is run", wanted="another objective")
-    place, data_file = find(settings.base, start), start / settings.data.path
+    place, data_file = find(settings.base, start), located(settings.data.path, start)
     if place.is_adapter:
         raise SettingError("the base is an adapter", wanted="a whole model", where=place.source.name)
-    if not data_file.is_file():
-        raise SourceError("there is no such file", wanted="data as JSON Lines", where=str(data_file))
+    settings = settings.model_copy(update={"data": resolved(settings.data, data_file)})
+    settings = in_steps(settings, place, data_file, start)
     check_positions(settings, place)
     tokenizer = load_tokenizer(place)
+    with_template(tokenizer, settings.data, start)
     loaded = settings.data.load(data_file, tokenizer)
     width = _widest(settings, loaded)
     model = _on_meta(settings, place, loaded.labels)
@@ -61,8 +68,13 @@ def estimate(spec: str | Path | Spec) -> Estimate:
     trainable = sum(value.numel() for value in parameters.values() if value.requires_grad)
     total = sum(value.numel() for value in parameters.values())
     stored = settings.method.stored(model)
-    batch = _batch(settings, loaded, width)
-    kept = _kept_by_autograd(model, batch)
+    part = settings.training.part
+    batch = _batch(settings, loaded, width, part)
+    cast = settings.training.precision != "float32"
+    kept = kept_of(model, batch, cast, settings.training.gradient_checkpointing)
+    sizes = sizes_of(model, settings)
+    room = None if memory is None else memory_of(memory)
+    tried = () if room is None else fits_of(model, settings, lambda size: _batch(settings, loaded, width, size), room)
     return Estimate(
         provenance=Provenance.of(_PACKAGES, settings.settings(), settings.seed),
         method=settings.method.name,
@@ -72,13 +84,15 @@ def estimate(spec: str | Path | Spec) -> Estimate:
         stored=stored,
         stored_bytes=(1 + len(settings.training.save_at)) * _FLOAT * stored,
         checkpoint_bytes=_FLOAT * (1 + _MOMENTS) * trainable,
-        batch=(settings.training.batch_size, width),
-        weight_bytes=_FLOAT * total,
-        gradient_bytes=_FLOAT * trainable,
-        optimizer_bytes=_FLOAT * _MOMENTS * trainable,
-        activation_bytes=sum(kept),
-        passing_bytes=2 * max(kept),
-        step_flops=_operations(model, batch),
+        batch=(part, width),
+        weight_bytes=sizes.weights,
+        gradient_bytes=sizes.gradients,
+        optimizer_bytes=sizes.optimizer,
+        activation_bytes=kept.whole,
+        passing_bytes=2 * kept.largest,
+        step_flops=settings.training.gradient_accumulation * _operations(model, batch),
+        memory_bytes=room,
+        fits=tried,
         notes=tuple(settings.method.remarks(model)),
     )
 
@@ -114,9 +128,9 @@ def _widest(spec: Spec, loaded: Loaded) -> int:
     return max(width_of(loaded.examples[position]) for position in positions)
 
 
-def _batch(spec: Spec, loaded: Loaded, width: int) -> dict[str, Tensor]:
+def _batch(spec: Spec, loaded: Loaded, width: int, size: int) -> dict[str, Tensor]:
     """A batch of that width, on the meta device, without a mask: what the mask would keep is small."""
-    widest = [next(example for example in loaded.examples if width_of(example) == width)] * spec.training.batch_size
+    widest = [next(example for example in loaded.examples if width_of(example) == width)] * size
     if isinstance(widest[0], Pair):
         return {"input_ids": collate_pairs(widest, 0)["input_ids"].to("meta")}
     whole = collate(widest, 0)
@@ -156,19 +170,3 @@ def _operations(model: Any, batch: dict[str, Tensor]) -> int:
         loss = found.loss if found.loss is not None else found.logits.sum()  # a reward's loss is not the model's own
         loss.backward()
     return int(counter.get_total_flops())
-
-
-def _kept_by_autograd(model: Any, batch: dict[str, Tensor]) -> list[int]:
-    """Bytes of every storage that one forward pass keeps for the backward one, parameters left out."""
-    kept: dict[int, Tensor] = {}
-    own = {value.untyped_storage()._cdata for value in model.parameters()}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = tensor  # kept alive, so that no other storage takes its number
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        model(**batch)
-    return [tensor.untyped_storage().nbytes() for tensor in kept.values()]
