@@ -16,7 +16,7 @@
     │   └── RecordError             a record file that is not one of ours, or of another version
     ├── EngineError                 (also OSError) a process or a node that ended without an answer
     ├── WriteError                  (also OSError) a file that cannot be written: a full disk, most often
-    ├── StoppedError                a time limit that was given; the command exits with 3, and goes on when run again
+    ├── StoppedError                (also TimeoutError) a time limit; the command exits with 3 and can go on
     └── NotConvergedError           (also ArithmeticError) an iteration stopped before its bound was met
 
 Each message says what was found, what was wanted and what to do; `where` names the file and the tensor.
@@ -117,7 +117,7 @@ class EngineError(AssayError, OSError):
     """A process or a node that ended without an answer."""
 
 
-class StoppedError(AssayError):
+class StoppedError(AssayError, TimeoutError):
     """A time limit that was given is reached: what was done is kept, and the same command goes on from there."""
 
 

@@ -101,6 +101,30 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "return Dense(-(U[:, :-rank] * sigma[:-rank]) @ V[:, :-rank].T)",
         "tests/test_truncations.py::test_a_point_is_the_model_with_truncated_matrices",
     ),
+    "a loss on what the user says": (
+        "data/chats.py",
+        'if message["role"] != "assistant" or turn < first:',
+        "if turn < first:",
+        "tests/test_formats_of_data.py::test_the_loss_of_a_chat_is_on_the_assistants_turns_and_their_ends",
+    ),
+    "a prompt that is not put before its replies": (
+        "data/kinds.py",
+        "asked + text_in(row, column, where)",
+        "text_in(row, column, where)",
+        "tests/test_formats_of_data.py::test_a_prompt_beside_two_replies_is_put_before_both_in_training_and_in_scores",
+    ),
+    "parts of a batch summed": (
+        "training/trainers.py",
+        "    if isinstance(examples[0].labels, int):\n",
+        "    if False:\n",
+        "tests/test_precision.py::test_a_batch_in_parts_is_the_same_step",
+    ),
+    "an adapter that is not taken off": (
+        "models/shared.py",
+        "self._base, self._adapted = self._adapted.unload(), None",
+        "self._adapted = None",
+        "tests/test_many_models.py::test_a_base_is_itself_again_when_an_adapter_is_taken_off",
+    ),
     "a loss on the prompt": (
         "data/kinds.py",
         "(*(IGNORED,) * len(prompt), *answer)",

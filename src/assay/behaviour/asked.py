@@ -21,6 +21,11 @@ class Asker:
     device: str
     held: Held
 
+    @classmethod
+    def of(cls, shared: OneBase | None, keep: str | Path | None, device: str, held: Held) -> Asker:
+        """With a home for bases of its own, unless one is shared."""
+        return cls(shared or OneBase(), None if keep is None else Path(keep), device, held)
+
     def sitting(self, place: Place, base: Place) -> Sitting:
         """A model that answers; a tuned classifier predicts text with its base's head."""
         head_of = base if place is not base else None

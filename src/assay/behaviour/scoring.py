@@ -155,23 +155,20 @@ def score(
         "how": how,
         "columns": dict(columns or {}),
         "judge": None if judge is None else Path(judge).name,
-        "samples": samples,
-        "temperature": temperature,
-        "max_tokens": max_tokens,
         "chat": chat,
     }
+    given |= {"samples": samples, "temperature": temperature, "max_tokens": max_tokens}
     given |= {"harness": [Path(name).name for name in harness], "limit": limit}
     device = str(device_of(device))
     given |= {"harness_code": [Path(name).name for name in harness_code]}
-    given |= {"other_base": other_base, "window": window, "batch_tokens": batch_tokens, "device": device}
-    given |= {"dtype": dtype, "device_map": device_map}
+    given |= {"other_base": other_base, "window": window, "batch_tokens": batch_tokens}
+    given |= {"device": device, "dtype": dtype, "device_map": device_map}
     settings = _settings(given, seed)
     _refuse_aimless(given, text, task, prompts, harness)
     began = time.perf_counter()
     base_place, tuned_place = find_pair(base, tuned, other_base)
     places = (base_place, tuned_place)
-    shortest = min(window, *(positions_of(place) or window for place in places))
-    if shortest < window:
+    if (shortest := min(window, *(positions_of(place) or window for place in places))) < window:
         settings["window"] = Setting(value=shortest, origin="derived")
     text, task, prompts = (None if one is None else called(one, columns or {}) for one in (text, task, prompts))
     files = _Files(text, task, prompts, None if judge is None else str(judge), how, samples, temperature)
@@ -182,11 +179,8 @@ def score(
     vocabulary = vocabulary_of(base_place)
     parts = _parts(questions, files, shortest, batch_tokens, seed, vocabulary)
     parts |= _judged(questions, files, tokenizers[1], batch_tokens, device, seed)
-    for name in harness:
-        agreed(lambda tokenizer: tokenizer.get_vocab(), tokenizers)  # which texts there will be is not known here
-        parts[f"harness {name}"] = _of_harness(name, harness_code, tokenizers[0], limit, seed)
-    held = Held(numbers=dtype, spread=device_map is not None)
-    asker = Asker(shared or OneBase(), None if keep is None else Path(keep), device, held)
+    parts |= _harnessed(harness, harness_code, tokenizers, limit, seed)
+    asker = Asker.of(shared, keep, device, Held(numbers=dtype, spread=device_map is not None))
     found = _settled(parts, places, asker, progress, deadline(max_hours))
     harnessed = [found.pop(name) for name in list(found) if name.startswith("harness ")]
     record = Scores(
@@ -201,13 +195,21 @@ def score(
         harness=tuple(one for scores, _ in harnessed for one in scores),
         seconds=time.perf_counter() - began,
     )
-    under_base = parts.keys() - {"task", "reward"} and stored_objective(tuned_place) == "sequence-classification"
+    foreign = stored_objective(tuned_place) == "sequence-classification"
+    under_base = bool(parts.keys() - {"task", "reward"}) and foreign
     left_out = 0 if text is None else len(raw_rows(text)) - len(questions.documents)
+    notes = [
+        *_remarks(record, questions, base_place, under_base, left_out),
+        *(note for place in places for note in place.code_not_run()),
+        *(note for _, out in harnessed for note in out),
+    ]
+    return record.model_copy(update={"notes": tuple(dict.fromkeys(notes))})
+
+
+def _remarks(record: Scores, questions: _Questions, base: Place, under_base: bool, left_out: int) -> tuple[str, ...]:
+    """What a reader must know beside the numbers."""
     cut = questions.prompts.truncated if questions.prompts is not None else 0
-    notes = remarks(record, vocabulary, bool(under_base), left_out, cut)
-    unrun = [note for place in places for note in place.code_not_run()]
-    left = [note for _, left_out in harnessed for note in left_out]
-    return record.model_copy(update={"notes": tuple(dict.fromkeys([*notes, *unrun, *left]))})
+    return remarks(record, vocabulary_of(base), under_base, left_out, cut)
 
 
 def _settings(given: dict[str, Any], seed: int) -> dict[str, Setting]:
@@ -333,6 +335,15 @@ def _reading(questions: _Questions, window: int, batch_tokens: int) -> Reading:
     if questions.mask is None:
         return causal_reading(questions.documents, window, batch_tokens)  # type: ignore[arg-type]  # no mask: documents of a causal model
     return masked_reading(questions.documents, questions.mask, window, batch_tokens)  # type: ignore[arg-type]  # a mask: of a masked one
+
+
+def _harnessed(
+    names: Sequence[str], code: Sequence[str], tokenizers: Sequence[Any], limit: int | None, seed: int
+) -> dict[str, _Part]:
+    """The parts of the harness; which texts there will be is not known here, so the tokenizers must be one."""
+    if names:
+        agreed(lambda tokenizer: tokenizer.get_vocab(), tokenizers)
+    return {f"harness {name}": _of_harness(name, code, tokenizers[0], limit, seed) for name in names}
 
 
 def _of_harness(name: str, code: Sequence[str], tokenizer: Any, limit: int | None, seed: int) -> _Part:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from assay.cli.arguments import AsJson, Device, MaxHours, Models, OtherBase, base_and_tuned, columns_given
-from assay.cli.output import finish, progress_bar, say
+from assay.cli.output import finish, print_json, progress_bar, say, until_closed
 from assay.cli.program import command
 from assay.errors import SettingError
 from assay.settings import deadline
+
+if TYPE_CHECKING:
+    from assay.records import Scores
 
 _KEPT = ".answers"  # beside the record
 
@@ -80,60 +82,71 @@ def score(
     .answers beside the record: a score that was killed goes on, and the next arm need not ask its base again. For
     several tuned models -o is a folder, with a record of each.
     """
-    from assay.behaviour import scoring
-    from assay.models.shared import OneBase
+    base, tuned = base_and_tuned(models)
+    asked: dict[str, Any] = {
+        "text": text,
+        "task": task,
+        "how": how,
+        "prompts": prompts,
+        "columns": columns_given(column or []),
+        "judge": judge,
+        "samples": samples,
+        "temperature": temperature,
+        "max_tokens": max_tokens,
+        "chat": chat,
+        "other_base": other_base,
+        "harness": tuple(harness or ()),
+        "harness_code": tuple(harness_code or ()),
+        "limit": limit,
+        "window": window,
+        "batch_tokens": batch_tokens,
+        "device": device,
+        "dtype": dtype,
+        "device_map": device_map,
+        "seed": seed,
+    }
+    _show(tuned, _each(base, tuned, asked, output, max_hours), output, as_json)
+
+
+def _show(tuned: list[str], records: list[Scores], output: Path | None, as_json: bool) -> None:
+    """One record as every command shows it; several as a table, and a file of each."""
     from assay.reports.text.scores import print_each, print_scores
 
-    base, tuned = base_and_tuned(models)
-    many = len(tuned) > 1
-    if output is not None and not many and output.is_dir():
-        raise SettingError("is a folder", wanted="a file for the record, such as scores.json", where=str(output))
-    if many and output is not None and output.is_file():
-        raise SettingError("is a file", wanted=f"a folder for {len(tuned)} records", where=str(output))
-    home = None if output is None else output if many else output.parent
-    shared, records = OneBase(), []
-    with progress_bar() as progress, tempfile.TemporaryDirectory() as scratch:
-        kept = Path(scratch) if home is None and many else None if home is None else home / _KEPT
-        ask = partial(
-            scoring.score,
-            text=text,
-            task=task,
-            how=how,
-            prompts=prompts,
-            columns=columns_given(column or []),
-            judge=judge,
-            samples=samples,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            chat=chat,
-            other_base=other_base,
-            harness=tuple(harness or ()),
-            harness_code=tuple(harness_code or ()),
-            limit=limit,
-            window=window,
-            batch_tokens=batch_tokens,
-            device=device,
-            dtype=dtype,
-            device_map=device_map,
-            seed=seed,
-            keep=kept,
-            shared=shared,
-            progress=progress,
-        )
-        until = deadline(max_hours)
-        for model in tuned:
-            left = None if max_hours is None else max(until - time.monotonic(), 1e-3) / 3600
-            records.append(ask(base, model, max_hours=left))
-    if not many:
+    if len(tuned) == 1:
         finish(records[0], output, as_json, print_scores)
         return
     for name, record in zip(file_names(tuned), records, strict=True):
         if output is not None:
             say(f"wrote {record.save(output / name)}")
-    if as_json:
-        typer.echo("[" + ",".join(record.to_json() for record in records) + "]")
-    else:
-        print_each(tuned, records)
+    with until_closed():
+        if not as_json:
+            print_each(tuned, records)
+        for record in records if as_json else ():
+            print_json(record)
+
+
+def _each(
+    base: str | None, tuned: list[str], asked: dict[str, Any], output: Path | None, max_hours: float | None
+) -> list[Scores]:
+    """The scores of every model, on one base; of several, its answers are kept for the others."""
+    from assay.behaviour import scoring
+    from assay.models.shared import OneBase
+
+    many = len(tuned) > 1
+    if output is not None and output.is_dir() and not many:
+        raise SettingError("is a folder", wanted="a file for the record, such as scores.json", where=str(output))
+    if output is not None and output.is_file() and many:
+        raise SettingError("is a file", wanted=f"a folder for {len(tuned)} records", where=str(output))
+    shared, until, records = OneBase(), deadline(max_hours), []
+    with progress_bar() as progress, tempfile.TemporaryDirectory() as scratch:
+        keep = Path(scratch) if many else None
+        if output is not None:
+            keep = (output if many else output.parent) / _KEPT
+        for model in tuned:
+            left = None if max_hours is None else max(until - time.monotonic(), 1e-3) / 3600
+            how: dict[str, Any] = {"keep": keep, "shared": shared, "progress": progress, "max_hours": left}
+            records.append(scoring.score(base, model, **asked, **how))
+    return records
 
 
 def file_names(models: list[str]) -> list[str]:
