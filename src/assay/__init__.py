@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from assay.advice import advise
     from assay.audits import audit
     from assay.behaviour.scoring import score
-    from assay.dials import dial
+    from assay.dials.run import dial
     from assay.estimates import estimate
     from assay.records import Audit, load
     from assay.repairs.run import repair
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from assay.studies.run import study
     from assay.training.monitor import IntruderMonitor
     from assay.training.run import train
-    from assay.truncations import truncate
 
 _HOMES = {
     "Audit": "assay.records",
@@ -35,7 +34,7 @@ _HOMES = {
     "continual": "assay.studies.continual",
     "correlate": "assay.studies.correlation",
     "curves": "assay.studies.curves",
-    "dial": "assay.dials",
+    "dial": "assay.dials.run",
     "estimate": "assay.estimates",
     "load": "assay.records",
     "repair": "assay.repairs.run",
@@ -43,7 +42,6 @@ _HOMES = {
     "score": "assay.behaviour.scoring",
     "study": "assay.studies.run",
     "train": "assay.training.run",
-    "truncate": "assay.truncations",
 }
 
 __all__ = [
@@ -63,7 +61,6 @@ __all__ = [
     "score",
     "study",
     "train",
-    "truncate",
 ]
 
 

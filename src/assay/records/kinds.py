@@ -17,7 +17,6 @@ from assay.records.repair import Repair
 from assay.records.run import Run
 from assay.records.scores import Scores
 from assay.records.study import Failure, Study
-from assay.records.truncation import Truncation
 
 KINDS: dict[str, type[Record]] = {
     kind.KIND: kind
@@ -34,9 +33,11 @@ KINDS: dict[str, type[Record]] = {
         Run,
         Scores,
         Study,
-        Truncation,
     )
 }
+
+# Kinds of earlier versions that are not read any more, and what makes the record again.
+GONE = {"truncation": "make the record again with `assay dial --by rank`, which took the place of `assay truncate`"}
 
 
 def load(path: str | Path) -> Record:
@@ -47,5 +48,10 @@ def load(path: str | Path) -> Record:
     """
     kind = read_json(Path(path), "a record").get("kind")
     if kind not in KINDS:
-        raise RecordError(f"the record's kind is {kind!r}", wanted=f"one of {', '.join(KINDS)}", where=str(path))
+        raise RecordError(
+            f"the record's kind is {kind!r}",
+            wanted=f"one of {', '.join(KINDS)}",
+            remedy=GONE.get(str(kind), ""),
+            where=str(path),
+        )
     return KINDS[kind].read(path)

@@ -12,9 +12,10 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 import assay
-import assay.dials
 from assay.behaviour.scoring import score
-from assay.dials import _control, dial
+from assay.dials import reading
+from assay.dials.paths import Matrix, Point, left_of
+from assay.dials.run import dial
 from assay.errors import AdapterError, AssayError, MismatchError, SettingError
 from assay.training.run import train
 from assay.weights.pairing import pair
@@ -54,12 +55,13 @@ def test_x1_is_the_trained_model_and_x0_the_base(trained: Path, arm: str) -> Non
     found = dial(trained / "base", trained / arm, trained / "text.jsonl", at=(0.0, 1.0))
     scored = score(trained / "base", trained / arm, text=trained / "text.jsonl").forgetting
     audited = assay.audit(trained / "base", trained / arm)
-    zero, one = found.curve("trained")
+    zero, one = found.curve("size")
     assert scored is not None
     assert zero.forgetting == 0.0
     assert zero.count == 0
     assert one.forgetting == pytest.approx(scored.mean, abs=1e-5)
-    assert one.interval == pytest.approx(scored.interval, abs=1e-5)
+    assert one.loss.from_base.interval == pytest.approx(scored.interval, abs=1e-5)
+    assert one.loss.from_tuned.mean == 0.0
     assert (one.count, one.undecided) == (audited.count, audited.undecided)
     assert one.relative_norm == pytest.approx(audited.relative_norm)
 
@@ -68,7 +70,8 @@ def test_x1_is_the_trained_model_and_x0_the_base(trained: Path, arm: str) -> Non
 def test_the_control_has_the_rank_and_norm_of_the_update(trained: Path, arm: str) -> None:
     for entry in pair(trained / "base", trained / arm).pairs:
         update = entry.load(torch.float32, torch.device("cpu")).update
-        control = _control(entry, update.frobenius(), seed=3)
+        matrix = Matrix(entry, "left", 3, 1.0, update.frobenius())
+        control = left_of(matrix, update, Point("random-update", 1.0))
         assert control.frobenius() == pytest.approx(update.frobenius(), rel=1e-5)
         sigma = torch.linalg.svdvals(control.dense().double())
         assert int((sigma > 1e-5 * sigma[0]).sum()) == entry.update_rank
@@ -77,9 +80,9 @@ def test_the_control_has_the_rank_and_norm_of_the_update(trained: Path, arm: str
 
 def test_the_random_curve_is_another_model_of_the_same_size(trained: Path) -> None:
     found = dial(trained / "base", trained / "lora", trained / "text.jsonl", at=(1.0, 4.0), seed=1)
-    for ours, theirs in zip(found.curve("trained"), found.curve("random"), strict=True):
+    for ours, theirs in zip(found.curve("size"), found.curve("random-update"), strict=True):
         assert ours.relative_norm == pytest.approx(theirs.relative_norm)
-        assert ours.loss != theirs.loss
+        assert ours.loss.value != theirs.loss.value
     again = dial(trained / "base", trained / "lora", trained / "text.jsonl", at=(1.0, 4.0), seed=1)
     assert again.points == found.points
 
@@ -150,7 +153,7 @@ def with_tokenizer(trained: Path, folder: Path) -> Path:
 
 def refused(trained: Path, tuned: Path, monkeypatch: pytest.MonkeyPatch) -> AssayError:
     """What the dial says, before a single matrix was audited."""
-    monkeypatch.setattr(assay.dials, "_audit", lambda *_: pytest.fail("matrices were audited first"))
+    monkeypatch.setattr(reading, "analyse", lambda *_: pytest.fail("matrices were audited first"))
     with pytest.raises(AssayError) as caught:
         dial(trained / "base", tuned, trained / "text.jsonl", at=(1.0,))
     return caught.value
@@ -184,7 +187,7 @@ def test_trained_tokens_of_shared_embeddings_are_turned(trained: Path, tmp_path:
     tuned = adapter(trained, tmp_path / "tokens", target_modules=["q_proj"], trainable_token_indices=[5, 6])
     found = dial(trained / "base", tuned, trained / "text.jsonl", at=(1.0,))
     scored = score(trained / "base", tuned, text=trained / "text.jsonl").forgetting
-    assert found.curve("trained")[0].forgetting == pytest.approx(scored.mean, abs=1e-5)
+    assert found.curve("size")[0].forgetting == pytest.approx(scored.mean, abs=1e-5)
 
 
 def test_another_computation_is_refused(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +204,7 @@ def test_other_bookkeeping_is_not_another_computation(trained: Path, tmp_path: P
     settings = {"use_cache": False, "attention_dropout": 0.1, "max_position_embeddings": 128, "pad_token_id": 2}
     tuned = checkpoint(trained, tmp_path / "same", **settings)
     ours, theirs = (
-        dial(trained / "base", one, trained / "text.jsonl", at=(1.0,)).points[0].loss
+        dial(trained / "base", one, trained / "text.jsonl", at=(1.0,)).points[0].loss.value
         for one in (tuned, trained / "full")
     )
     assert ours == pytest.approx(theirs, abs=1e-6)

@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import assay
+from assay.dials.paths import singular
+from assay.dials.run import dial
 from assay.errors import InputError, MismatchError, SettingError
 from assay.linalg import Dense, LowRank
 from assay.training.run import train
-from assay.truncations import singular, truncate
 from models_in_miniature import bert, letters, lines, llama, with_other_tokens
 from test_training import FULL, LORA, write
 
@@ -45,8 +46,8 @@ def test_factors_give_the_svd_of_their_product() -> None:
 def test_a_point_is_the_model_with_truncated_matrices(tuned: Path, tmp_path: Path, method: str) -> None:
     """The oracle cuts the stored weights by numpy, and scores the checkpoint that it writes."""
     folder = tuned / "runs" / method
-    record = truncate(tuned / "base", folder, tuned / "prose.jsonl", tuned / "rows.jsonl", ranks=1)
-    point = next(one for one in record.points if one.rank == 1)
+    record = dial(tuned / "base", folder, tuned / "prose.jsonl", tuned / "rows.jsonl", by="rank", at=1)
+    point = record.at("rank", 1)
     model = AutoModelForCausalLM.from_pretrained(tuned / "base")
     if method == "lora":
         from peft import PeftModel
@@ -68,20 +69,23 @@ def test_a_point_is_the_model_with_truncated_matrices(tuned: Path, tmp_path: Pat
         (tmp_path / "cut" / file.name).write_bytes(file.read_bytes())
     oracle = assay.score(tuned / "base", tmp_path / "cut", tuned / "prose.jsonl", tuned / "rows.jsonl")
     assert point.forgetting == pytest.approx(oracle.forgetting.mean, abs=1e-4)
-    assert point.accuracy == oracle.task.tuned_accuracy
-    assert point.kept == pytest.approx(kept / whole, rel=1e-4)
+    assert point.accuracy.value == oracle.task.tuned_accuracy
+    assert point.energy == pytest.approx(kept / whole, rel=1e-4)
+    shrunk = record.at("equal-update", 1)
+    assert shrunk.energy == pytest.approx(point.energy, rel=1e-6)
+    assert shrunk.factor == pytest.approx(point.energy**0.5, rel=1e-6)
 
 
 def test_the_ends_are_the_base_and_the_tuned_model(tuned: Path) -> None:
     folder = tuned / "runs/lora"
-    record = truncate(None, folder, tuned / "prose.jsonl", tuned / "rows.jsonl")
-    assert [point.rank for point in record.points] == [0, 1, 2]
-    first, last = record.points[0], record.points[-1]
+    record = dial(None, folder, tuned / "prose.jsonl", tuned / "rows.jsonl", by="rank")
+    assert [point.x for point in record.curve("rank")] == [0, 1, 2]
+    first, *_, last = record.curve("rank")
     scores = assay.score(None, folder, tuned / "prose.jsonl", tuned / "rows.jsonl")
     assert first.forgetting == pytest.approx(0, abs=1e-5)
-    assert (first.accuracy, first.kept, last.kept) == (record.base_accuracy, 0.0, 1.0)
+    assert (first.accuracy.value, first.energy, last.energy) == (record.base_accuracy, 0.0, 1.0)
     assert last.forgetting == pytest.approx(scores.forgetting.mean, abs=1e-5)
-    assert last.accuracy == scores.task.tuned_accuracy
+    assert last.accuracy.value == scores.task.tuned_accuracy
     assert record.base_loss == pytest.approx(scores.forgetting.base_loss)
 
 
@@ -91,28 +95,26 @@ def test_a_classifier_is_asked_by_its_head(tmp_path: Path) -> None:
     text = write(tmp_path, "spec", LORA).read_text().replace('"prompt-answer"', '"classification"')
     (tmp_path / "spec.toml").write_text(text, encoding="utf8")
     train(tmp_path / "spec.toml", tmp_path / "run")
-    record = truncate(None, tmp_path / "run", task=tmp_path / "rows.jsonl", ranks=[1])
+    record = dial(None, tmp_path / "run", task=tmp_path / "rows.jsonl", by="rank", at=[1])
     assert record.base_accuracy is None
     scores = assay.score(None, tmp_path / "run", task=tmp_path / "rows.jsonl")
-    assert record.points[-1].accuracy == scores.task.tuned_accuracy
+    assert record.curve("rank")[-1].accuracy.value == scores.task.tuned_accuracy
     lines(tmp_path / "prose.jsonl", [{"text": letters(12, 20, i)} for i in range(4)])
     with pytest.raises(MismatchError, match="predicts no text"):
-        truncate(None, tmp_path / "run", text=tmp_path / "prose.jsonl")
+        dial(None, tmp_path / "run", text=tmp_path / "prose.jsonl", by="rank")
 
 
 def test_what_cannot_be_truncated_is_said(tuned: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="nothing to measure"):
-        truncate(None, tuned / "runs/lora")
     with pytest.raises(SettingError, match="the seed is -1"):
-        truncate(None, tuned / "runs/lora", tuned / "prose.jsonl", seed=-1)
+        dial(None, tuned / "runs/lora", tuned / "prose.jsonl", seed=-1)
     for ranks in ([], 0, [0], [2, -1]):
-        with pytest.raises(SettingError, match="the ranks are"):
-            truncate(None, tuned / "runs/lora", tuned / "prose.jsonl", ranks=ranks)
+        with pytest.raises(SettingError, match="the points are"):
+            dial(None, tuned / "runs/lora", tuned / "prose.jsonl", by="rank", at=ranks)
     lines(tmp_path / "labels.jsonl", [{"text": letters(3, 8, i), "label": ("yes", "no")[i % 2]} for i in range(4)])
     with pytest.raises(MismatchError, match="no trained classification head"):
-        truncate(None, tuned / "runs/lora", task=tmp_path / "labels.jsonl")
+        dial(None, tuned / "runs/lora", task=tmp_path / "labels.jsonl", by="rank")
     with pytest.raises(MismatchError, match="different tokens"):
-        truncate(tuned / "base", with_other_tokens(tuned / "runs/lora"), tuned / "prose.jsonl")
+        dial(tuned / "base", with_other_tokens(tuned / "runs/lora"), tuned / "prose.jsonl")
     unchanged = tuned / "runs/zero"
     unchanged.mkdir()
     for file in (tuned / "runs/lora").glob("*.json"):
@@ -122,8 +124,8 @@ def test_what_cannot_be_truncated_is_said(tuned: Path, tmp_path: Path) -> None:
         for name, value in load_file(tuned / "runs/lora/adapter_model.safetensors").items()
     }
     save_file(zero, unchanged / "adapter_model.safetensors", metadata={"format": "pt"})
-    record = truncate(tuned / "base", unchanged, tuned / "prose.jsonl")
-    assert [(point.rank, point.forgetting) for point in record.points] == [(0, 0.0)]
+    record = dial(tuned / "base", unchanged, tuned / "prose.jsonl", by="rank")
+    assert [(point.x, point.forgetting) for point in record.curve("rank")] == [(0, 0.0)]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's own words of tied embeddings
@@ -138,4 +140,4 @@ def test_what_is_another_model_at_either_end_is_refused(tuned: Path, tmp_path: P
         (tmp_path / "other" / file.name).write_bytes(file.read_bytes())
     for name, words in (("tied", "the head as well"), ("other", "rms_norm_eps is 0.1")):
         with pytest.raises(InputError, match=words):
-            truncate(tuned / "base", tmp_path / name, tuned / "prose.jsonl")
+            dial(tuned / "base", tmp_path / name, tuned / "prose.jsonl", by="rank")
