@@ -18,7 +18,7 @@ import demo.table
 from generated import ROOT, write_or_check
 
 from assay.records import Audit, Dial, Run, Scores, load
-from assay.records.kinds import KINDS
+from assay.records.kinds import kinds
 from assay.records.record import write_bytes, write_text
 from assay.reports import report
 
@@ -31,7 +31,7 @@ PICTURE = ROOT / "docs" / "demo.png"  # forgetting against the size of the updat
 def schemas() -> dict[Path, str]:
     """The JSON Schema of every kind of record."""
     home = ROOT / "docs" / "schemas"
-    return {home / f"{name}.json": json.dumps(kind.file_schema(), indent=1) + "\n" for name, kind in KINDS.items()}
+    return {home / f"{name}.json": json.dumps(kind.file_schema(), indent=1) + "\n" for name, kind in kinds().items()}
 
 
 def file_map() -> dict[Path, str]:

@@ -58,7 +58,8 @@ def test_every_control_is_equal_in_what_its_name_says(place: Path, tuned: str, s
     pairs = pair(place / "base", place / tuned).pairs
     matrices = analyse(pairs, looking(side), quiet)
     assert any(matrix.intruders is not None for matrix in matrices)
-    points, notes = controls_of("intruders", [KEEP], matrices)
+    keep = {"left": KEEP, "right": 0.9}[side]  # the right intruders hold most of the update: little can be matched
+    points, notes = controls_of("intruders", [keep], matrices)
     assert not notes
     assert {point.path for point in points} == set(CONTROLS)
 
@@ -72,7 +73,7 @@ def test_every_control_is_equal_in_what_its_name_says(place: Path, tuned: str, s
             edit.append(float((now - update.dense()).norm() ** 2))
         return left, edit
 
-    own_left, own_edit = squares(Point("intruders", KEEP))
+    own_left, own_edit = squares(Point("intruders", keep))
     whole = [matrix.update_norm**2 for matrix in matrices]
     for point in points:
         left, edit = squares(point)

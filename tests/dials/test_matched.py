@@ -15,7 +15,8 @@ TOKENS = np.full(60, 10.0)
 
 def answers(loss: float, right: int, spread: float = 0.01) -> Answers:
     """Losses about `loss` nats a token, and as many of 200 examples right."""
-    nats = 10 * (loss + spread * np.linspace(-1, 1, 60))
+    nats = 10 * (loss + spread * np.random.default_rng(round(1000 * loss)).normal(size=60))
+    nats *= 600 * loss / nats.sum()
     return Answers(nats, right=(np.arange(200) < right).astype(float))
 
 

@@ -189,6 +189,11 @@ class Audit(Record):
     notes: tuple[str, ...] = ()
     seconds: float = Field(description="wall time of the audit")
 
+    @property
+    def tuned_models(self) -> tuple[Source, ...]:
+        """The tuned model that the record is of, several for a sum of adapters."""
+        return self.tuned
+
     @computed_field  # type: ignore[prop-decorator]  # the order that pydantic asks for
     @property
     def count(self) -> int:

@@ -188,6 +188,11 @@ class Dial(Record):
     notes: tuple[str, ...] = ()
     seconds: float
 
+    @property
+    def tuned_models(self) -> tuple[Source, ...]:
+        """The tuned model that the record is of."""
+        return (self.tuned,)
+
     def curve(self, path: PathName) -> tuple[DialPoint, ...]:
         """The points of one path, by x."""
         return tuple(point for point in self.points if point.path == path)

@@ -73,6 +73,10 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+# Every kind of record that is imported, by its name.
+KINDS: dict[str, type[Record]] = {}
+
+
 class Record(Part):
     """Root of all records. A subclass names its `kind`, and raises `schema_version` when its shape changes.
 
@@ -85,6 +89,26 @@ class Record(Part):
     kind: str
     schema_version: int
     provenance: Provenance
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Register the kind of record that a class with a KIND of its own is."""
+        super().__init_subclass__(**options)
+        if "KIND" in cls.__dict__:
+            KINDS[cls.KIND] = cls
+
+    @property
+    def base_model(self) -> Source | None:
+        """The base that the record is of, if it is of one."""
+        base = getattr(self, "base", None)
+        return base if isinstance(base, Source) else None
+
+    @property
+    def tuned_models(self) -> tuple[Source, ...]:
+        """The tuned model that the record is of, several for a sum; none where the record stands for itself.
+
+        On a page, records of one tuned model stand together as an arm.
+        """
+        return ()
 
     @model_validator(mode="before")
     @classmethod

@@ -83,6 +83,11 @@ class Repair(Record):
     notes: tuple[str, ...] = ()
     seconds: float
 
+    @property
+    def tuned_models(self) -> tuple[Source, ...]:
+        """The tuned model that the record is of."""
+        return (self.tuned,)
+
     def at(self, path: PathName) -> DialPoint | None:
         """The point that was chosen, or a control's that belongs to it; None where there is none."""
         return None if self.dial is None or self.keep is None else self.dial.at(path, self.keep)

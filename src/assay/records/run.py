@@ -166,3 +166,8 @@ class Run(Record):
     cost: Cost
     saved_at: tuple[int, ...] = ()
     notes: tuple[str, ...] = Field(default=(), description="what a reader must know, one sentence each")
+
+    @property
+    def tuned_models(self) -> tuple[Source, ...]:
+        """The model that it made, known by its files alone."""
+        return (Source(name="", digest=self.weights_digest),)

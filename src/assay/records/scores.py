@@ -357,3 +357,8 @@ class Scores(Record):
     wins: WinRate | None = None
     notes: tuple[str, ...] = ()
     seconds: float
+
+    @property
+    def tuned_models(self) -> tuple[Source, ...]:
+        """The tuned model that the record is of."""
+        return (self.tuned,)

@@ -1,0 +1,1 @@
+"""Renderers of views: a page, a terminal, Markdown."""

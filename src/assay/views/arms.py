@@ -1,0 +1,104 @@
+"""Records grouped into arms: all that is known of one tuned model, whichever record says it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from assay.records import Record, Run, Source
+from assay.views.cells import Cell
+
+_R = TypeVar("_R", bound=Record)
+
+
+@dataclass
+class Arm:
+    """One tuned model and its records.
+
+    Attributes:
+        name: how a page calls it: its model's name, or its method's where only the run is known.
+        number: its place on the page, from 1.
+        records: all that is known of it.
+    """
+
+    name: str
+    number: int = 0
+    records: list[Record] = field(default_factory=list)
+
+    @property
+    def key(self) -> Cell:
+        """Its name with its mark."""
+        return Cell(self.name, arm=self.number)
+
+    @property
+    def bases(self) -> list[Source]:
+        """The bases that its records name."""
+        return [base for record in self.records if (base := record.base_model) is not None]
+
+    def of(self, kind: type[_R]) -> list[_R]:
+        """Its records of one kind."""
+        return [record for record in self.records if isinstance(record, kind)]
+
+
+def arms(records: Iterable[Record]) -> list[Arm]:
+    """The arms, in the order in which their records were given.
+
+    All records name a tuned model by the digest of its weight files, and those with one digest are of one arm, but for
+    adapters whose configurations make other models of the same factors. A record without a digest joins the one arm
+    that has its tuned model's name; if several have, it stands alone.
+    """
+    given = list(records)
+    known: dict[str, set[str]] = {}
+    settings: dict[str, set[str]] = {}
+    for record in given:
+        known.setdefault(_name(record), set()).update({_digest(record)} - {""})
+        settings.setdefault(_digest(record), set()).update({_settings(record)} - {""})
+    found: dict[str, Arm] = {}
+    for record in given:
+        name, digest = _name(record), _digest(record)
+        if len(settings[digest]) > 1:
+            digest = f"{digest} under {_settings(record)}"
+        if not digest:
+            digest = next(iter(known[name])) if name and len(known[name]) == 1 else f"named {name}"
+        arm = found.setdefault(digest, Arm(name))
+        arm.name = arm.name or name
+        if record not in arm.records:
+            arm.records.append(record)
+    return _named(list(found.values()))
+
+
+def _named(found: list[Arm]) -> list[Arm]:
+    """The arms with their numbers, and names that tell them apart."""
+    for arm in found:
+        runs = arm.of(Run)
+        arm.name = arm.name or (runs[0].method if runs else "unnamed")
+    often = Counter(arm.name for arm in found)
+    seen: Counter[str] = Counter()
+    for number, arm in enumerate(found, start=1):
+        arm.number = number
+        seen[arm.name] += 1
+        if often[arm.name] > 1:
+            arm.name = f"{arm.name} ({seen[arm.name]})"
+    return found
+
+
+def _name(record: Record) -> str:
+    """The tuned model's name, the names of a sum; none for a run, which knows only its files."""
+    return " + ".join(source.name for source in record.tuned_models)
+
+
+def _digest(record: Record) -> str:
+    """The digest of the tuned model's weight files, of several for a sum of adapters; none if one is not known."""
+    digests = [source.digest or "" for source in record.tuned_models]
+    return " + ".join(digests) if all(digests) else ""
+
+
+def _settings(record: Record) -> str:
+    """What decides beside the weight files: adapters' settings, and their weights in a sum; empty if not known."""
+    found = [source.settings for source in record.tuned_models if source.settings]
+    weights = record.provenance.settings.get("weights")
+    if weights is not None and weights.value != [1.0]:
+        found.append(str(weights.value))
+    return " + ".join(found)

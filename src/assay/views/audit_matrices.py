@@ -1,0 +1,132 @@
+"""The tables of an audit: roles, matrices, directions one by one, and every tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from assay.records.audit import Direction, MatrixAudit
+from assay.views import cells
+from assay.views.blocks import Block, Column, Fold, Heading, Note, Paragraph, Table, table
+from assay.views.cells import Cell, Given
+from assay.views.formats import bounds, number, plural, share
+from assay.views.summary import Group, Summary
+
+
+def roles_table(summary: Summary) -> Table:
+    """One row a role, and all of them together."""
+    columns = ["Role", "Matrices", "Intruders", "of directions", "Undecided", "Energy share", "Relative norm"]
+    columns += ["Effective rank", "Stable rank"]
+    return table(columns, map(_role, summary.roles), _role(summary.everything, "All"))
+
+
+def _role(group: Group, name: str = "") -> list[Given]:
+    found = group.audit
+    return [
+        name or group.name,
+        len(found.matrices),
+        cells.whole(found.count, hot=True),
+        len(group.directions),
+        found.undecided,
+        cells.share(found.energy_share),
+        cells.number(found.relative_norm),
+        cells.number(group.effective_rank),
+        cells.number(group.stable_rank),
+    ]
+
+
+def matrices_table(summary: Summary, matrices: Sequence[MatrixAudit]) -> Table:
+    """One row a matrix; those of an adapter have a scale, those with a chance level show it."""
+    columns: list[Column | str] = [
+        "Matrix",
+        Column("Role", detail=True),
+        Column("Layer", detail=True),
+        Column("Shape", detail=True),
+        "Intruders",
+        "Undecided",
+        "Energy share",
+        "Relative norm",
+        Column("Effective rank", detail=True),
+        "Past threshold by",
+        "Least cosine under",
+        Column("By chance: median, 95%", detail=True),
+    ]
+    return table(columns, [_matrix(summary, matrix) for matrix in matrices])
+
+
+def _matrix(summary: Summary, matrix: MatrixAudit) -> list[Given]:
+    past = 1 / matrix.critical_multiplier if matrix.critical_multiplier else None
+    least = min((d.cosine_bounds[1] for d in matrix.on(summary.side)), default=None)
+    chance = matrix.chance
+    return [
+        cells.name(matrix.name),
+        matrix.role,
+        cells.text_number("–" if matrix.layer is None else str(matrix.layer)),
+        cells.text_number(f"{matrix.shape[0]} × {matrix.shape[1]}"),
+        cells.whole(matrix.count, hot=True),
+        matrix.undecided,
+        cells.share(matrix.energy_share),
+        cells.number(matrix.relative_norm),
+        cells.number(matrix.effective_rank),
+        cells.value(past, lambda times: f"×{number(times)}"),
+        cells.cosine(least),
+        cells.text_number("–" if chance is None else f"{chance.median:g}, {chance.percentile_95:g}"),
+    ]
+
+
+def directions(summary: Summary) -> Iterator[Block]:
+    """Every direction of the worst matrices, a fold a matrix."""
+    at_eps = "" if summary.eps is None else f" = {summary.eps:g}"
+    yield Heading("Their directions, one by one")
+    yield Paragraph(
+        "The cosine is the largest overlap with any direction of the base; where only bounds on it are known, it lies "
+        f"between them. A verdict is certain when both bounds are on the same side of eps{at_eps}.",
+        aside=True,
+    )
+    for place, matrix in enumerate(summary.worst):
+        tail = f"{plural(matrix.count, 'intruder')}, {matrix.undecided} undecided"
+        rows = [_direction(one) for one in matrix.on("left") + matrix.on("right")]
+        columns = ["Position", "Side", "Singular value", "Cosine", "Bounds", "Verdict", "Decided by"]
+        shown = table([*columns, "Share of the change"], rows)
+        yield Fold(matrix.name, (Note(_stored(matrix)), shown), tail, open=place == 0, of_name=True)
+
+
+def _stored(matrix: MatrixAudit) -> str:
+    """What is known of one matrix beside its directions."""
+    first = [f"scale {matrix.scale:g}"] if matrix.scale is not None else []
+    first += [f"rank {matrix.rank}"] if matrix.rank is not None else []
+    said = [", ".join([*first, f"stored as {matrix.orientation}"])]
+    said = [f"{said[0][0].upper()}{said[0][1:]}"]
+    if matrix.energy_rank is not None:
+        said.append(f"{plural(matrix.energy_rank, 'direction holds', 'directions hold')} 90% of the change")
+    if matrix.intruder_update_share is not None:
+        said.append(f"{share(matrix.intruder_update_share)} of it lies in the intruder directions")
+    if matrix.amplification is not None:
+        at = "" if matrix.amplification_rank is None else f" at rank {matrix.amplification_rank}"
+        said.append(f"Amplification {number(matrix.amplification)}{at}")
+    return f"{'. '.join(said)}. Solver: {matrix.solver}."
+
+
+def _direction(one: Direction) -> list[Given]:
+    by = f"{one.decided_by} of {one.cluster[0]}–{one.cluster[1]}" if one.cluster else one.decided_by
+    return [
+        cells.text_number(str(one.position)),
+        one.side,
+        cells.number(one.sigma),
+        cells.cosine(one.cosine),
+        cells.interval(one.cosine_bounds, bounds),
+        Cell(one.verdict, hot=one.verdict == "intruder"),
+        by,
+        cells.share(one.update_share),
+    ]
+
+
+def coverage(summary: Summary) -> Fold:
+    """Every tensor that either side stores, and what became of it."""
+    found = summary.audit
+    rows = [
+        (cells.name(name), Cell(entry.status, hot=name in found.open_tensors), entry.files, entry.reason)
+        for name, entry in summary.coverage
+    ]
+    tail = "; ".join(f"{count:,} {status}" for status, count in summary.statuses)
+    shown = table(["Tensor", "Status", "Stored in", "Reason"], rows)
+    return Fold(f"Coverage: {plural(len(found.coverage), 'tensor')}", (shown,), tail)

@@ -1,0 +1,89 @@
+"""Paired differences of two arms and what may be said of them: shown above zero, shown below, or not shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from assay.behaviour.intervals import mcnemar, weighted_mean
+from assay.records import Forgetting, Interval, TaskScore
+
+Shown = Literal["above", "below", "none"]
+
+
+def shown(interval: Interval) -> Shown:
+    """Which side of zero an interval shows a difference to be on."""
+    if interval[0] > 0:
+        return "above"
+    return "below" if interval[1] < 0 else "none"
+
+
+def overlap(one: Interval, other: Interval) -> bool:
+    """Whether two intervals have a value in common."""
+    return one[0] <= other[1] and other[0] <= one[1]
+
+
+@dataclass(frozen=True)
+class Between:
+    """One arm minus another, on the same examples or documents.
+
+    Attributes:
+        one, other: names of the arms.
+        mean: the difference; interval: its 95 % bootstrap interval.
+        only_one, only_other, p_value: of a task: examples only one gets right, and McNemar's exact test.
+        count: examples, or documents.
+    """
+
+    one: str
+    other: str
+    mean: float
+    interval: Interval
+    count: int
+    only_one: int | None = None
+    only_other: int | None = None
+    p_value: float | None = None
+
+    @property
+    def shown(self) -> Shown:
+        """Which arm has more, if that is shown."""
+        return shown(self.interval)
+
+
+def between_tasks(scores: Sequence[tuple[str, TaskScore]]) -> list[Between]:
+    """Every two arms' choices on the same examples, the later minus the earlier; pairs of other examples are left out.
+
+    The seed is that of nothing else: the resampling needs one, and the same records must give the same page.
+    """
+    found = []
+    for (other, first), (one, second) in combinations(scores, 2):
+        if first.truth != second.truth or first.examples < 2:
+            continue
+        truth = np.array(first.truth)
+        right_first, right_second = np.array(first.tuned_choices) == truth, np.array(second.tuned_choices) == truth
+        only_one, only_other = int((right_second & ~right_first).sum()), int((right_first & ~right_second).sum())
+        difference = right_second.astype(float) - right_first
+        mean, interval = weighted_mean(difference, np.ones(len(truth)), seed=0)
+        p_value = mcnemar(only_one, only_other)
+        found.append(Between(one, other, mean, interval, len(truth), only_one, only_other, p_value))
+    return found
+
+
+def between_texts(lost: Sequence[tuple[str, Forgetting]]) -> list[Between]:
+    """Every two arms' losses on the same documents, the later minus the earlier, nats a token."""
+    found = []
+    for (other, first), (one, second) in combinations(lost, 2):
+        documents = list(zip(first.documents, second.documents, strict=False))
+        same = len(first.documents) == len(second.documents) and all(a.tokens == b.tokens for a, b in documents)
+        if not same or len(documents) < 2:
+            continue
+        nats = np.array([b.tuned - a.tuned for a, b in documents])
+        tokens = np.array([a.tokens for a, _ in documents], dtype=float)
+        if not np.isfinite(nats).all():
+            continue
+        mean, interval = weighted_mean(nats, tokens, seed=first.seed)
+        found.append(Between(one, other, mean, interval, len(documents)))
+    return found
