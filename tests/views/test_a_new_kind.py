@@ -20,7 +20,7 @@ from assay.render.markdown import markdown
 from assay.render.terminal import show
 from assay.views import registry
 
-RECORD = '''
+RECORD = """
 from typing import ClassVar, Literal
 from assay.records.record import Record, Source
 
@@ -30,8 +30,8 @@ class Wear(Record):
     schema_version: Literal[1] = 1
     base: Source
     worn: dict[str, float]
-'''
-VIEW = '''
+"""
+VIEW = """
 from assay.records.wear import Wear
 from assay.views import Chart, Charts, Column, Fold, Note, Paragraph, Section, cells, formats, table, view
 from assay.views.palette import alt, finish
@@ -52,7 +52,7 @@ def wear(entries):
 def draw(worn):
     data = alt.Data(values=[{"x": name, "y": value} for name, value in worn.items()])
     return alt.Chart(data).mark_bar().encode(alt.X("x:N"), alt.Y("y:Q"))
-'''
+"""
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from assay.records import Record, Run, Source
+from assay.records.conditions import differing
 from assay.views.cells import Cell
 
 _R = TypeVar("_R", bound=Record)
@@ -67,6 +68,16 @@ def arms(records: Iterable[Record]) -> list[Arm]:
         if record not in arm.records:
             arm.records.append(record)
     return _named(list(found.values()))
+
+
+def conditions_that_differ(found: Sequence[Arm]) -> dict[str, dict[str, object]]:
+    """Conditions in which the arms' runs differ, with what every arm had; none if their pair keys are equal."""
+    runs = [(arm.name, run) for arm in found for run in arm.of(Run)]
+    if len({run.pair_key for _, run in runs}) < 2:
+        return {}
+    first = runs[0][1].conditions
+    names = sorted({name for _, run in runs for name in differing(first, run.conditions)})
+    return {name: {arm: run.conditions.get(name) for arm, run in runs} for name in names}
 
 
 def _named(found: list[Arm]) -> list[Arm]:

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from assay.errors import RecordError
 from assay.records import Record, Run
-from assay.records.conditions import differing
 from assay.views import cells
-from assay.views.arms import Arm, arms
+from assay.views.arms import Arm, arms, conditions_that_differ
 from assay.views.blocks import DIAL, INSIDE, LEARNED, LOST, RUN, Alert, Document, Facts, Section
 from assay.views.formats import listed, plural
 from assay.views.registry import Entry, sections_of
@@ -38,19 +37,19 @@ def document(records: Record | Sequence[Record]) -> Document:
     found = arms([record for record in given if record.tuned_models])
     owned = [(arm, record) for arm in found for record in arm.records]
     owned += [(Arm(""), record) for record in given if not record.tuned_models]
-    sections = sorted(_sections(owned), key=lambda section: section.order)
+    sections = sorted(_sections(owned, tuple(found)), key=lambda section: section.order)
     title = _title(found) if found else ", ".join(section.title for section in sections)
     told = {section.order for section in sections}
     missing = [words for order, words in TOLD.items() if order not in told] if found else []
     return Document(title, _facts(found), tuple(_alerts(found)), tuple(sections), listed(missing), len(given))
 
 
-def _sections(owned: Sequence[tuple[Arm, Record]]) -> Iterator[Section]:
+def _sections(owned: Sequence[tuple[Arm, Record]], found: tuple[Arm, ...]) -> Iterator[Section]:
     """The sections of every kind of record."""
     kinds: dict[str, list[Entry[Record]]] = {}
     for arm, record in owned:
         entries = kinds.setdefault(record.kind, [])
-        entries.append(Entry(record, arm, len(entries) + 1))
+        entries.append(Entry(record, arm, len(entries) + 1, found))
     for entries in kinds.values():
         yield from sections_of(entries)
 
@@ -88,13 +87,3 @@ def _alerts(found: Sequence[Arm]) -> Iterator[Alert]:
     for arm in found:
         if len({base.digest for base in arm.bases if base.digest}) > 1:
             yield Alert(f"Not comparable: the records of {arm.name} name different bases.")
-
-
-def conditions_that_differ(found: Sequence[Arm]) -> dict[str, dict[str, object]]:
-    """Conditions in which the arms' runs differ, with what every arm had; none if their pair keys are equal."""
-    runs = [(arm.name, run) for arm in found for run in arm.of(Run)]
-    if len({run.pair_key for _, run in runs}) < 2:
-        return {}
-    first = runs[0][1].conditions
-    names = sorted({name for _, run in runs for name in differing(first, run.conditions)})
-    return {name: {arm: run.conditions.get(name) for arm, run in runs} for name in names}

@@ -27,11 +27,13 @@ class Entry(Generic[_R]):
         record: the record.
         arm: the tuned model that it is of; one without a name where the record stands for itself.
         number: its place among the records of its kind, from 1: for anchors and the names of charts.
+        arms: all arms of the page, those without a record of this kind among them.
     """
 
     record: _R
     arm: Arm
     number: int
+    arms: tuple[Arm, ...] = ()
 
 
 _View = Callable[[Sequence[Entry[_K]]], Iterable[Section]]

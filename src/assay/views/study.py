@@ -1,0 +1,75 @@
+"""A study: what became of every run, how rates were chosen, and, of a dry run, what is left of the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from assay.records import Study
+from assay.records.study import Forecast, Stage, Tuned
+from assay.views import cells
+from assay.views.blocks import Column, Items, Note, Section, Table, table
+from assay.views.formats import MISSING, number, plural, size
+from assay.views.registry import Entry, view
+
+STAGES: tuple[Stage, ...] = ("train", "audit", "score")
+
+
+@view(Study)
+def study(entries: Sequence[Entry[Study]]) -> Iterator[Section]:
+    """A section for every study."""
+    for entry in entries:
+        record = entry.record
+        done = sum(set(run.stages.values()) <= {"done", "not applicable"} for run in record.runs)
+        said = [f"{done} of {len(record.runs)} done, {len(record.failed)} failed.", *map(_choice, record.tuned)]
+        if record.forecast is not None:
+            said += _left(record, record.forecast)
+        said += dict.fromkeys(f"{run.method} on {run.task} failed: {run.error}" for run in record.failed if run.error)
+        yield Section(
+            f"{record.plan}: {plural(len(record.runs), 'run')}",
+            f"study-{entry.number}",
+            (
+                Items(tuple(said)),
+                _runs(record),
+                Note("A run that is not done goes on where it stood when the plan is run again."),
+            ),
+        )
+
+
+def _runs(record: Study) -> Table:
+    """A row a run, with what became of every stage."""
+    rows: list[Sequence[cells.Given]] = [
+        (
+            run.method,
+            run.task,
+            cells.text_number(str(run.arm.get("method.rank", MISSING))),
+            cells.number(run.arm["method.lr"]),
+            run.steps,
+            cells.text_number(str(run.seed)),
+            *(run.stages.get(stage, MISSING) for stage in STAGES),
+            cells.name(run.key),
+        )
+        for run in record.runs
+    ]
+    columns: list[str | Column] = ["Method", "Task", "Rank", "Rate", "Steps", "Seed"]
+    return table([*columns, *(stage.capitalize() for stage in STAGES), "Folder"], rows)
+
+
+def _choice(tuned: Tuned) -> str:
+    """How a rate was chosen."""
+    if tuned.lr is None:
+        return f"{tuned.name} on {tuned.task}: no rate is chosen yet."
+    edge = ", the last that was allowed" if tuned.at_edge else ""
+    trials = ", ".join(f"{number(trial.loss)} at {number(trial.lr)}" for trial in tuned.trials)
+    return f"{tuned.name} on {tuned.task}: rate {number(tuned.lr)}{edge}. Validation loss {trials}."
+
+
+def _left(record: Study, left: Forecast) -> Iterator[str]:
+    """What is left of a plan."""
+    trials = f", after at least {left.trials} trials of rates" if left.trials else ""
+    yield f"{plural(left.runs, 'run')} to be trained{trials}."
+    unsized = f", without {left.unsized} runs whose size is not known" if left.unsized else ""
+    yield f"They would store {size(record.stored_bytes or 0)}{unsized}."
+    known = {"runs that are done": left.seconds_by_runs, "their operations": left.seconds_by_operations}
+    times = [f"{seconds / 60:,.1f} minutes judged by {source}" for source, seconds in known.items() if seconds]
+    unknown = [f"unknown for {left.untimed} runs and trials"] if left.untimed else []
+    yield f"Time of the training steps: {', '.join(times + unknown) or 'nothing is left'}."
