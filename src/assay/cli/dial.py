@@ -49,7 +49,6 @@ def dial(
 ) -> None:
     """Weights along a path, read at several points beside controls and the way back to the base; nothing is trained."""
     from assay.dials import run
-    from assay.render.terminal import show
 
     base, tuned = base_and_tuned(models)
     with status() as progress:
@@ -71,4 +70,4 @@ def dial(
             seed=seed,
             progress=progress,
         )
-    finish(record, output, as_json, show)
+    finish(record, output, as_json)

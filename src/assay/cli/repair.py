@@ -53,7 +53,6 @@ def repair(
     An adapter stays an adapter and a checkpoint a checkpoint; the record is repair.json in the folder.
     """
     from assay.repairs import run
-    from assay.render.terminal import show
 
     base, tuned = base_and_tuned(models)
     with status() as progress:
@@ -82,4 +81,4 @@ def repair(
         )
     if output is not None:
         say(f"wrote {output}" if record.out is not None else "nothing was written")
-    finish(record, None, as_json, show)
+    finish(record, None, as_json)

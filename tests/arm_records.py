@@ -9,7 +9,6 @@ import numpy as np
 from assay.behaviour.intervals import mcnemar, proportion, weighted_mean
 from assay.records import (
     Dial,
-    DialPoint,
     Diversity,
     Forgetting,
     HarnessScore,
@@ -24,6 +23,8 @@ from assay.records import (
 from assay.records.conditions import pair_key, pool_key
 from assay.records.run import Cost, Examples, Trained
 from assay.records.scores import DocumentLoss
+from assay.views.arms import arms
+from assay.views.registry import Entry
 
 BASE = Source(name="smollm2-135m", digest="xxh3-128:ba5e")
 CONDITIONS = {"base": BASE.digest, "data": "xxh3-128:da7a", "training.steps": 40, "optimizer": "adamw", "seed": 0}
@@ -207,35 +208,44 @@ def scores(name: str, task: TaskScore | None = None, lost: Forgetting | None = N
 
 def dial(name: str, norm: float = 0.005, lost: float = 0.1, at: tuple[float, ...] = (0.5, 1, 2, 4)) -> Dial:
     """A dial whose trained update loses `lost` times the square of x, and whose random one nearly nothing."""
-    points = tuple(
-        DialPoint(
-            update=update,
-            multiplier=x,
-            relative_norm=norm * x,
-            count=round(x * 3) if update == "trained" else 1,
-            undecided=1,
-            energy_share=min(0.03 * x, 1.0),
-            loss=3.4 + found,
-            forgetting=found,
-            interval=(found - 0.01, found + 0.01),
-        )
+    points = [
+        {
+            "update": update,
+            "multiplier": x,
+            "relative_norm": norm * x,
+            "count": round(x * 3) if update == "trained" else 1,
+            "undecided": 1,
+            "energy_share": min(0.03 * x, 1.0),
+            "loss": 3.4 + found,
+            "forgetting": found,
+            "interval": (found - 0.01, found + 0.01),
+        }
         for update in ("trained", "random")
         for x in at
         for found in [lost * x**2 if update == "trained" else 0.001 * x]
-    )
-    return Dial(
-        provenance=PROVENANCE,
-        base=BASE,
-        tuned=model(name),
-        text=Source(name="prose.jsonl", digest="xxh3-128:7e87"),
-        tokens=4560,
-        base_loss=3.4,
-        matrices=14,
-        of_matrices=210,
-        directions=140,
-        k=10,
-        eps=0.5,
-        side="left",
-        points=points,
-        seconds=40.0,
-    )
+    ]
+    given = {
+        "schema_version": 1,  # which says the same in fewer words
+        "provenance": PROVENANCE,
+        "base": BASE,
+        "tuned": model(name),
+        "text": Source(name="prose.jsonl", digest="xxh3-128:7e87"),
+        "tokens": 4560,
+        "base_loss": 3.4,
+        "matrices": 14,
+        "of_matrices": 210,
+        "directions": 140,
+        "k": 10,
+        "eps": 0.5,
+        "side": "left",
+        "points": points,
+        "seconds": 40.0,
+    }
+    return Dial.model_validate(Dial.upgraded(given))
+
+
+def entries(records: list) -> list[Entry]:
+    """Records of one kind as their view is given them."""
+    found = arms(records)
+    owned = [(arm, record) for arm in found for record in arm.records]
+    return [Entry(record, arm, place, tuple(found)) for place, (arm, record) in enumerate(owned, start=1)]

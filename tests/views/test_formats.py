@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import escape
 
-from assay.reports import formats
+from assay.render.html import breakable
+from assay.views import formats
 
 
 def test_examples():
@@ -45,4 +46,4 @@ def test_none_and_all_are_said_only_of_none_and_all(value):
 
 @given(st.text(max_size=30))
 def test_a_breakable_name_keeps_its_characters(name):
-    assert formats.breakable(name).replace("<wbr>", "") == escape(name)
+    assert breakable(name).replace("<wbr>", "") == escape(name)

@@ -8,11 +8,11 @@ import shutil
 import subprocess
 
 import pytest
-from arm_records import dial, forgetting, model, run, scores, task_score
-from report_records import audit
 
+from arm_records import dial, forgetting, model, run, scores, task_score
 from assay.records import Source
-from assay.reports import report
+from assay.render.html import report
+from audit_records import audit
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [

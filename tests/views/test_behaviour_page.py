@@ -6,17 +6,17 @@ import json
 import re
 
 import pytest
-from arm_records import diversity, forgetting, harness_score, scores, task_score
-from reading import Element, read
 
+from arm_records import diversity, entries, forgetting, harness_score, scores, task_score
 from assay.errors import RecordError
 from assay.records import load
 from assay.records.scores import NO_ANSWER
-from assay.reports import report
-from assay.reports.arms import arms
-from assay.reports.behaviour_section import HOW, loss_views
-from assay.reports.harness_section import harness_views
-from assay.reports.variety_section import variety_views
+from assay.render.html import report
+from assay.views.harness import verdict as verdict_on
+from assay.views.learned import HOW
+from assay.views.lost import loss_views
+from assay.views.variety import variety_groups
+from reading import Element, read
 
 
 def section(tree: Element, name: str) -> Element:
@@ -25,8 +25,8 @@ def section(tree: Element, name: str) -> Element:
 
 def test_variety_says_which_side_its_interval_shows() -> None:
     records = [scores(name, diversity=diversity(shift)) for name, shift in (("less", -9), ("same", 0), ("more", 9))]
-    (view,) = variety_views(arms(records))
-    assert [row.words.split(" than")[0] for row in view.rows] == [
+    (rows,) = variety_groups(entries(records))
+    assert [row.words.split(" than")[0] for row in rows] == [
         "less gives fewer different replies to a prompt",
         "No difference in variety shown between same and its base: 40.0 of 50 against the base’s 40.0: 0 "
         "(−0.400 to +0.400).",
@@ -52,8 +52,7 @@ def test_unchecked_replies_have_no_right_and_wrong() -> None:
 )
 def test_metrics_of_the_harness_are_read_in_their_own_direction(gained: int, higher: bool, verdict: str) -> None:
     record = scores("arm", harness=(harness_score("acc", gained, higher),))
-    (view,) = harness_views(arms([record]))
-    assert view.rows[0].verdict == verdict
+    assert verdict_on(record.harness[0]) == verdict
     row = section(read(report(record).html), "harness").table("Metric")[0]
     assert (row[1].text, row[3].text, row[4].text, row[-1].text) == ("hellaswag", "100", "0.500", verdict)
 
@@ -84,7 +83,7 @@ def test_replies_without_an_answer_are_counted() -> None:
 def test_pseudo_losses_stand_apart_from_cross_entropies() -> None:
     causal, masked = forgetting(0.1), forgetting(0.1).model_copy(update={"how": "pseudo-loss"})
     records = [scores("one", lost=causal), scores("other", lost=masked)]
-    assert len(loss_views(arms(records))) == 2
+    assert len(loss_views(entries(records))) == 2
     text = section(read(report(records).html), "lost").text
     assert "each token is masked in turn" in text
     assert "the first token of each document is not scored" in text

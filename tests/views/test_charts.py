@@ -5,15 +5,17 @@ from __future__ import annotations
 import html
 
 import pytest
-from report_records import audit
 
-from assay.reports.charts import MAP_ROLES, counts_against_eps, layer_maps, similarity, spectrum
-from assay.reports.summary import Summary
+from assay.render.pictures import svg
+from assay.views.arms import Arm
+from assay.views.audit_charts import MAP_ROLES, counts_against_eps, layer_maps, similarity, spectrum
+from assay.views.summary import Summary
+from audit_records import audit
 
 
 @pytest.fixture(scope="module")
 def summary() -> Summary:
-    return Summary(audit(4, eps=(0.5, 0.2, 0.9), strange=0.5), 1)
+    return Summary(audit(4, eps=(0.5, 0.2, 0.9), strange=0.5), 1, Arm("tuned", 1))
 
 
 def drawn(picture) -> list[dict]:
@@ -50,7 +52,9 @@ def test_experts_share_a_cell_and_matrices_outside_of_layers_have_a_row(summary)
     one, two, *rest = summary.audit.matrices
     twins = (one, two.model_copy(update={"layer": one.layer, "role": one.role}))
     outside = rest[-1].model_copy(update={"layer": None, "role": "head"})
-    pictures = layer_maps(Summary(summary.audit.model_copy(update={"matrices": (*twins, *rest[:-1], outside)}), 1))
+    pictures = layer_maps(
+        Summary(summary.audit.model_copy(update={"matrices": (*twins, *rest[:-1], outside)}), 1, Arm("tuned", 1))
+    )
     cells = {(row["layer"], row["role"]): row["value"] for row in drawn(pictures[0])}
     assert cells[str(one.layer), one.role] == one.count + two.count
     assert cells["none", "head"] == outside.count
@@ -59,7 +63,7 @@ def test_experts_share_a_cell_and_matrices_outside_of_layers_have_a_row(summary)
 
 def test_too_many_roles_are_cut_and_said(summary):
     many = [summary.audit.matrices[0].model_copy(update={"role": f"expert {n}", "count": n}) for n in range(40)]
-    picture = layer_maps(Summary(summary.audit.model_copy(update={"matrices": tuple(many)}), 1))[0]
+    picture = layer_maps(Summary(summary.audit.model_copy(update={"matrices": tuple(many)}), 1, Arm("tuned", 1)))[0]
     assert {row["role"] for row in drawn(picture)} == {f"expert {n}" for n in range(40 - MAP_ROLES, 40)}
     assert f"Only the {MAP_ROLES} roles with most intruders of 40" in picture.caption
 
@@ -99,12 +103,12 @@ def test_without_intruders_there_is_no_map_of_them(summary):
     quiet = summary.audit.model_copy(
         update={"matrices": tuple(m.model_copy(update={"count": 0}) for m in summary.audit.matrices)}
     )
-    assert [picture.title for picture in layer_maps(Summary(quiet, 1))] == ["Relative norm"]
+    assert [picture.title for picture in layer_maps(Summary(quiet, 1, Arm("tuned", 1)))] == ["Relative norm"]
 
 
 def test_labels_are_drawn_as_they_are(summary):
     role = 'id="1.23456789" xmlns="q"'
     matrix = summary.audit.matrices[0].model_copy(update={"role": role})
-    picture = layer_maps(Summary(summary.audit.model_copy(update={"matrices": (matrix,)}), 1))[-1]
-    shown = html.unescape(picture.svg())
+    picture = layer_maps(Summary(summary.audit.model_copy(update={"matrices": (matrix,)}), 1, Arm("tuned", 1)))[-1]
+    shown = html.unescape(svg(picture))
     assert f">{role[:8]}" in shown  # the rest is cut where the label has no room

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from arm_records import BASE, dial, model, run, scores, task_score
-from report_records import audit
 
-from assay.reports.arms import arms, unequal
+from arm_records import BASE, dial, model, run, scores, task_score
+from assay.records import Audit, Dial, Run, Scores
+from assay.views.arms import arms, conditions_that_differ
+from audit_records import audit
 
 
 def tuned(name: str, digest: str | None = None):
@@ -32,8 +33,8 @@ def test_one_digest_is_one_arm_in_any_order(records, seed):
     assert sorted(arm.name for arm in found) == ["a", "b"]
     assert [arm.number for arm in found] == [1, 2]
     for arm in found:
-        assert [len(kind) for kind in (arm.runs, arm.scores, arm.audits, arm.dials)] == [1, 1, 1, 1]
-        assert {arm.runs[0].weights_digest} == {arm.scores[0].tuned.digest, arm.dials[0].tuned.digest}
+        assert [len(arm.of(kind)) for kind in (Run, Scores, Audit, Dial)] == [1, 1, 1, 1]
+        assert {arm.of(Run)[0].weights_digest} == {arm.of(Scores)[0].tuned.digest, arm.of(Dial)[0].tuned.digest}
 
 
 def test_a_record_given_twice_is_there_once(records):
@@ -47,7 +48,7 @@ def test_a_name_alone_joins_one_arm_and_never_guesses_between_two():
     other = other.model_copy(update={"tuned": other.tuned.model_copy(update={"digest": "xxh3-128:another"})})
     found = arms([scores("lora", task_score(200)), other, nameless])
     assert [arm.name for arm in found] == ["lora (1)", "lora (2)", "lora (3)"]
-    assert found[2].audits == [nameless]
+    assert found[2].records == [nameless]
 
 
 def test_equal_names_with_other_bytes_are_two_arms():
@@ -71,8 +72,8 @@ def test_a_run_alone_is_called_by_its_method():
 
 def test_differing_conditions_are_named():
     found = arms([run("a"), run("b", **{"training.steps": 80, "seed": 1})])
-    assert {one.name: list(one.values.values()) for one in unequal(found)} == {
+    assert {name: list(values.values()) for name, values in conditions_that_differ(found).items()} == {
         "training.steps": [40, 80],
         "seed": [0, 1],
     }
-    assert unequal(arms([run("a"), run("b", "lora")])) == []
+    assert conditions_that_differ(arms([run("a"), run("b", "lora")])) == {}

@@ -8,14 +8,14 @@ import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
 
 import pytest
-from reading import Element, read, value
-from report_records import audit
 
 from assay.errors import RecordError
 from assay.records import Coverage, Record, Setting, Source
-from assay.reports import Page, report
-from assay.reports.audit_section import differences
-from assay.reports.formats import number
+from assay.render.html import Page, report
+from assay.views.audit_words import differences
+from assay.views.formats import number
+from audit_records import audit
+from reading import Element, read, value
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_every_matrix_is_in_the_table_with_the_records_numbers(record, tree):
     rows = [row.all("th", "td") for row in tables[1].all("tbody")[0].all("tr")]
     assert len(rows) == len(record.matrices) == 28
     for row, matrix in zip(rows, record.matrices, strict=True):
-        name, role, layer, shape, count, undecided, energy, norm, rank, past, _ = row
+        name, role, layer, shape, count, undecided, energy, norm, rank, past, least, _ = row
         assert (name.text, role.text, layer.text) == (matrix.name, matrix.role, str(matrix.layer))
         assert shape.text == f"{matrix.shape[0]} × {matrix.shape[1]}"
         assert [value(cell) for cell in (count, undecided, energy, norm, rank)] == [
@@ -83,6 +83,7 @@ def test_every_matrix_is_in_the_table_with_the_records_numbers(record, tree):
             matrix.relative_norm,
             matrix.effective_rank,
         ]
+        assert value(least) == min(one.cosine_bounds[1] for one in matrix.on("left"))
         assert past.text == (
             "–" if matrix.critical_multiplier is None else f"×{number(1 / matrix.critical_multiplier)}"
         )
@@ -224,16 +225,17 @@ def test_change_within_rounding_is_pointed_out():
 
 
 def test_several_audits_are_compared_first(record):
-    other = audit(4, seed=3, strange=0.05, eps=(0.5,), tuned="full")
+    other = audit(4, seed=3, strange=0.05, eps=(0.5,))
+    other = other.model_copy(update={"tuned": (Source(name="full", digest="another"),)})
     none = record.model_copy(update={"matrices": (), "kind_of_update": "none"})
     page = report([record, other, none])
     tree = read(page.html)
     rows = tree.table("Not looked at")
-    assert [row[0].text for row in rows] == ["smollm2-sql-lora-r8", "full", "smollm2-sql-lora-r8"]
-    assert [value(row[3]) for row in rows[:2]] == [record.count, other.count]
-    assert rows[2][2].text == "not applicable"
-    assert {a.attributes["href"] for a in tree.all("a")} == {"#audit-1", "#audit-2", "#audit-3"}
-    assert {s.attributes["id"] for s in tree.all("section")} == {"audit-1", "audit-2", "audit-3"}
+    assert [row[0].text for row in rows] == ["smollm2-sql-lora-r8", "smollm2-sql-lora-r8", "full"]
+    assert [value(row[2]) for row in (rows[0], rows[2])] == [record.count, other.count]
+    assert rows[1][1].text == "not applicable"
+    assert {a.attributes["href"] for a in tree.all("a")} == {"#inside", "#audit-1", "#audit-2", "#audit-3"}
+    assert [s.attributes["id"] for s in tree.all("section")] == ["inside", "audit-1", "audit-2", "audit-3"]
     assert "These audits differ" not in tree.text
     assert page.html.count("<h1") == 1
     assert len({picture.name for picture in page.pictures}) == len(page.pictures)
@@ -284,7 +286,7 @@ def test_records_without_a_section_are_refused(record):
         KIND = "other"
 
     other = Other(kind="other", schema_version=1, provenance=record.provenance)
-    with pytest.raises(RecordError, match="no section for 'other'"):
+    with pytest.raises(RecordError, match="no view of a record of kind 'other'"):
         report([record, other])
     with pytest.raises(RecordError, match="no record"):
         report([])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from reading import read
 
 from assay.records import Audit, Chance, Coverage, Direction, MatrixAudit, Provenance, Setting, Source
-from assay.reports import report
+from assay.render.html import report
+from reading import read
 
 names = st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=12)
 sizes = st.floats(0, 1e12, allow_subnormal=False)

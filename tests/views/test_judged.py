@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from arm_records import BASE, PROVENANCE, model, run
-
 from assay.records import RewardScore, Scores, WinRate
-from assay.reports.page import report
+from assay.render.html import report
 
 
 def judged(name: str, **parts: object) -> Scores:

@@ -7,17 +7,18 @@ import re
 from itertools import pairwise
 
 import pytest
-from arm_records import BASE, dial, forgetting, model, run, scores, task_score
-from reading import Element, read, value
-from report_records import audit
 
-from assay.records import Source
-from assay.reports import Page, report
-from assay.reports.arms import arms
-from assay.reports.behaviour_section import loss_views, task_views
-from assay.reports.dial_section import dial_views
-from assay.reports.joined import joined
-from assay.reports.run_section import run_view
+from arm_records import BASE, dial, entries, forgetting, model, run, scores, task_score
+from assay.records import Difference, Reading, Source
+from assay.render.html import Page, report
+from assay.render.pictures import svg
+from assay.views import document
+from assay.views.dial import dial as dial_view
+from assay.views.learned import task_views
+from assay.views.lost import loss_views
+from assay.views.run import losses
+from audit_records import audit
+from reading import Element, read, value
 
 
 def audited(name: str, **options):
@@ -106,7 +107,7 @@ def test_every_chart_is_valid_and_drawn(page):
     for picture in page.pictures:
         picture.chart.to_dict()  # checked against Vega-Lite's schema
         assert picture.alt
-        assert picture.svg() in page.html
+        assert svg(picture) in page.html
 
 
 def test_accuracies_are_the_records(records, tree):
@@ -132,39 +133,40 @@ def test_losses_are_the_records(records, tree):
 
 def test_audits_stand_side_by_side(records, tree):
     (table, *_) = section(tree, "inside").all("table")
-    rows = {row.all("th")[0].text: [value(cell) for cell in row.all("td")] for row in table.all("tr")}
-    one, other = records[2], records[6]
-    assert rows["Intruders"] == [one.count, other.count]
-    assert rows["Energy share of intruders"] == [one.energy_share, other.energy_share]
-    assert rows["Relative norm of the update"] == [one.relative_norm, other.relative_norm]
-    assert None not in rows["Effective rank, median"]
+    titles = [cell.text for cell in table.all("thead")[0].all("th")]
+    rows = [row.all("th", "td") for row in table.all("tbody")[0].all("tr")]
+    assert [row[0].text for row in rows] == ["full", "lora"]
+    for row, record in zip(rows, (records[2], records[6]), strict=True):
+        found = {title: value(cell) for title, cell in zip(titles, row, strict=True)}
+        assert found["Intruders"] == record.count
+        assert found["Energy share"] == record.energy_share
+        assert found["Relative norm"] == record.relative_norm
+        assert found["Effective rank"] is not None
 
 
-def test_maps_of_one_kind_share_their_colours(records):
-    (one, other) = joined(records).inside
-    assert [picture.title for picture in one.maps] == [picture.title for picture in other.maps]
-    for ours, theirs in zip(one.maps, other.maps, strict=True):
+def test_maps_of_one_kind_share_their_colours(page):
+    maps = [[p for p in page.pictures if p.name.startswith(f"audit-{n}") and p.name.endswith("-map")] for n in (1, 2)]
+    assert [picture.title for picture in maps[0]] == [picture.title for picture in maps[1]] != []
+    for ours, theirs in zip(*maps, strict=True):
         domains = [re.findall(r"'domain': \[0, [^\]]*\]", str(p.chart.to_dict())) for p in (ours, theirs)]
         assert domains[0] == domains[1] != []
 
 
 def test_every_point_of_a_dial_is_there_and_labelled(records, tree):
     rows = section(tree, "dial").table("Status")
-    points = [*records[3].points, *records[7].points]
-    for row, point in zip(rows, points, strict=True):
-        trained = point.update == "trained" and point.multiplier == 1
-        assert row[10].text == ("as trained" if trained else "extrapolated, not trained")
-        assert [value(row[i]) for i in (3, 4, 5, 6, 7, 8)] == [
+    owned = [(name, point) for name, record in (("full", records[3]), ("lora", records[7])) for point in record.points]
+    status = {("size", 1): "as tuned", ("size", 0.5): "on the way back, not trained"}
+    for row, (name, point) in zip(rows, owned, strict=True):
+        other = "extrapolated, not trained" if point.path == "size" else "control, not trained"
+        assert row[5].text == status.get((point.path, point.x), other)
+        assert row[0].text == f"{name}, {point.name}"
+        assert [value(row[i]) for i in (2, 4, 6, 7)] == [
             point.relative_norm,
             point.count,
-            point.undecided,
-            point.energy_share,
-            point.loss,
+            point.loss.value,
             point.forgetting,
         ]
     assert "every other point is extrapolated, not trained" in section(tree, "dial").text
-    for figure in section(tree, "dial").all("figure"):
-        assert "extrapolated, not trained" in "".join(text.text for text in figure.all("text"))
 
 
 def test_costs_and_conditions_are_the_records(records, tree):
@@ -194,7 +196,7 @@ def test_costs_and_conditions_are_the_records(records, tree):
     ],
 )
 def test_what_is_said_of_a_task_follows_from_the_intervals(right, base, majority, state, said):
-    (view,) = task_views(arms([scores("a", task_score(right, base, majority=majority))]))
+    (view,) = task_views(entries([scores("a", task_score(right, base, majority=majority))]))
     assert view.rows[0].state == state
     assert said in view.rows[0].words
     assert ("learned it" in view.rows[0].words) == (state == "learned" and base is not None)
@@ -209,17 +211,17 @@ def test_what_is_said_of_a_task_follows_from_the_intervals(right, base, majority
     ],
 )
 def test_what_is_said_of_a_loss_follows_from_its_interval(mean, spread, state, said):
-    (view,) = loss_views(arms([scores("a", None, forgetting(mean, spread))]))
+    (view,) = loss_views(entries([scores("a", None, forgetting(mean, spread))]))
     assert view.rows[0].state == state
     assert said in view.rows[0].words
 
 
 def test_arms_are_compared_on_the_same_examples_and_documents():
-    given = arms([scores("a", task_score(240), forgetting(0.6)), scores("b", task_score(180), forgetting(0.05))])
+    given = entries([scores("a", task_score(240), forgetting(0.6)), scores("b", task_score(180), forgetting(0.05))])
     (task,), (loss,) = task_views(given), loss_views(given)
     assert "a gets more right than b: b minus a is −20.0 percentage points" in task.pair_words[0]
     assert "a predicts it worse than b: b minus a is −0.550 nats" in loss.pair_words[0]
-    close = arms([scores("a", task_score(240), forgetting(0.6)), scores("b", task_score(241), forgetting(0.6))])
+    close = entries([scores("a", task_score(240), forgetting(0.6)), scores("b", task_score(241), forgetting(0.6))])
     (task,), (loss,) = task_views(close), loss_views(close)
     assert task.pair_words[0].startswith("No difference shown between b and a")
     assert loss.pair_words[0].startswith("No difference shown between b and a")
@@ -228,29 +230,30 @@ def test_arms_are_compared_on_the_same_examples_and_documents():
 def test_arms_asked_other_questions_are_not_compared():
     first, second = scores("a", task_score(240)), scores("b", task_score(180))
     other = second.task.model_copy(update={"task": Source(name="other.jsonl")})
-    views = task_views(arms([first, second.model_copy(update={"task": other})]))
+    views = task_views(entries([first, second.model_copy(update={"task": other})]))
     assert [len(view.rows) for view in views] == [1, 1]
 
 
+def said_of_dials(*records) -> tuple[str, ...]:
+    """The sentences that a page says of dials by size."""
+    (section,) = dial_view(entries(list(records)))
+    return section.blocks[0].texts
+
+
 def test_at_equal_size_a_difference_is_shown_only_where_size_cannot_make_it():
-    (view,) = dial_views(arms([dial("a", norm=0.004, lost=0.1), dial("b", norm=0.003, lost=0.1)]))
-    assert any("No difference shown at equal size" in words for words in view.matched)
-    (view,) = dial_views(arms([dial("a", norm=0.004, lost=0.001), dial("b", norm=0.003, lost=2.0)]))
-    assert any("b loses more, at a size no larger" in words for words in view.matched)
-    assert any("a loses less, at a size no smaller" in words for words in view.matched)
-    (view,) = dial_views(arms([dial("a", norm=0.004), dial("b", norm=4.0)]))
-    assert view.matched == []
+    said = said_of_dials(dial("a", norm=0.004, lost=0.1), dial("b", norm=0.003, lost=0.1))
+    assert any("No difference shown at equal size" in words for words in said)
+    said = said_of_dials(dial("a", norm=0.004, lost=0.001), dial("b", norm=0.003, lost=2.0))
+    assert any("b loses more, at a size no larger" in words for words in said)
+    assert any("a loses less, at a size no smaller" in words for words in said)
+    assert len(said_of_dials(dial("a", norm=0.004), dial("b", norm=4.0))) == 2  # one for each, none of both
 
 
 def test_the_random_control_is_told_in_both_directions():
-    (view,) = dial_views(arms([dial("a", lost=0.1)]))
-    assert "do not overlap: the trained update loses more" in view.rows[0].words
-    (view,) = dial_views(arms([dial("a", lost=-0.1)]))
-    assert "do not overlap: the trained update loses less" in view.rows[0].words
-    (view,) = dial_views(arms([dial("a", lost=0.002)]))
-    assert "overlap: no difference shown" in view.rows[0].words
-    (view,) = dial_views(arms([dial("a", at=(2.0,))]))
-    assert "no point at ×1" in view.rows[0].words
+    assert "do not overlap: the tuned update loses more" in said_of_dials(dial("a", lost=0.1))[0]
+    assert "do not overlap: the tuned update loses less" in said_of_dials(dial("a", lost=-0.1))[0]
+    assert "overlap: no difference shown" in said_of_dials(dial("a", lost=0.002))[0]
+    assert "no point at ×1" in said_of_dials(dial("a", at=(2.0,)))[0]
 
 
 def test_runs_under_other_conditions_are_not_comparable():
@@ -300,8 +303,8 @@ def test_every_task_and_text_is_answered_whatever_comes_first():
     )
     given = [good, bad.model_copy(update={"task": task, "forgetting": lost})]
     for records in (given, given[::-1]):
-        learned, lost = list(joined(records).answers)
-        assert learned.question == "Were the tasks learned?"
+        learned, lost = (section.answer for section in document(records).answers)
+        assert document(records).answers[0].title == "Were the tasks learned?"
         assert "headlines.test.jsonl, base smollm2-135m: a: yes; b: not scored" in learned.words
         assert "sums.jsonl, base smollm2-135m: b: worse than the base; a: not scored" in learned.words
         assert "sums.jsonl, base smollm2-135m: b 20.0% right (15.9% to 24.9%)" in learned.details
@@ -310,14 +313,15 @@ def test_every_task_and_text_is_answered_whatever_comes_first():
 
 
 def test_an_arm_that_was_not_scored_has_not_learned():
-    (learned,) = joined([scores("a", task_score(240)), run("b")]).answers
-    assert learned.question == "Did both learn it?"
-    assert learned.words == "a: yes; full: not scored"
+    (learned,) = document([scores("a", task_score(240)), run("b")]).answers
+    assert learned.title == "Did both learn it?"
+    assert learned.answer.words == "a: yes; full: not scored"
 
 
 def test_what_is_not_finite_is_said_and_not_drawn():
     broken, lost = dial("a"), forgetting(0.1)
-    points = tuple(p.model_copy(update={"loss": math.inf, "forgetting": math.inf}) for p in broken.points[:1])
+    nowhere = Reading(value=math.inf, from_base=Difference(mean=math.inf, interval=(math.inf, math.inf)))
+    points = tuple(p.model_copy(update={"loss": nowhere}) for p in broken.points[:1])
     documents = tuple(one.model_copy(update={"tuned": math.nan}) for one in lost.documents)
     worse = {"mean": math.nan, "interval": (math.nan, math.nan), "tuned_loss": math.nan, "documents": documents}
     given = [
@@ -361,9 +365,7 @@ def test_text_of_a_record_is_never_markup():
 
 
 def test_loss_curve_draws_every_step(records):
-    view = run_view(arms([records[0], records[4]]))
-    assert view is not None
-    spec = view.pictures[0].chart.to_dict()
+    spec = losses(entries([records[0], records[4]])).chart.to_dict()
     rows = spec["data"]["values"]
     drawn = {(row["arm"], row["step"]): row["loss"] for row in rows}
     assert drawn == {(r.method, s): loss for r in (records[0], records[4]) for s, loss in enumerate(r.losses, start=1)}
