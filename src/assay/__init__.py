@@ -14,18 +14,17 @@ if TYPE_CHECKING:
     from assay.advice import advise
     from assay.audits import audit
     from assay.behaviour.scoring import score
-    from assay.dials import dial
+    from assay.dials.run import dial
     from assay.estimates import estimate
     from assay.records import Audit, load
+    from assay.render.html import report
     from assay.repairs.run import repair
-    from assay.reports.page import report
     from assay.studies.continual import continual
     from assay.studies.correlation import correlate
     from assay.studies.curves import curves
     from assay.studies.run import study
     from assay.training.monitor import IntruderMonitor
     from assay.training.run import train
-    from assay.truncations import truncate
 
 _HOMES = {
     "Audit": "assay.records",
@@ -35,15 +34,14 @@ _HOMES = {
     "continual": "assay.studies.continual",
     "correlate": "assay.studies.correlation",
     "curves": "assay.studies.curves",
-    "dial": "assay.dials",
+    "dial": "assay.dials.run",
     "estimate": "assay.estimates",
     "load": "assay.records",
     "repair": "assay.repairs.run",
-    "report": "assay.reports.page",
+    "report": "assay.render.html",
     "score": "assay.behaviour.scoring",
     "study": "assay.studies.run",
     "train": "assay.training.run",
-    "truncate": "assay.truncations",
 }
 
 __all__ = [
@@ -63,7 +61,6 @@ __all__ = [
     "score",
     "study",
     "train",
-    "truncate",
 ]
 
 

@@ -14,7 +14,6 @@ from assay.cli import (
     score,
     study,
     train,
-    truncate,
 )  # each joins the program
 from assay.cli.program import app
 
@@ -40,5 +39,4 @@ __all__ = [
     "score",
     "study",
     "train",
-    "truncate",
 ]

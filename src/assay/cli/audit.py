@@ -121,22 +121,22 @@ def _called(position: int, record: Audit) -> str:
 
 def _finish(found: list[Audit], output: Path) -> None:
     """One page of all records; what was kept to go on from is not needed any more."""
-    from assay.reports.page import report as page
+    from assay.render.html import report
 
-    say(f"wrote {page(found).save(output / 'report.html')}")
+    say(f"wrote {report(found).save(output / 'report.html')}")
     for position in range(1, len(found) + 1):
         _done_so_far(output, position).unlink(missing_ok=True)
 
 
 def _show(found: list[Audit], as_json: bool) -> None:
-    from assay.reports.text.audit import print_audit
+    from assay.render.terminal import show
 
     if as_json:
         texts = [record.to_json() for record in found]
         typer.echo(texts[0] if len(texts) == 1 else f"[{','.join(texts)}]", nl=False)
         return
     for record in found:
-        print_audit(record)
+        show(record)
 
 
 def _exit_by(found: list[Audit], conditions: list[str], old: Audit | None) -> None:

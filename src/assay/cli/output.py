@@ -6,15 +6,13 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from assay.audits import Progress
     from assay.records import Record
-
-_R = TypeVar("_R", bound="Record")
 
 
 def say(text: str) -> None:
@@ -34,8 +32,10 @@ def status() -> Iterator[Callable[[str], None] | None]:
         yield line.update
 
 
-def finish(record: _R, output: Path | None, as_json: bool, show: Callable[[_R], None]) -> None:
+def finish(record: Record, output: Path | None, as_json: bool) -> None:
     """Write a record where that was asked for, and show it."""
+    from assay.render.terminal import show
+
     if output is not None:
         say(f"wrote {record.save(output)}")
     if as_json:

@@ -57,7 +57,6 @@ def score(
     .answers beside the record: a score that was killed goes on, and the next arm need not ask its base again.
     """
     from assay.behaviour import scoring
-    from assay.reports.text.scores import print_scores
 
     if output is not None and output.is_dir():
         raise SettingError("is a folder", wanted="a file for the record, such as scores.json", where=str(output))
@@ -84,4 +83,4 @@ def score(
             keep=output.parent / _KEPT if output is not None else None,
             progress=progress,
         )
-    finish(record, output, as_json, print_scores)
+    finish(record, output, as_json)

@@ -5,12 +5,12 @@ from assay.records.audit import Audit, Chance, Coverage, Direction, MatrixAudit
 from assay.records.continual import Continual, Sequence
 from assay.records.correlation import Correlation
 from assay.records.curves import Curves
-from assay.records.dial import Dial, DialPoint
+from assay.records.dial import AtEqualScore, Dial, DialPoint, Difference, Reading
 from assay.records.estimate import Estimate
 from assay.records.kinds import load
 from assay.records.partial import Partial
 from assay.records.record import Interval, Part, Provenance, Record, Setting, Source, as_given
-from assay.records.repair import ArmOutcome, MatrixRepair, Measured, Repair, RepairCurve, RepairPoint
+from assay.records.repair import MatrixRepair, Repair
 from assay.records.run import Run
 from assay.records.scores import (
     Answered,
@@ -25,12 +25,11 @@ from assay.records.scores import (
     WinRate,
 )
 from assay.records.study import Failure, Study, StudyRun
-from assay.records.truncation import Truncation, TruncationPoint
 
 __all__ = [
     "Advice",
     "Answered",
-    "ArmOutcome",
+    "AtEqualScore",
     "Audit",
     "Chance",
     "Continual",
@@ -39,6 +38,7 @@ __all__ = [
     "Curves",
     "Dial",
     "DialPoint",
+    "Difference",
     "Direction",
     "Diversity",
     "Estimate",
@@ -48,15 +48,13 @@ __all__ = [
     "Interval",
     "MatrixAudit",
     "MatrixRepair",
-    "Measured",
     "Part",
     "Partial",
     "PromptDiversity",
     "Provenance",
+    "Reading",
     "Record",
     "Repair",
-    "RepairCurve",
-    "RepairPoint",
     "RewardScore",
     "Run",
     "Scores",
@@ -66,8 +64,6 @@ __all__ = [
     "Study",
     "StudyRun",
     "TaskScore",
-    "Truncation",
-    "TruncationPoint",
     "Unique",
     "WinRate",
     "as_given",
