@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 
+from assay.reports.formats import number, points, points_range, signed, signed_range
+from assay.reports.repair_charts import NAMES
 from generated import ROOT, write_or_check
 
 from assay.records import Measured, Repair, RepairPoint
 from assay.records.repair import CONTROLS
-from assay.reports.formats import number, points, points_range, signed, signed_range
-from assay.reports.repair_charts import NAMES
 
 RECORDS, PAGE = ROOT / "docs" / "records" / "repair", ROOT / "docs" / "findings.md"
 # model: what it is, and how many seeds were planned

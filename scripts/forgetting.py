@@ -14,13 +14,15 @@ import sys
 from generated import ROOT, write_or_check
 
 from assay.records import Continual, Correlation, Curves, Interval, Sequence
-from assay.records.continual import average_accuracy, backward_transfer
+from assay.records.cautions import cautions
+from assay.records.continual import average_accuracy, average_interval, backward_transfer
 from assay.records.correlation import Coefficient
-from assay.reports.text.curves import in_words
 from assay.studies.continual import continual
 from assay.studies.correlation import correlate
 from assay.studies.curves import curves
 from assay.studies.plan import read_plan, runs_of
+from assay.views.curves import in_words
+from assay.views.formats import share
 
 PLANS = ROOT / "plans"
 SWEEP = [PLANS / "sweep-smollm2.toml", PLANS / "sweep-smollm2-again.toml"]
@@ -28,13 +30,15 @@ SEQUENCE = PLANS / "continual-minilm.toml"
 RECORDS = ROOT / "docs" / "records"
 PAGE = ROOT / "docs" / "forgetting.md"
 NOT_RUN = "*not run*"
+CANT_TELL = "*can't tell*"
 
 ABOUT = """\
 # What is forgotten: a sweep, and tasks in a row
 
 Written by `python scripts/forgetting.py` from the records in `docs/records/sweep` and `docs/records/continual`.
 What is *not run* is done by the studies' own commands, which go on where they stopped: `assay study
-plans/sweep-smollm2.toml`, `plans/sweep-smollm2-again.toml` and `plans/continual-minilm.toml`.
+plans/sweep-smollm2.toml`, `plans/sweep-smollm2-again.toml` and `plans/continual-minilm.toml`. What the kept records do
+not decide is *can't tell*.
 """
 
 
@@ -65,9 +69,12 @@ def sweep(record: Correlation) -> str:
             rank = getattr(spec.method, "rank", None)
             run = done.get((spec.method.name, rank, spec.method.lr, spec.training.steps, spec.seed))
             name = spec.method.name if rank is None else f"{spec.method.name} r{rank}"
-            asked = (name, f"{spec.method.lr:g}", str(spec.training.steps), str(spec.seed))
+            scale = getattr(spec.method, "scale", None) if run is None else run.arm.get("method.scale")
+            alpha = getattr(spec.method, "alpha", None) if run is None else run.arm.get("method.alpha")
+            weights = tuple("–" if value is None else f"{value:g}" for value in (alpha, scale))
+            asked = (name, *weights, f"{spec.method.lr:g}", str(spec.training.steps), str(spec.seed))
             rows.append(
-                (*asked, *(NOT_RUN,) * 6)
+                (*asked, *(NOT_RUN,) * 6, "")
                 if run is None
                 else (
                     *asked,
@@ -77,17 +84,31 @@ def sweep(record: Correlation) -> str:
                     f"{run.energy_share or 0:.3f}",
                     f"{run.relative_norm or 0:.4f}",
                     f"{run.effective_rank or 0:.2f}",
+                    run.ruined and f"ruined: {run.ruined}",
                 )
             )
-    heading = ("method", "lr", "steps", "seed", "accuracy", "forgetting (95 %)", "intruders", "energy share")
+    heading = (
+        "method",
+        "alpha",
+        "scale",
+        "lr",
+        "steps",
+        "seed",
+        "accuracy",
+        "forgetting (95 %)",
+        "intruders",
+        "energy share",
+    )
     question = f"k {record.k}, eps {record.eps[0]:g}, {record.side} side"
     return (
         "## SmolLM2-135M over learning rates and durations\n\n"
         f"{record.base.name} learns headlines; forgetting is the loss on {record.text.name} above the base's, nats a "
         f"token, paired by document. Intruders at {question}, of 2,100 directions. {len(record.runs)} of {len(rows)} "
         "planned runs are there; every run has a schedule of its own.\n\n"
-        + table((*heading, "relative norm", "effective rank"), rows)
-        + "\nSpearman's correlation of forgetting with each measure, bootstrap over runs:\n\n"
+        + table((*heading, "relative norm", "effective rank", "mark"), rows)
+        + "".join(f"\n{caution}\n" for caution in cautions(record))
+        + "\nSpearman's correlation of forgetting with each measure; arms are resampled whole, since the durations and "
+        "seeds of one arm share its data and schedule. *ruined too* takes in the runs that are marked:\n\n"
         + correlations(record.coefficients)
         + "\n"
         + read_off(record)
@@ -101,12 +122,13 @@ def correlations(found: tuple[Coefficient, ...]) -> str:
             one.measure.replace("_", " "),
             one.among,
             str(one.runs),
+            str(one.arms or "–"),
             f"none: {one.why}" if one.rho is None else ends(one.rho, one.interval),
-            ends(one.given_norm, one.given_norm_interval),
+            "not identified" if one.unidentified else ends(one.given_norm, one.given_norm_interval),
         )
         for one in found
     ]
-    return table(("measure", "among", "runs", "rho (95 %)", "at equal norm"), rows)
+    return table(("measure", "among", "runs", "arms", "rho (95 %)", "at equal norm"), rows)
 
 
 def read_off(record: Correlation) -> str:
@@ -122,19 +144,25 @@ def read_off(record: Correlation) -> str:
             "this short."
         )
     else:
-        count, having = by_name["count"], sum(run.count > 0 for run in record.runs)
+        count, sound = by_name["count"], [run for run in record.runs if not run.ruined]
+        having = [run for run in sound if run.count > 0]
+        interval = "no interval: too few arms have one" if count.interval is None else ends(count.rho, count.interval)
         words.append(
-            f"The paper finds .97 for the count over such a sweep of RoBERTa; here it is "
-            f"{ends(count.rho, count.interval)}: {having} of {len(record.runs)} runs have an intruder at all, and the "
-            "others forget as well."
+            f"{len(record.runs) - len(sound)} of {len(record.runs)} runs are ruined. Of the other {len(sound)}, "
+            f"{len(having)} have an intruder at all; their arms: {len({str(run.arm) for run in having})}. With the count "
+            f"forgetting goes by {ends(count.rho, None)} ({interval}). Whether the paper's .97 (RoBERTa, over a far longer "
+            f"sweep) holds here: {CANT_TELL}."
         )
-        if count.given_norm is not None and count.given_norm_interval is not None:
-            low, high = count.given_norm_interval
-            shown = "no correlation is shown" if low <= 0 <= high else "it stays"
-            words.append(f"At equal norm {shown}: {ends(count.given_norm, count.given_norm_interval)}.")
+        if count.unidentified:
+            words.append(
+                f"At equal norm the count is not identified: {count.unidentified}. No sound run has intruders below a "
+                f"relative norm of {min(run.relative_norm or 0 for run in having):.4f}."
+            )
+        elif count.given_norm is not None:
+            words.append(f"At equal norm: {ends(count.given_norm, count.given_norm_interval)}.")
     norm = by_name["relative_norm"]
     if norm.rho is not None:
-        words.append(f"The size of the update alone orders the runs by forgetting with {norm.rho:+.2f}.")
+        words.append(f"The size of the update alone orders the sound runs by forgetting with {norm.rho:+.2f}.")
     return " ".join(words) + "\n"
 
 
@@ -147,6 +175,7 @@ def lines_of(record: Curves) -> str:
             ", ".join(map(str, point.seeds)),
             f"{point.score:.3f} ({point.score_interval[0]:.3f} to {point.score_interval[1]:.3f})",
             ends(point.forgetting, point.interval, 3),
+            point.ruined and f"ruined: {point.ruined}",
         )
         for line in record.lines
         for point in line.points
@@ -155,9 +184,17 @@ def lines_of(record: Curves) -> str:
     return (
         f"## Learning against forgetting\n\nThe {runs} "
         "of these runs whose scores of every example were at hand, a line an arm, seeds averaged:\n\n"
-        + table(("line", "steps", "seeds", "accuracy (95 %)", "forgetting (95 %)"), rows)
-        + "\nAt matched task score, interpolated between durations:\n\n"
-        + "".join(f"- {in_words(one)}\n" for one in record.matched)
+        + table(("line", "steps", "seeds", "accuracy (95 %)", "forgetting (95 %)", "mark"), rows)
+        + "".join(f"\n{caution}\n" for caution in cautions(record))
+        + (
+            "\nAt the highest score that both reach in 95 % of the resamples, over equal seeds, by monotone "
+            "regression:\n\n" + "".join(f"- {in_words(one, share)}\n" for one in record.matched)
+            if record.matched
+            else f"\nAt matched task score: {CANT_TELL}. A comparison takes every example's answer at every duration, "
+            "of equal seeds in both lines; of these runs the answers are no longer kept. Accuracies whose interval holds "
+            f"{record.constant or 0:.3f}, what a constant reply scores, are of models that are not shown to have "
+            "learned.\n"
+        )
     )
 
 
@@ -168,14 +205,24 @@ def sequences(record: Continual) -> str:
         for one in group:
             rows.append((name, str(one.seed), f"{len(one.stages)} of {len(record.tasks)}", *after(one, record)))
     training = record.training
-    heading = ("arm", "seed", "tasks", "average accuracy", "backward transfer (95 %)", "intruders", "energy share")
+    heading = (
+        "arm",
+        "seed",
+        "tasks",
+        "average accuracy (95 %)",
+        "backward transfer (95 %)",
+        "intruders",
+        "energy share",
+    )
     return (
         "## MiniLM through six tasks\n\n"
         f"{record.base.name} learns {', '.join(record.tasks)} in this order, {training['steps']} steps of "
         f"{training['batch_size']} each. After each task the update is merged, and a linear head is fitted to the "
-        f"frozen body for every task ({record.head['rows']} training rows). Rates were chosen once and not tuned. The "
-        "interval is over the tests' examples, not over seeds; intruders and energy share are against the original "
-        "base, after the last task.\n\n"
+        f"frozen body for every task ({record.head['rows']} training rows). Rates were chosen once and not tuned: "
+        "rank, rate and norm move together, and no difference between ranks is the rank's alone. Of full and LoRA of rank "
+        "8, whose intervals overlap, which forgets less: "
+        f"{CANT_TELL} from one seed. Intervals are over the tests' examples, not over seeds or the rows that heads "
+        "learned from; intruders and energy share are against the original base, after the last task.\n\n"
         + table((*heading, "relative norm"), rows)
         + "".join(matrix(record, name, group) for name, group in record.arms().items())
     )
@@ -186,8 +233,9 @@ def after(one: Sequence, record: Continual) -> tuple[str, ...]:
     if not record.finished(one):
         return (NOT_RUN,) * 5
     moved, last = backward_transfer(one), one.stages[-1]
+    low, high = average_interval(one)
     return (
-        f"{average_accuracy(one):.3f}",
+        f"{average_accuracy(one):.3f} ({low:.3f} to {high:.3f})",
         "–" if moved is None else ends(moved[0], moved[1], 3),
         f"{last.count} of {last.directions}",
         f"{last.energy_share or 0:.3f}",
