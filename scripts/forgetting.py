@@ -101,8 +101,9 @@ def sweep(record: Correlation) -> str:
     )
     question = f"k {record.k}, eps {record.eps[0]:g}, {record.side} side"
     return (
-        "## SmolLM2-135M over learning rates and durations\n\n"
-        f"{record.base.name} learns headlines; forgetting is the loss on {record.text.name} above the base's, nats a "
+        "## SmolLM2-135M-Instruct over learning rates and durations\n\n"
+        f"{record.base.name} (the Instruct model, widened from 4 bits) "
+        f"learns headlines; forgetting is the loss on {record.text.name} above the base's, nats a "
         f"token, paired by document. Intruders at {question}, of 2,100 directions. {len(record.runs)} of {len(rows)} "
         "planned runs are there; every run has a schedule of its own.\n\n"
         + table((*heading, "relative norm", "effective rank", "mark"), rows)
@@ -149,8 +150,8 @@ def read_off(record: Correlation) -> str:
         interval = "no interval: too few arms have one" if count.interval is None else ends(count.rho, count.interval)
         words.append(
             f"{len(record.runs) - len(sound)} of {len(record.runs)} runs are ruined. Of the other {len(sound)}, "
-            f"{len(having)} have an intruder at all; their arms: {len({str(run.arm) for run in having})}. With the count "
-            f"forgetting goes by {ends(count.rho, None)} ({interval}). Whether the paper's .97 (RoBERTa, over a far longer "
+            f"{len(having)} have an intruder at all (arms: {len({str(run.arm) for run in having})}). Spearman with the "
+            f"count: {ends(count.rho, None)} ({interval}). Whether the paper's .97 (RoBERTa, over a far longer "
             f"sweep) holds here: {CANT_TELL}."
         )
         if count.unidentified:
@@ -191,8 +192,8 @@ def lines_of(record: Curves) -> str:
             "regression:\n\n" + "".join(f"- {in_words(one, share)}\n" for one in record.matched)
             if record.matched
             else f"\nAt matched task score: {CANT_TELL}. A comparison takes every example's answer at every duration, "
-            "of equal seeds in both lines; of these runs the answers are no longer kept. Accuracies whose interval holds "
-            f"{record.constant or 0:.3f}, what a constant reply scores, are of models that are not shown to have "
+            "of equal seeds in both lines; of these runs the answers are no longer kept. Accuracies whose interval "
+            f"holds {record.constant or 0:.3f}, what a constant reply scores, are of models that are not shown to have "
             "learned.\n"
         )
     )
@@ -219,8 +220,8 @@ def sequences(record: Continual) -> str:
         f"{record.base.name} learns {', '.join(record.tasks)} in this order, {training['steps']} steps of "
         f"{training['batch_size']} each. After each task the update is merged, and a linear head is fitted to the "
         f"frozen body for every task ({record.head['rows']} training rows). Rates were chosen once and not tuned: "
-        "rank, rate and norm move together, and no difference between ranks is the rank's alone. Of full and LoRA of rank "
-        "8, whose intervals overlap, which forgets less: "
+        "rank, rate and norm move together, and no difference between ranks is the rank's alone. Of full and LoRA of "
+        "rank 8, whose intervals overlap, which forgets less: "
         f"{CANT_TELL} from one seed. Intervals are over the tests' examples, not over seeds or the rows that heads "
         "learned from; intruders and energy share are against the original base, after the last task.\n\n"
         + table((*heading, "relative norm"), rows)

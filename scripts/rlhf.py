@@ -42,8 +42,9 @@ ABOUT = """\
 
 Written by `python scripts/rlhf.py` from the records in `docs/records/rlhf`; the plans are `plans/rlhf-*.toml`. PERL's
 claim is that a reward model and a policy trained with LoRA match full RLHF at a fraction of memory and time. No code
-was published with it. Here both run on SmolLM2-135M-**Instruct**, whose weights were widened from 4 bits, in float32, LoRA on the attention's projections as in PERL,
-on one CPU thread of a machine that did other work too: the times below are worth their order, no more.
+was published with it. Here both run on SmolLM2-135M-**Instruct**, whose weights were widened from 4 bits, in float32,
+LoRA on the attention's projections as in PERL, on one CPU thread of a machine that did other work too: the times below
+are worth their order, no more.
 
 What the plans ask for (each can be stopped, and goes on):
 
@@ -299,9 +300,9 @@ def against(learned: Sequence[Kept], supervised: Sequence[Kept]) -> str:
             )
     header = ["arm", "learned by", "relative norm", "sums right, base to tuned", "forgetting (95 %)"]
     said = (
-        "Whether RL forgets less than supervised tuning at equal norm, or at equal score: *can't tell*. The updates differ "
-        "in both, and forgetting is no straight line of the norm, so that it is not divided by it; the way back from each "
-        "model to its base (`assay dial`) would tell.\n"
+        "Whether RL forgets less than supervised tuning at equal norm, or at equal score: *can't tell*. The updates "
+        "differ in both, and forgetting is no straight line of the norm, so that it is not divided by it; the way back "
+        "from each model to its base (`assay dial`) would tell.\n"
     )
     return table(header, rows) + "\n" + said
 
@@ -333,8 +334,8 @@ def against_perl(studies: dict[str, Sequence[Kept]]) -> str:
     ]
     if coins:
         said.append(
-            f"Reward models that are not shown to judge better than a coin: {'; '.join(coins)}. The learned reward above "
-            "is that of LoRA of rank 16, seed 0: what a policy learned from it is no evidence on RLHF."
+            f"Reward models that are not shown to judge better than a coin: {'; '.join(coins)}. The learned reward "
+            "above is that of LoRA of rank 16, seed 0: what a policy learned from it is no evidence on RLHF."
         )
     few = {
         caution

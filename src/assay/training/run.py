@@ -243,6 +243,8 @@ def arm_of(spec: Spec) -> dict[str, Condition]:
     chosen = {**spec.method.model_dump(), **spec.method.derived()}
     if chosen.get("targets") == "all":
         del chosen["targets"]  # only a choice is named
+    if chosen.get("dropout", 0.0) is None:
+        del chosen["dropout"]
     for table in ("options", "alpha_pattern"):
         for name, value in chosen.pop(table, {}).items():
             chosen[f"{table}.{name}"] = _scalar(value)
