@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from assay.records import load
-from assay.reports import report
+from assay.render.html import report
 from demo.assets import fetch_data, fetch_model
 from demo.jobs import side_by_side
 from demo.table import ARMS, rows

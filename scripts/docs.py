@@ -20,7 +20,7 @@ from generated import ROOT, write_or_check
 from assay.records import Audit, Dial, Run, Scores, load
 from assay.records.kinds import kinds
 from assay.records.record import write_bytes, write_text
-from assay.reports import report
+from assay.render.html import report
 
 HOUSE = ROOT / "src" / "assay"
 RECORDS = ROOT / "docs" / "records" / "demo"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from assay.dials.run import dial
     from assay.estimates import estimate
     from assay.records import Audit, load
+    from assay.render.html import report
     from assay.repairs.run import repair
-    from assay.reports.page import report
     from assay.studies.continual import continual
     from assay.studies.correlation import correlate
     from assay.studies.curves import curves
@@ -38,7 +38,7 @@ _HOMES = {
     "estimate": "assay.estimates",
     "load": "assay.records",
     "repair": "assay.repairs.run",
-    "report": "assay.reports.page",
+    "report": "assay.render.html",
     "score": "assay.behaviour.scoring",
     "study": "assay.studies.run",
     "train": "assay.training.run",

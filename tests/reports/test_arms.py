@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from arm_records import BASE, dial, model, run, scores, task_score
+from arm_records import BASE, model, run, scores, task_score
 from report_records import audit
 
 from assay.reports.arms import arms, unequal
@@ -21,7 +21,7 @@ def records():
     return [
         record
         for name, method in (("a", "full"), ("b", "lora"))
-        for record in (run(name, method), scores(name, task_score(200)), tuned(name, model(name).digest), dial(name))
+        for record in (run(name, method), scores(name, task_score(200)), tuned(name, model(name).digest))
     ]
 
 
@@ -32,12 +32,12 @@ def test_one_digest_is_one_arm_in_any_order(records, seed):
     assert sorted(arm.name for arm in found) == ["a", "b"]
     assert [arm.number for arm in found] == [1, 2]
     for arm in found:
-        assert [len(kind) for kind in (arm.runs, arm.scores, arm.audits, arm.dials)] == [1, 1, 1, 1]
-        assert {arm.runs[0].weights_digest} == {arm.scores[0].tuned.digest, arm.dials[0].tuned.digest}
+        assert [len(kind) for kind in (arm.runs, arm.scores, arm.audits)] == [1, 1, 1]
+        assert {arm.runs[0].weights_digest} == {arm.scores[0].tuned.digest}
 
 
 def test_a_record_given_twice_is_there_once(records):
-    assert [len(arm.records) for arm in arms(records + records)] == [4, 4]
+    assert [len(arm.records) for arm in arms(records + records)] == [3, 3]
 
 
 def test_a_name_alone_joins_one_arm_and_never_guesses_between_two():

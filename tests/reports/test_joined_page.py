@@ -7,7 +7,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from arm_records import BASE, dial, forgetting, model, run, scores, task_score
+from arm_records import BASE, forgetting, model, run, scores, task_score
 from reading import Element, read, value
 from report_records import audit
 
@@ -15,7 +15,6 @@ from assay.records import Source
 from assay.reports import Page, report
 from assay.reports.arms import arms
 from assay.reports.behaviour_section import loss_views, task_views
-from assay.reports.dial_section import dial_views
 from assay.reports.joined import joined
 from assay.reports.run_section import run_view
 
@@ -31,11 +30,9 @@ def records():
         run("full"),
         scores("full", task_score(240), forgetting(0.05)),
         audited("full", strange=0),
-        dial("full", norm=0.002, lost=0.05),
         run("lora", "lora", 2_442_240),
         scores("lora", task_score(243), forgetting(0.6)),
         audited("lora", strange=0.9, seed=3),
-        dial("lora", norm=0.005, lost=0.6),
     ]
 
 
@@ -63,7 +60,6 @@ def test_the_page_answers_in_its_order(tree):
         "learned",
         "lost",
         "inside",
-        "dial",
         "run",
         "audit-1",
         "audit-2",
@@ -148,29 +144,10 @@ def test_maps_of_one_kind_share_their_colours(records):
         assert domains[0] == domains[1] != []
 
 
-def test_every_point_of_a_dial_is_there_and_labelled(records, tree):
-    rows = section(tree, "dial").table("Status")
-    points = [*records[3].points, *records[7].points]
-    for row, point in zip(rows, points, strict=True):
-        trained = point.update == "trained" and point.multiplier == 1
-        assert row[10].text == ("as trained" if trained else "extrapolated, not trained")
-        assert [value(row[i]) for i in (3, 4, 5, 6, 7, 8)] == [
-            point.relative_norm,
-            point.count,
-            point.undecided,
-            point.energy_share,
-            point.loss,
-            point.forgetting,
-        ]
-    assert "every other point is extrapolated, not trained" in section(tree, "dial").text
-    for figure in section(tree, "dial").all("figure"):
-        assert "extrapolated, not trained" in "".join(text.text for text in figure.all("text"))
-
-
 def test_costs_and_conditions_are_the_records(records, tree):
     table, shared = section(tree, "run").all("table")
     rows = {row.all("th")[0].text: row.all("td") for row in table.all("tr")}
-    one, other = records[0], records[4]
+    one, other = records[0], records[3]
     assert [value(cell) for cell in rows["Trainable parameters"]] == [106_168_320, 2_442_240]
     assert [value(cell) for cell in rows["Peak memory above start"]] == [r.cost.peak_bytes for r in (one, other)]
     assert [value(cell) for cell in rows["Median step, s"]] == [2.91, 2.91]
@@ -232,27 +209,6 @@ def test_arms_asked_other_questions_are_not_compared():
     assert [len(view.rows) for view in views] == [1, 1]
 
 
-def test_at_equal_size_a_difference_is_shown_only_where_size_cannot_make_it():
-    (view,) = dial_views(arms([dial("a", norm=0.004, lost=0.1), dial("b", norm=0.003, lost=0.1)]))
-    assert any("No difference shown at equal size" in words for words in view.matched)
-    (view,) = dial_views(arms([dial("a", norm=0.004, lost=0.001), dial("b", norm=0.003, lost=2.0)]))
-    assert any("b loses more, at a size no larger" in words for words in view.matched)
-    assert any("a loses less, at a size no smaller" in words for words in view.matched)
-    (view,) = dial_views(arms([dial("a", norm=0.004), dial("b", norm=4.0)]))
-    assert view.matched == []
-
-
-def test_the_random_control_is_told_in_both_directions():
-    (view,) = dial_views(arms([dial("a", lost=0.1)]))
-    assert "do not overlap: the trained update loses more" in view.rows[0].words
-    (view,) = dial_views(arms([dial("a", lost=-0.1)]))
-    assert "do not overlap: the trained update loses less" in view.rows[0].words
-    (view,) = dial_views(arms([dial("a", lost=0.002)]))
-    assert "overlap: no difference shown" in view.rows[0].words
-    (view,) = dial_views(arms([dial("a", at=(2.0,))]))
-    assert "no point at ×1" in view.rows[0].words
-
-
 def test_runs_under_other_conditions_are_not_comparable():
     text = read(report([run("a"), run("b", "lora", **{"training.steps": 80})]).html).text
     assert "Not comparable: the runs differ in training.steps (full: 40, lora: 80)" in text
@@ -260,7 +216,7 @@ def test_runs_under_other_conditions_are_not_comparable():
 
 
 def test_records_of_other_bases_are_not_comparable():
-    other = dial("a").model_copy(update={"base": Source(name="x", digest="xxh3-128:x")})
+    other = scores("a", task_score(240)).model_copy(update={"base": Source(name="x", digest="xxh3-128:x")})
     assert "Not comparable: the records of a name different bases" in read(report([run("a"), other]).html).text
 
 
@@ -268,12 +224,10 @@ def test_records_of_other_bases_are_not_comparable():
     ("record", "shown"),
     [
         (run("a"), {"run"}),
-        (dial("a"), {"dial"}),
         (scores("a", task_score(200)), {"learned"}),
         (scores("a", None, forgetting(0.1)), {"lost"}),
-        (dial("a", at=(0.0,)), {"dial"}),
     ],
-    ids=["run", "dial", "task", "text", "dial at zero"],
+    ids=["run", "task", "text"],
 )
 def test_one_record_alone_becomes_a_page(record, shown):
     tree = read(report(record).html)
@@ -316,20 +270,17 @@ def test_an_arm_that_was_not_scored_has_not_learned():
 
 
 def test_what_is_not_finite_is_said_and_not_drawn():
-    broken, lost = dial("a"), forgetting(0.1)
-    points = tuple(p.model_copy(update={"loss": math.inf, "forgetting": math.inf}) for p in broken.points[:1])
+    lost = forgetting(0.1)
     documents = tuple(one.model_copy(update={"tuned": math.nan}) for one in lost.documents)
     worse = {"mean": math.nan, "interval": (math.nan, math.nan), "tuned_loss": math.nan, "documents": documents}
     given = [
         run("a").model_copy(update={"losses": (8.0, 9.0, math.nan)}),
-        broken.model_copy(update={"points": (*points, *broken.points[1:])}),
         scores("a", None, lost.model_copy(update=worse)),
         scores("b", None, lost),
     ]
     text = read(report(given).html).text
     assert "a has no finite loss on it, so nothing can be said: not a number" in text
     assert "a: no finite loss; b: worse at prose" in text
-    assert "∞" in text
 
 
 def test_the_page_claims_no_cause(tree):
@@ -352,7 +303,6 @@ def test_text_of_a_record_is_never_markup():
                 "forgetting": scored.forgetting.model_copy(update={"text": named}),
             }
         ),
-        dial("a").model_copy(update={"tuned": named, "text": named}),
         run("b"),
     ]
     tree = read(report(given).html)
@@ -361,9 +311,9 @@ def test_text_of_a_record_is_never_markup():
 
 
 def test_loss_curve_draws_every_step(records):
-    view = run_view(arms([records[0], records[4]]))
+    view = run_view(arms([records[0], records[3]]))
     assert view is not None
     spec = view.pictures[0].chart.to_dict()
     rows = spec["data"]["values"]
     drawn = {(row["arm"], row["step"]): row["loss"] for row in rows}
-    assert drawn == {(r.method, s): loss for r in (records[0], records[4]) for s, loss in enumerate(r.losses, start=1)}
+    assert drawn == {(r.method, s): loss for r in (records[0], records[3]) for s, loss in enumerate(r.losses, start=1)}

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 import pytest
-from arm_records import dial, forgetting, model, run, scores, task_score
+from arm_records import forgetting, model, run, scores, task_score
 from report_records import audit
 
 from assay.records import Source
@@ -60,7 +60,7 @@ def long_arms() -> str:
     for name in ("full/" * 30, "l" * 120):
         audited = audit(2, k=4, chance=True).model_copy(update={"tuned": (model(name),)})
         cost = run(name, "lora", **{"a." + "condition." * 20: name})
-        arms += [cost, scores(name, task_score(240), forgetting(0.2)), audited, dial(name)]
+        arms += [cost, scores(name, task_score(240), forgetting(0.2)), audited]
     return report(arms).html
 
 

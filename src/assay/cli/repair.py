@@ -52,8 +52,8 @@ def repair(
 
     An adapter stays an adapter and a checkpoint a checkpoint; the record is repair.json in the folder.
     """
-    from assay.repairs import run
     from assay.render.terminal import show
+    from assay.repairs import run
 
     base, tuned = base_and_tuned(models)
     with status() as progress:

@@ -18,7 +18,7 @@ def report(
 ) -> None:
     """Any set of records side by side, as one page that needs nothing from outside."""
     from assay.records import load
-    from assay.reports.page import report as page
+    from assay.render.html import report as page
 
     written = page([load(path) for path in records]).save(output)
     say(f"wrote {written}")

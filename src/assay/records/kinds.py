@@ -22,6 +22,7 @@ def kinds() -> dict[str, type[Record]]:
         importlib.import_module(f"{__package__}.{module.name}")
     return {name: kind for name, kind in sorted(KINDS.items()) if kind.__module__.startswith(f"{__package__}.")}
 
+
 # Kinds of earlier versions that are not read any more, and what makes the record again.
 GONE = {"truncation": "make the record again with `assay dial --by rank`, which took the place of `assay truncate`"}
 

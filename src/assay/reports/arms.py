@@ -23,8 +23,6 @@ class Arm:
     name: str
     number: int = 0
     audits: list[Audit] = field(default_factory=list)
-    dials: list[Dial] = field(default_factory=list)
-    repairs: list[Repair] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     scores: list[Scores] = field(default_factory=list)
 
@@ -34,9 +32,9 @@ class Arm:
         return f"arm-{self.number}"
 
     @property
-    def records(self) -> list[Run | Scores | Audit | Dial | Repair]:
+    def records(self) -> list[Run | Scores | Audit]:
         """All of its records."""
-        return [*self.runs, *self.scores, *self.audits, *self.dials, *self.repairs]
+        return [*self.runs, *self.scores, *self.audits]
 
     @property
     def bases(self) -> set[str]:
@@ -47,8 +45,6 @@ class Arm:
         """Add a record, once."""
         places: dict[type[Record], list[Any]] = {
             Audit: self.audits,
-            Dial: self.dials,
-            Repair: self.repairs,
             Run: self.runs,
             Scores: self.scores,
         }

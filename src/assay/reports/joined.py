@@ -12,12 +12,10 @@ from assay.reports.arms import Arm, arms
 from assay.reports.audit_section import AuditView, audit_views, differences
 from assay.reports.behaviour_section import LossView, TaskView, in_words, loss_views, task_views
 from assay.reports.charts import layer_maps
-from assay.reports.dial_section import DialView, dial_views
 from assay.reports.formats import listed, number, points, share, share_range, signed, signed_range
 from assay.reports.harness_section import HarnessView, harness_views
 from assay.reports.paired import Between, overlap
 from assay.reports.pictures import Picture
-from assay.reports.repair_section import RepairView, repair_views
 from assay.reports.run_section import RunView, run_view
 from assay.reports.variety_section import VarietyView, variety_views
 
@@ -42,7 +40,6 @@ MISSING = {
     "tasks": "whether a task was learned (no scores of a task)",
     "losses": "what was lost on text (no scores of a text)",
     "inside": "what changed inside (no audit)",
-    "dials": "what the update does at other sizes (no dial)",
     "runs": "what was run (no run)",
 }
 
@@ -76,8 +73,6 @@ class Joined:
     variety: tuple[VarietyView, ...]
     harness: tuple[HarnessView, ...]
     inside: tuple[Inside, ...]
-    dials: tuple[DialView, ...]
-    repairs: tuple[RepairView, ...]
     runs: RunView | None
 
     @property
@@ -207,8 +202,6 @@ class Joined:
         found += [picture for loss in self.losses for picture in loss.pictures]
         found += [picture for view in self.variety for picture in view.pictures]
         found += [picture for one in self.inside for picture in one.maps]
-        found += [picture for view in self.dials for picture in view.pictures]
-        found += [picture for repair in self.repairs for picture in repair.pictures]
         found += self.runs.pictures if self.runs else ()
         return (*found, *(picture for one in self.inside for picture in one.view.pictures))
 
@@ -230,8 +223,6 @@ def joined(records: Sequence[Record]) -> Joined:
         variety_views(found),
         harness_views(found),
         tuple(inside),
-        dial_views(found),
-        repair_views(found),
         run_view(found),
     )
 

@@ -17,14 +17,11 @@ from assay.records import (
     Continual,
     Correlation,
     Curves,
-    Dial,
     Estimate,
     Record,
-    Repair,
     Run,
     Scores,
     Study,
-    Truncation,
 )
 from assay.records.record import write_bytes, write_text
 from assay.reports import formats
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     from assay.reports.pictures import Picture
     from assay.reports.section import Section
 
-_STUDIES = Continual | Correlation | Curves | Study | Truncation
+_STUDIES = Continual | Correlation | Curves | Study
 _ALONE = Advice | Estimate | _STUDIES  # records that stand for themselves
 
 
@@ -93,11 +90,11 @@ def report(records: Record | Sequence[Record]) -> Page:
     if not given:
         raise RecordError("there is no record to report on", wanted="one record or more")
     for record in given:
-        if not isinstance(record, Audit | Dial | Repair | Run | Scores | _ALONE):
+        if not isinstance(record, Audit | Run | Scores | _ALONE):
             found = record.kind if isinstance(record, Record) else type(record).__name__
             raise RecordError(
                 f"a page has no section for {found!r}",
-                wanted="advice, audits, dials, estimates, repairs, runs, scores, or what comes out of studies",
+                wanted="advice, audits, estimates, runs, scores, or what comes out of studies",
             )
     audits = [record for record in given if isinstance(record, Audit)]
     return _of_audits(audits) if len(audits) == len(given) else _of_arms(given)

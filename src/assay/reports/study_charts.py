@@ -1,4 +1,4 @@
-"""The charts of studies: R matrices, learning against forgetting, forgetting against a measure, and rank truncation."""
+"""The charts of studies: R matrices, learning against forgetting, and forgetting against a measure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import altair as alt
 
-from assay.records import Continual, Correlation, Curves, Truncation
+from assay.records import Continual, Correlation, Curves
 from assay.records.continual import Sequence as TaskSequence
 from assay.records.correlation import Coefficient
-from assay.reports.formats import number, share, signed
+from assay.reports.formats import share, signed
 from assay.reports.pictures import ARMS, FONT, HEAT_SIZE, INK, MATCHED, SIGNED, Picture, finish
 
 HEIGHT = 320
@@ -129,39 +129,6 @@ def against_measure(record: Correlation, one: Coefficient, place: int) -> Pictur
         finish(chart, HEIGHT - 60),
         f"{words[0].upper()}{words[1:]} over {one.runs} runs.",
     )
-
-
-def truncated(record: Truncation, place: int) -> list[Picture]:
-    """Score and forgetting against the number of directions that are kept."""
-    found = []
-    for field, ends, title, form in (
-        ("accuracy", "accuracy_interval", "task score", ".0%"),
-        ("forgetting", "interval", "forgetting, nats a token", "~g"),
-    ):
-        rows = [
-            {"rank": point.rank, "value": getattr(point, field), "low": interval[0], "high": interval[1]}
-            for point in record.points
-            if (interval := getattr(point, ends)) is not None
-        ]
-        if not rows:
-            continue
-        base = alt.Chart(alt.Data(values=rows))
-        x = alt.X("rank:O", title="directions kept", axis=alt.Axis(labelAngle=0))
-        y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(format=form))
-        chart = base.mark_rule(color=ARMS[0][0], opacity=0.4).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"))
-        chart += base.mark_line(point=True, color=ARMS[0][0]).encode(x, y)
-        said = "; ".join(f"{number(row['value'])} at {row['rank']}" for row in rows)
-        name = title.partition(",")[0]
-        found.append(
-            Picture(
-                f"truncation-{place}-{field}",
-                f"{name.capitalize()} by rank",
-                f"{name.capitalize()} with the first directions of the update alone: {said}.",
-                finish(chart, HEIGHT - 60),
-                "Bars: 95% intervals. Only the last point was trained.",
-            )
-        )
-    return found
 
 
 def _symlog() -> Any:

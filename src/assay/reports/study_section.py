@@ -1,10 +1,10 @@
-"""The sections on studies: what became of their runs; tasks in a row, curves, correlations, rank truncations."""
+"""The sections on studies: what became of their runs; tasks in a row, curves, correlations."""
 
 from __future__ import annotations
 
 import statistics
 
-from assay.records import Continual, Correlation, Curves, Record, Study, Truncation
+from assay.records import Continual, Correlation, Curves, Record, Study
 from assay.records.continual import average_accuracy, backward_transfer
 from assay.records.study import Stage, Tuned
 from assay.reports.formats import (
@@ -19,7 +19,7 @@ from assay.reports.formats import (
     signed_range,
 )
 from assay.reports.section import Section
-from assay.reports.study_charts import against_measure, learning_forgetting, r_matrix, truncated
+from assay.reports.study_charts import against_measure, learning_forgetting, r_matrix
 
 NOT_RUN = "not run"
 
@@ -34,8 +34,6 @@ def study_section(record: Record, place: int) -> Section:
         return _correlation(record, place)
     if isinstance(record, Curves):
         return _curves(record, place)
-    if isinstance(record, Truncation):
-        return _truncation(record, place)
     raise TypeError(type(record))
 
 
@@ -171,27 +169,4 @@ def _curves(record: Curves, place: int) -> Section:
         (learning_forgetting(record, place),),
         f"Task {record.task.name}, text {record.text.name}. Methods are compared at equal task score, interpolated "
         "between durations. Intervals are over examples and documents, seeds averaged.",
-    )
-
-
-def _truncation(record: Truncation, place: int) -> Section:
-    rows = tuple(
-        (
-            str(point.rank),
-            share(point.kept),
-            "–" if point.accuracy is None else f"{share(point.accuracy)} ({share_range(point.accuracy_interval)})",
-            "–"
-            if point.forgetting is None or point.interval is None
-            else f"{signed(point.forgetting)} ({signed_range(point.interval)})",
-        )
-        for point in record.points
-    )
-    return Section(
-        f"{record.tuned.name}: the first directions of the update alone",
-        (),
-        ("Directions kept", "Of the update’s energy", "Task score (95%)", "Forgetting (95%)"),
-        rows,
-        tuple(truncated(record, place)),
-        f"The first singular directions of the update of {plural(record.matrices, 'matrix', 'matrices')}; what "
-        "else was tuned stays as it was tuned. Only the last row was trained.",
     )

@@ -191,7 +191,9 @@ def _table(curves: Sequence[tuple[Arm, Dial]]) -> Block:
     columns += ["Accuracy", "Less the tuned, points"] if has_task else []
     columns += [Column("The path less this, loss", detail=True)] if has_loss else []
     columns += [Column("The path less this, points", detail=True)] if has_task else []
-    return table(columns, [_cells(arm, one, point, several, (has_loss, has_base, has_task)) for arm, one, point in points])
+    return table(
+        columns, [_cells(arm, one, point, several, (has_loss, has_base, has_task)) for arm, one, point in points]
+    )
 
 
 def _cells(arm: Arm, one: Dial, point: DialPoint, several: bool, has: tuple[bool, bool, bool]) -> list[Cell]:

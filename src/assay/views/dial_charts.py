@@ -109,7 +109,17 @@ def _rows(curves: Curves, value: Value) -> list[dict[str, Any]]:
             what = CONTROL if not on_path else TUNED if dial.by == "size" and point.x == 1 else ON_PATH
             series = arm.name if dial.by == "size" else point.name if point.factor is None else _family(point)
             numbers = dict(zip(("value", "low", "high"), found, strict=True))
-            rows.append({"x": x, **numbers, "at": point.x, "series": series, "what": what, "arm": arm.number, "on_path": on_path})
+            rows.append(
+                {
+                    "x": x,
+                    **numbers,
+                    "at": point.x,
+                    "series": series,
+                    "what": what,
+                    "arm": arm.number,
+                    "on_path": on_path,
+                }
+            )
     return rows
 
 
