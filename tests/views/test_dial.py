@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "reports"))
 from arm_records import dial, model
 from assay.errors import RecordError
 from assay.records import AtEqualScore, Dial, DialPoint, Difference, Reading, Repair, load
