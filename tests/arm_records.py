@@ -9,11 +9,14 @@ import numpy as np
 from assay.behaviour.intervals import mcnemar, proportion, weighted_mean
 from assay.records import (
     Dial,
+    DialPoint,
+    Difference,
     Diversity,
     Forgetting,
     HarnessScore,
     PromptDiversity,
     Provenance,
+    Reading,
     Run,
     Scores,
     Source,
@@ -207,41 +210,40 @@ def scores(name: str, task: TaskScore | None = None, lost: Forgetting | None = N
 
 
 def dial(name: str, norm: float = 0.005, lost: float = 0.1, at: tuple[float, ...] = (0.5, 1, 2, 4)) -> Dial:
-    """A dial whose trained update loses `lost` times the square of x, and whose random one nearly nothing."""
-    points = [
-        {
-            "update": update,
-            "multiplier": x,
-            "relative_norm": norm * x,
-            "count": round(x * 3) if update == "trained" else 1,
-            "undecided": 1,
-            "energy_share": min(0.03 * x, 1.0),
-            "loss": 3.4 + found,
-            "forgetting": found,
-            "interval": (found - 0.01, found + 0.01),
-        }
-        for update in ("trained", "random")
+    """A dial whose tuned update loses `lost` times the square of x, and whose random one nearly nothing."""
+    points = tuple(
+        DialPoint(
+            path=path,
+            x=x,
+            relative_norm=norm * x,
+            energy=x**2,
+            count=round(x * 3) if path == "size" else 1,
+            undecided=1,
+            energy_share=min(0.03 * x, 1.0),
+            loss=Reading(value=3.4 + found, from_base=Difference(mean=found, interval=(found - 0.01, found + 0.01))),
+        )
+        for path in ("size", "random-update")
         for x in at
-        for found in [lost * x**2 if update == "trained" else 0.001 * x]
-    ]
-    given = {
-        "schema_version": 1,  # which says the same in fewer words
-        "provenance": PROVENANCE,
-        "base": BASE,
-        "tuned": model(name),
-        "text": Source(name="prose.jsonl", digest="xxh3-128:7e87"),
-        "tokens": 4560,
-        "base_loss": 3.4,
-        "matrices": 14,
-        "of_matrices": 210,
-        "directions": 140,
-        "k": 10,
-        "eps": 0.5,
-        "side": "left",
-        "points": points,
-        "seconds": 40.0,
-    }
-    return Dial.model_validate(Dial.upgraded(given))
+        for found in [lost * x**2 if path == "size" else 0.001 * x]
+    )
+    return Dial(
+        provenance=PROVENANCE,
+        base=BASE,
+        tuned=model(name),
+        by="size",
+        text=Source(name="prose.jsonl", digest="xxh3-128:7e87"),
+        tokens=4560,
+        documents=12,
+        base_loss=3.4,
+        matrices=14,
+        of_matrices=210,
+        directions=140,
+        k=10,
+        eps=0.5,
+        side="left",
+        points=points,
+        seconds=40.0,
+    )
 
 
 def entries(records: list) -> list[Entry]:

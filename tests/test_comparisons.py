@@ -13,7 +13,7 @@ from assay.views import cells
 from assay.views.blocks import Items
 from assay.views.differences import NONE_NAMED, matrix_of_differences
 from assay.views.paired import Between, between_texts, corrected
-from reports.arm_records import forgetting
+from arm_records import forgetting
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.001, 0.999))

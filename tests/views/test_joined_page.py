@@ -13,7 +13,6 @@ from assay.records import Difference, Reading, Source
 from assay.render.html import Page, report
 from assay.render.pictures import svg
 from assay.views import document
-from assay.views.dial import dial as dial_view
 from assay.views.learned import task_views
 from assay.views.lost import loss_views
 from assay.views.run import losses
@@ -152,23 +151,6 @@ def test_maps_of_one_kind_share_their_colours(page):
         assert domains[0] == domains[1] != []
 
 
-def test_every_point_of_a_dial_is_there_and_labelled(records, tree):
-    rows = section(tree, "dial").table("Status")
-    owned = [(name, point) for name, record in (("full", records[3]), ("lora", records[7])) for point in record.points]
-    status = {("size", 1): "as tuned", ("size", 0.5): "on the way back, not trained"}
-    for row, (name, point) in zip(rows, owned, strict=True):
-        other = "extrapolated, not trained" if point.path == "size" else "control, not trained"
-        assert row[5].text == status.get((point.path, point.x), other)
-        assert row[0].text == f"{name}, {point.name}"
-        assert [value(row[i]) for i in (2, 4, 6, 7)] == [
-            point.relative_norm,
-            point.count,
-            point.loss.value,
-            point.forgetting,
-        ]
-    assert "every other point is extrapolated, not trained" in section(tree, "dial").text
-
-
 def test_costs_and_conditions_are_the_records(records, tree):
     table, shared = section(tree, "run").all("table")
     rows = {row.all("th")[0].text: row.all("td") for row in table.all("tr")}
@@ -232,28 +214,6 @@ def test_arms_asked_other_questions_are_not_compared():
     other = second.task.model_copy(update={"task": Source(name="other.jsonl")})
     views = task_views(entries([first, second.model_copy(update={"task": other})]))
     assert [len(view.rows) for view in views] == [1, 1]
-
-
-def said_of_dials(*records) -> tuple[str, ...]:
-    """The sentences that a page says of dials by size."""
-    (section,) = dial_view(entries(list(records)))
-    return section.blocks[0].texts
-
-
-def test_at_equal_size_a_difference_is_shown_only_where_size_cannot_make_it():
-    said = said_of_dials(dial("a", norm=0.004, lost=0.1), dial("b", norm=0.003, lost=0.1))
-    assert any("No difference shown at equal size" in words for words in said)
-    said = said_of_dials(dial("a", norm=0.004, lost=0.001), dial("b", norm=0.003, lost=2.0))
-    assert any("b loses more, at a size no larger" in words for words in said)
-    assert any("a loses less, at a size no smaller" in words for words in said)
-    assert len(said_of_dials(dial("a", norm=0.004), dial("b", norm=4.0))) == 2  # one for each, none of both
-
-
-def test_the_random_control_is_told_in_both_directions():
-    assert "do not overlap: the tuned update loses more" in said_of_dials(dial("a", lost=0.1))[0]
-    assert "do not overlap: the tuned update loses less" in said_of_dials(dial("a", lost=-0.1))[0]
-    assert "overlap: no difference shown" in said_of_dials(dial("a", lost=0.002))[0]
-    assert "no point at ×1" in said_of_dials(dial("a", at=(2.0,)))[0]
 
 
 def test_runs_under_other_conditions_are_not_comparable():

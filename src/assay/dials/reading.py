@@ -236,8 +236,9 @@ def read_path(
     controls, more = controls_of(looking.by, xs, matrices)
     notes += more
     has_both = asked is not None and bool(asked.documents) and asked.task is not None
-    back = [Point("size", x) for x in WAY_BACK] if looking.by != "size" and has_both else []
-    if engine is not None and back and engine.without_base and not engine.questions.classes:
+    sizes = WAY_BACK if has_both else (1.0,)  # the tuned model itself is always there
+    back = [Point("size", x) for x in sizes] if looking.by != "size" else []
+    if engine is not None and len(back) > 1 and engine.without_base and not engine.questions.classes:
         notes.append(f"The base has no {engine.without_base[0]}: it stays as it was tuned on the way back.")
     points = sorted({*points, *controls, *back}, key=lambda p: (p.path != looking.by, PATHS.index(p.path), p.x))
     names = {entry.name for entry in audited}

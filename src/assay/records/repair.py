@@ -132,23 +132,37 @@ def _dial_of_first_version(data: dict[str, Any]) -> dict[str, Any]:
         "of_matrices": data["analysed"],
         "directions": None,
         "points": [
-            {
-                "path": _ARMS[arm],
-                "x": x,
-                "factor": point["multiplier"],
-                "relative_norm": point["relative_norm"],
-                "edit_norm": point.get("edit_norm"),
-                "energy": (point["relative_norm"] / data["relative_norm"]) ** 2,
-                "count": point.get("count"),
-                "undecided": point.get("undecided"),
-                "loss": _reading(point.get("loss")),
-                "accuracy": _reading(point.get("accuracy")),
-            }
-            for arm in _ARMS
-            for (whose, x), point in sorted(points.items())
-            if whose == arm
+            *_tuned_of_first_version(data, curve),
+            *(
+                {
+                    "path": _ARMS[arm],
+                    "x": x,
+                    "factor": point["multiplier"],
+                    "relative_norm": point["relative_norm"],
+                    "edit_norm": point.get("edit_norm"),
+                    "energy": (point["relative_norm"] / data["relative_norm"]) ** 2,
+                    "count": point.get("count"),
+                    "undecided": point.get("undecided"),
+                    "loss": _reading(point.get("loss")),
+                    "accuracy": _reading(point.get("accuracy")),
+                }
+                for arm in _ARMS
+                for (whose, x), point in sorted(points.items())
+                if whose == arm
+            ),
         ],
     }
+
+
+def _tuned_of_first_version(data: dict[str, Any], curve: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tuned model as a point, with what its curve says of it."""
+    tuned: dict[str, Any] = {"path": "size", "x": 1.0, "relative_norm": data["relative_norm"], "energy": 1.0}
+    if curve.get("forgetting") is not None:
+        lost = {"mean": curve["forgetting"], "interval": curve["forgetting_interval"]}
+        tuned["loss"] = {"value": curve["tuned_loss"], "from_base": lost}
+    if curve.get("tuned_accuracy") is not None:
+        tuned["accuracy"] = {"value": curve["tuned_accuracy"]}
+    return [tuned]
 
 
 def _reading(measured: dict[str, Any] | None) -> dict[str, Any] | None:
