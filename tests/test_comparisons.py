@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from arm_records import forgetting
 from assay.behaviour.comparisons import LEVEL, holm, sign_flips
 from assay.views import cells
 from assay.views.blocks import Items
 from assay.views.differences import NONE_NAMED, matrix_of_differences
 from assay.views.paired import Between, between_texts, corrected
-from arm_records import forgetting
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.001, 0.999))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from assay.records import Audit, load
     from assay.render.html import report
     from assay.repairs.run import repair
+    from assay.similarities import similarity
     from assay.studies.continual import continual
     from assay.studies.correlation import correlate
     from assay.studies.curves import curves
@@ -40,6 +41,7 @@ _HOMES = {
     "repair": "assay.repairs.run",
     "report": "assay.render.html",
     "score": "assay.behaviour.scoring",
+    "similarity": "assay.similarities",
     "study": "assay.studies.run",
     "train": "assay.training.run",
 }
@@ -59,6 +61,7 @@ __all__ = [
     "repair",
     "report",
     "score",
+    "similarity",
     "study",
     "train",
 ]

@@ -45,6 +45,7 @@ ORDER = (
     "dial",
     "truncate",
     "repair",
+    "similarity",
     "advise",
     "study",
     "correlate",

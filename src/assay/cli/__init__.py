@@ -12,6 +12,7 @@ from assay.cli import (
     repair,
     report,
     score,
+    similarity,
     study,
     train,
 )  # each joins the program
@@ -37,6 +38,7 @@ __all__ = [
     "repair",
     "report",
     "score",
+    "similarity",
     "study",
     "train",
 ]
