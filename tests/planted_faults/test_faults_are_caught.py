@@ -58,6 +58,42 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "(xy - xz * xz)",
         "tests/test_correlation.py::test_rho_is_scipys_and_the_partial_one_that_of_residual_ranks",
     ),
+    "runs of one arm taken for independent": (
+        "studies/correlation.py",
+        'return f"{run.method} {sorted(run.arm.items())}"',
+        "return run.key",
+        "tests/test_correlation.py::test_runs_of_one_arm_are_resampled_together",
+    ),
+    "losses that are not pooled as the scores are": (
+        "studies/matching.py",
+        'np.einsum("cij,cj->ci", alike, losses) / alike.sum(axis=2)',
+        "losses",
+        "tests/test_curves.py::test_the_regression_is_scikit_learns",
+    ),
+    "many differences, uncorrected": (
+        "behaviour/comparisons.py",
+        "(len(p_values) - rank) * p_values[place]",
+        "p_values[place]",
+        "tests/test_comparisons.py::test_holm_rejects_what_its_steps_reject",
+    ),
+    "a difference named that is too small": (
+        "views/paired.py",
+        "abs(self.mean) < self.smallest",
+        "False",
+        "tests/test_comparisons.py::test_a_difference_is_not_named_for_being_one_of_many_or_too_small",
+    ),
+    "a trained pooler that travels": (
+        "studies/continual.py",
+        "        _give_back_pooler(body, self.base)\n",
+        "",
+        "tests/test_continual.py::test_a_trained_pooler_does_not_travel_to_the_next_task",
+    ),
+    "the next rate up": (
+        "studies/tuning.py",
+        "            best -= 1\n",
+        "            best += 1\n",
+        "tests/test_tuning.py::test_a_rate_that_ruins_at_full_length_is_not_taken",
+    ),
     "the last directions instead of the first": (
         "dials/paths.py",
         "(part[..., : int(point.x)] for part in matrix.svd)",
