@@ -73,7 +73,7 @@ def test_every_matrix_is_in_the_table_with_the_records_numbers(record, tree):
     rows = [row.all("th", "td") for row in tables[1].all("tbody")[0].all("tr")]
     assert len(rows) == len(record.matrices) == 28
     for row, matrix in zip(rows, record.matrices, strict=True):
-        name, role, layer, shape, count, undecided, energy, norm, rank, past, least, _ = row
+        name, role, layer, shape, count, undecided, energy, norm, rank, past, _, least = row
         assert (name.text, role.text, layer.text) == (matrix.name, matrix.role, str(matrix.layer))
         assert shape.text == f"{matrix.shape[0]} × {matrix.shape[1]}"
         assert [value(cell) for cell in (count, undecided, energy, norm, rank)] == [
