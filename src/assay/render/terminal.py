@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -30,6 +31,8 @@ from assay.views.document import document
 
 # Without a terminal there is no width to ask for; this one holds the longest names without breaking them.
 _WIDTH = 120
+# Characters of a line that no table needs.
+_LONGEST = 2_000
 # What a terminal of another encoding than Unicode has in place of signs that it cannot show.
 _PLAIN = str.maketrans(
     {"−": "-", "–": "-", "×": "x", "’": "'", "σ": "sigma", "₁": "_1", "†": "+", "±": "+-", "∞": "inf"}
@@ -46,6 +49,11 @@ def show(records: Record | Sequence[Record]) -> None:
         _print(terminal, [*([""] if place or shown.facts.rows else []), section.title], style="bold")
         for block in in_a_row(section.blocks, asides=False):
             _block(terminal, block)
+
+
+def show_table(table: Table) -> None:
+    """Print one table."""
+    _table(_console(), table)
 
 
 def _console() -> Console:
@@ -91,7 +99,9 @@ def _table(terminal: Console, table: Table) -> None:
         made.add_column(title, justify=side, overflow="fold", no_wrap=number)
     for row in rows:
         made.add_row(*(_cell(terminal, row[place]) for place in kept))
-    terminal.print(made)
+    # A line that is too long is broken by the terminal, and nothing of it lost.
+    least = Measurement.get(terminal, terminal.options.update(max_width=_LONGEST), made).minimum
+    terminal.print(made, width=max(terminal.width, least), crop=False, soft_wrap=False)
 
 
 def _cell(terminal: Console, cell: Cell) -> Text:
