@@ -43,7 +43,6 @@ ORDER = (
     "audit",
     "score",
     "dial",
-    "truncate",
     "repair",
     "advise",
     "study",
@@ -84,7 +83,7 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "study/study.json",
         "correlation.json",
         "curves.json",
-        "truncation.json",
+        "ranks.json",
         "page.html",
     ):
         assert (tmp_path / written).exists(), written

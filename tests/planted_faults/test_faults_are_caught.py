@@ -41,9 +41,9 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/test_tasks.py::test_choices_are_the_likeliest_whole_and_by_the_character",
     ),
     "replies padded on the right": (
-        "behaviour/generation.py",
-        "padded(prompts, model, left=True)",
-        "padded(prompts, model)",
+        "models/generation.py",
+        "[[*(pad,) * gap, *ids] for gap",
+        "[[*ids, *(pad,) * gap] for gap",
         "tests/test_tasks.py::test_greedy_replies_are_those_of_one_token_after_the_other",
     ),
     "the next task begins at the base again": (
