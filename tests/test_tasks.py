@@ -127,6 +127,19 @@ def test_greedy_replies_are_those_of_one_token_after_the_other(tmp_path: Path) -
     assert any(len(ids) < 7 for ids in found) or len(set(found)) > 1
 
 
+def test_a_reply_ends_where_the_model_says_too(tmp_path: Path) -> None:
+    """At the tokens at which a policy's replies ended in training, which the model names beside the tokenizer's."""
+    model = load(find(llama(tmp_path / "base")), "causal-lm")
+    prompts = [tuple(TOKENIZER(letters(1, 9, seed)).input_ids) for seed in range(8)]
+    whole = texts(model, prompts, Drawing(7, (TOKENIZER.eos_token_id,)))
+    end = max(whole, key=len)[2]
+    model.generation_config.eos_token_id = [end]
+    found = texts(model, prompts, Drawing(7, (TOKENIZER.eos_token_id,)))
+    assert found == [ids[: ids.index(end)] if end in ids else ids for ids in whole]
+    assert found != whole
+    assert model.generation_config.eos_token_id == [end]
+
+
 def test_samples_follow_the_models_distribution_and_their_seed(tmp_path: Path) -> None:
     model = load(find(llama(tmp_path / "base")), "causal-lm")
     prompt = tuple(TOKENIZER("a b c").input_ids)

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from assay.cli.destinations import PAGE
 from assay.cli.output import say
 from assay.cli.program import command
 
 
-@command("assay report audit/audit.json scores.json dial.json -o page.html")
+@command("assay report audit/audit.json scores.json dial.json -o page.html", writes=PAGE)
 def report(
     records: Annotated[list[Path], typer.Argument(help="Records that assay wrote.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),

@@ -1,9 +1,9 @@
-"""Every measure of the weights by the name of its field in an audit, with what it is and where it comes from."""
+"""Catalogue of the measures of weights: field of an audit, source, and definition."""
 
 from __future__ import annotations
 
 _V3 = "arXiv 2410.21228v3"
-# Field of a matrix in the record, source, and what it says.
+# Field of a matrix in the record, source, and definition.
 _MEASURES = (
     ("count", _V3, "leading directions of W0 + dW with an overlap under eps with every singular vector of W0"),
     ("undecided", "assay", "leading directions whose bounds lie on both sides of eps"),
@@ -21,7 +21,7 @@ _MEASURES = (
 
 
 def describe_measures() -> list[tuple[str, str, str]]:
-    """Every measure: its name, its source, and what it is.
+    """Name, source and definition of every measure.
 
     Example:
         >>> describe_measures()[4]

@@ -9,16 +9,18 @@ from typing import Any
 
 import torch
 
+from assay.models.ends import ends_of, without_end
+
 Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """How replies are made. Of a model's own settings for generation none is used.
+    """How replies are made. Of a model's own settings for generation the end tokens alone are used.
 
     Attributes:
         tokens: most tokens of a reply.
-        ends: tokens that end one.
+        ends: tokens that end one, beside those that the model names.
         pad: the token to pad with, the model's own unless given; attention masks tell padding, not the token.
         temperature: what logits are divided by, of the whole distribution; None for the likeliest token every time.
         seed: of the draws; None to draw from torch's own generator.
@@ -36,13 +38,6 @@ def stops_of(tokenizer: Any) -> tuple[int, ...]:
     return () if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),)
 
 
-def ends_of(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """The tokens that end a reply: the tokenizer's, and those that the model names, as TRL takes them."""
-    named = model.generation_config.eos_token_id
-    named = [named] if isinstance(named, int) else named or []
-    return tuple(dict.fromkeys([*stops_of(tokenizer), *named]))
-
-
 def draw(model: Any, prompts: Sequence[Ids], how: Drawing) -> list[Ids]:
     """One reply to every prompt, in one batch, each up to and with the token that ends it.
 
@@ -56,9 +51,9 @@ def draw(model: Any, prompts: Sequence[Ids], how: Drawing) -> list[Ids]:
     mask = torch.tensor([[*(0,) * gap, *(1,) * (width - gap)] for gap in gaps], device=device)
     sampled = how.temperature is not None
     drawn = {"do_sample": True, "temperature": how.temperature, "top_k": 0, "top_p": 1.0} if sampled else {}
-    own, was_training = model.generation_config, model.training
+    own, was_training, ends = model.generation_config, model.training, ends_of(model, how.ends)
     model.generation_config = GenerationConfig(
-        max_new_tokens=how.tokens, pad_token_id=pad, eos_token_id=list(how.ends) or None, **drawn
+        max_new_tokens=how.tokens, pad_token_id=pad, eos_token_id=list(ends) or None, **drawn
     )
     model.eval()
     try:
@@ -69,21 +64,17 @@ def draw(model: Any, prompts: Sequence[Ids], how: Drawing) -> list[Ids]:
     finally:
         model.generation_config = own
         model.train(was_training)
-    return [_until_end(tuple(reply), how.ends) for reply in written]
+    return [tuple(reply[: len(without_end(reply, ends)) + 1]) for reply in written]
 
 
 def _padding(model: Any, how: Drawing) -> int:
     return how.pad if how.pad is not None else model.config.pad_token_id or 0
 
 
-def _until_end(reply: Ids, ends: tuple[int, ...]) -> Ids:
-    found = next((place for place, token in enumerate(reply) if token in ends), None)
-    return reply if found is None else reply[: found + 1]
-
-
 def texts(model: Any, prompts: Sequence[Ids], how: Drawing) -> list[Ids]:
     """The replies of `draw` without the tokens that end them."""
-    return [ids[:-1] if ids and ids[-1] in how.ends else ids for ids in draw(model, prompts, how)]
+    ends = ends_of(model, how.ends)
+    return [without_end(reply, ends) for reply in draw(model, prompts, how)]
 
 
 def log_probabilities(model: Any, prompts: Sequence[Ids], replies: Sequence[Ids], how: Drawing) -> torch.Tensor:

@@ -193,7 +193,7 @@ def similarity(summary: Summary, matrix: MatrixAudit) -> Picture | None:
     columns = max(row["tuned"] for row in rows)
     marked = [
         {"tuned": d.position}
-        for d in leading(summary.audit, matrix, "left")
+        for d in leading(summary.audit, matrix)
         if d.verdict == "intruder" and d.position <= columns
     ]
     ordinal = alt.Axis(labelAngle=0, labelOverlap=True, ticks=False, domain=False)
@@ -213,7 +213,7 @@ def similarity(summary: Summary, matrix: MatrixAudit) -> Picture | None:
     return Picture(
         f"{summary.anchor}-similarity",
         "Overlaps with the base",
-        f"Overlaps of the leading left directions of {matrix.name}, base against tuned. "
+        f"Overlaps of the leading {summary.side} directions of {matrix.name}, base against tuned. "
         f"{plural(len(marked), 'column')} marked as intruder.",
         finish(chart, 370),
         f"{matrix.name}. A dark diagonal: the base's directions, in the same order. A triangle: an intruder.",

@@ -6,13 +6,15 @@ import copy
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
 
 from assay.data.examples import SCORE, Example, Prompt, collate, padding_id, prompt_ids
 from assay.errors import SettingError
-from assay.models.generation import Drawing, Ids, draw, ends_of, log_probabilities
+from assay.models.ends import ends_of, without_end
+from assay.models.generation import Drawing, Ids, draw, log_probabilities
 from assay.models.loading import Place, load_base
 from assay.models.rewards import Reward, reward_of, reward_source
 from assay.records.run import PolicyRun
@@ -30,7 +32,13 @@ def policy_trainer(
     _without_dropout(model)
     rows = Ordered([{"prompt": examples[i].text, "example": examples[i]} for i in range(len(examples))])
     longest = spec.data.max_length + settings.reply_tokens
-    reward = reward_of(settings.reward, tokenizer, str(model.device), longest)
+    ends, asked = _ends(model, tokenizer), reward_of(settings.reward, tokenizer, str(model.device), longest)
+
+    def without_ends(prompts: Sequence[Prompt], replies: Sequence[Ids]) -> Sequence[float]:
+        """Replies as scoring has them judged."""
+        return asked.judge(prompts, [without_end(reply, ends) for reply in replies])
+
+    reward = replace(asked, judge=without_ends)
     make = _rloo if settings.algorithm == "rloo" else _reinforce
     trainer = make(model, arguments, rows, tokenizer, reward, spec, base)
     pad, repeated = padding_id(tokenizer), settings.replies if settings.algorithm == "rloo" else 1
@@ -41,6 +49,11 @@ def policy_trainer(
 
     trainer.data_collator = collator
     return trainer
+
+
+def _ends(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The tokens that end a reply, as TRL takes them."""
+    return ends_of(model, [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])
 
 
 def _without_dropout(model: Any) -> None:
@@ -139,7 +152,7 @@ def _reinforce(
 
     settings, device = _settings(spec), str(model.device)
     pad = padding_id(tokenizer)
-    how = Drawing(settings.reply_tokens, ends_of(model, tokenizer), pad, settings.temperature)
+    how = Drawing(settings.reply_tokens, _ends(model, tokenizer), pad, settings.temperature)
     value = load_base(base, "sequence-classification", SCORE, device)
     value.config.pad_token_id = pad
     frozen = None

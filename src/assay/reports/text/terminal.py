@@ -13,10 +13,18 @@ from rich.text import Text
 _WIDTH = 120
 
 
+class _Terminal(Console):
+    """rich's console, which ends the program with 1 when its reader has gone: here that would be a gate crossed."""
+
+    def on_broken_pipe(self) -> None:
+        """Hand the error on to whoever prints."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """The terminal; without one, a page of fixed width."""
-    terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=_WIDTH)
+    terminal = _Terminal()
+    return terminal if terminal.is_terminal else _Terminal(width=_WIDTH)
 
 
 def lines(lines: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Leading triplets by shift and invert, against float64 dense decompositions."""
+"""Leading triplets by shift-and-invert Lanczos, against float64 dense decompositions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.linalg import Dense, LowRank, Sum, base_triplets, inverted, leading_triplets
-from assay.linalg.inverted import leading_by_shifts
-from assay.linalg.shifted import ShiftedGram
-from assay.linalg.sketch import Sketch
+from assay.linalg import Dense, LowRank, Sum, base_triplets, leading_triplets, shift_invert_lanczos
+from assay.linalg.rounding_estimate import Sketch
+from assay.linalg.shift_invert_lanczos import leading_by_shifts
+from assay.linalg.shifted_gram import ShiftedGram
 
 K = 6
 SHAPES = ((300, 300), (420, 280), (280, 420))
@@ -27,7 +27,7 @@ def matrix(name: str, shape: tuple[int, int]) -> torch.Tensor:
 
 
 def shifted_gram(W: torch.Tensor) -> ShiftedGram:
-    return ShiftedGram(Dense(W), Sketch.of(Dense(W)), torch.float64)
+    return ShiftedGram(Dense(W), Sketch.of(Dense(W)))
 
 
 def right_vectors(shifted: ShiftedGram) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,20 +44,20 @@ def test_what_iteration_leaves_open_is_found_and_proved(name: str, shape: tuple[
     W = Sum(Dense(W0), LowRank(*planted.factors(*shape, 4, seed=3), strength))
     base = base_triplets(W0, solver="certified", dtype=torch.float64)
     without = leading_triplets(W, K, solver="certified", near=base, dtype=torch.float64, throw=False)
-    found = leading_triplets(W, K, solver="certified", near=base, dtype=torch.float64, shifts=True)
+    found = leading_triplets(W, K, solver="certified", near=base, dtype=torch.float64, shift_invert=True)
     U, S, Vh = torch.linalg.svd(W.to(torch.float64).dense(), full_matrices=False)
     count = len(found.sigma)
-    assert (found.cost.factorisations > 0) == (float(without.angles[:K].max()) > 0.02)
+    assert (found.cost.factorisations > 0) == (float(without.angle_bounds[:K].max()) > 0.02)
     if name == "flat to 1e-6":
         assert found.cost.factorisations > 0
         assert found.clusters.tolist() == list(range(count))
-    assert float((found.sigma - S[:count]).abs().max()) <= found.error + 1e-13
-    assert float(S[count]) <= found.rest + found.error
-    assert float(found.angles.max()) <= 0.02
+    assert float((found.sigma - S[:count]).abs().max()) <= found.backward_error + 1e-13
+    assert float(S[count]) <= found.remainder_bound + found.backward_error
+    assert float(found.angle_bounds.max()) <= 0.02
     for side, truth in ((found.u, U), (found.v, Vh.T)):
         for j in [j for j in range(count) if found.clusters.tolist().count(int(found.clusters[j])) == 1]:
             outside = side[:, j] - truth[:, j] * (truth[:, j] @ side[:, j])
-            assert float(outside.norm()) <= float(found.angles[j]) + 1e-6
+            assert float(outside.norm()) <= float(found.angle_bounds[j]) + 1e-6
 
 
 @given(seed=st.integers(0, 10_000), width=st.floats(-9, -1), shape=st.sampled_from(SHAPES))
@@ -66,16 +66,16 @@ def test_no_bound_is_ever_missed(seed: int, width: float, shape: tuple[int, int]
     r = min(shape)
     sigma = 1 + 10**width * torch.rand(r, generator=planted.generator(seed), dtype=torch.float64).sort().values.flip(0)
     W = ((planted.orthonormal(shape[0], r, seed) * sigma) @ planted.orthonormal(shape[1], r, seed + 1).T).double()
-    found = leading_triplets(W, K, solver="certified", dtype=torch.float64, shifts=True, throw=False)
+    found = leading_triplets(W, K, solver="certified", dtype=torch.float64, shift_invert=True, throw=False)
     U, S, _ = torch.linalg.svd(W, full_matrices=False)
     count = len(found.sigma)
-    assert float((found.sigma - S[:count]).abs().max()) <= found.error + 1e-13
-    assert float(S[count]) <= found.rest + found.error
+    assert float((found.sigma - S[:count]).abs().max()) <= found.backward_error + 1e-13
+    assert float(S[count]) <= found.remainder_bound + found.backward_error
     for first in sorted(set(found.clusters.tolist())):
         members = [j for j, start in enumerate(found.clusters.tolist()) if start == first]
         space = found.u[:, members]
         outside = space - U[:, members] @ (U[:, members].T @ space)
-        assert float(torch.linalg.matrix_norm(outside, 2)) <= float(found.angles[first]) + 1e-4
+        assert float(torch.linalg.matrix_norm(outside, 2)) <= float(found.angle_bounds[first]) + 1e-4
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -87,10 +87,8 @@ def test_a_missed_vector_has_no_proof(shape: tuple[int, int], missed: int) -> No
     squares = S.square()
     shift = float(squares[K + 1] + 0.1 * (squares[K] - squares[K + 1]))
     kept = [j for j in range(K + 1) if j != missed]
-    assert shifted.most(shift, V[:, kept], squares[kept]) == math.inf
-    assert float(squares[K + 1]) <= shifted.most(shift, V[:, : K + 1], squares[: K + 1]) < float(squares[K])
-    assert float(squares[-1]) >= shifted.least(float(squares[-1]) - 1e-9) >= float(squares[-1]) - 2e-9
-    assert shifted.least(float(squares[-1]) + 1e-9) == 0.0
+    assert shifted.upper_bound(shift, V[:, kept], squares[kept]) == math.inf
+    assert float(squares[K + 1]) <= shifted.upper_bound(shift, V[:, : K + 1], squares[: K + 1]) < float(squares[K])
 
 
 def test_a_wrong_factor_widens_the_bound() -> None:
@@ -99,9 +97,7 @@ def test_a_wrong_factor_widens_the_bound() -> None:
     V, S = right_vectors(shifted)
     shifted.gram = shifted.gram - 0.5 * V[:, :1] @ V[:, :1].T
     squares = S.square()
-    assert float(squares[0]) <= shifted.most(float(squares[0]) - 0.1) < math.inf
-    shifted.gram = shifted.gram + 0.5 * V[:, :1] @ V[:, :1].T + 0.5 * V[:, -1:] @ V[:, -1:].T
-    assert shifted.least(float(squares[-2]) / 2) <= float(squares[-1])
+    assert float(squares[0]) <= shifted.upper_bound(float(squares[0]) - 0.1) < math.inf
 
 
 @pytest.mark.parametrize("name", ["flat to 1e-6", "random", "power 1"])
@@ -110,11 +106,11 @@ def test_the_bound_on_what_was_missed_holds_the_rounding_of_its_factor(name: str
     shifted = shifted_gram(matrix(name, (120, 160)))
     V, S = right_vectors(shifted)
     squares, shift = S.square(), float(S[K].square()) * (1 + 1e-9)
-    factor = shifted.below(shift, V[:, :K], squares[:K])
+    factor = shifted.cholesky(shift, V[:, :K], squares[:K])
     assert factor is not None
     X, R, found, d = (part.numpy().astype(np.longdouble) for part in (shifted.exact.dense(), factor, V, squares))
     F = R @ R.T - shift * np.eye(len(R), dtype=np.longdouble) + X.T @ X - (found[:, :K] * d[:K]) @ found[:, :K].T
-    error = shifted.most(shift, V[:, :K], squares[:K]) - shift
+    error = shifted.upper_bound(shift, V[:, :K], squares[:K]) - shift
     assert np.linalg.norm(F.astype(np.float64), 2) <= error <= 1e-11 * float(squares[0])
 
 
@@ -122,33 +118,33 @@ def test_a_start_without_a_leading_vector_finds_it(monkeypatch: pytest.MonkeyPat
     """The start and every random column are orthogonal to it, so that only a factor can tell that it is missing."""
     shifted = shifted_gram(matrix("flat to 1e-6", (300, 300)))
     V, S = right_vectors(shifted)
-    random = inverted.gaussian
+    random = shift_invert_lanczos.gaussian
 
     def blind(*arguments: object, **named: object) -> torch.Tensor:
         G = random(*arguments, **named)  # type: ignore[arg-type]
         return G if named["seed"] == 8 else G - V[:, 2:3] @ (V[:, 2:3].T @ G)
 
-    monkeypatch.setattr(inverted, "gaussian", blind)
+    monkeypatch.setattr(shift_invert_lanczos, "gaussian", blind)
     found = leading_by_shifts(shifted, K, V[:, [0, 1, 3, 4, 5, 6, 7]])
-    assert (found.count == 0) == (found.rest == math.inf)
+    assert (found.count == 0) == (found.remainder_bound == math.inf)
     if found.count:
-        assert float(S[found.count]) <= found.rest
+        assert float(S[found.count]) <= found.remainder_bound
         assert float((found.ritz.sigma[: found.count] - S[: found.count]).abs().max()) < 1e-12
 
 
 @pytest.mark.parametrize("rank", [1, 3, 8])
 def test_a_matrix_with_few_values_is_left_open_or_proved(rank: int) -> None:
     W = (planted.orthonormal(300, 8, 1)[:, :rank] @ planted.orthonormal(280, 8, 2)[:, :rank].T).double()
-    found = leading_triplets(W, K, solver="certified", dtype=torch.float64, shifts=True, throw=False)
+    found = leading_triplets(W, K, solver="certified", dtype=torch.float64, shift_invert=True, throw=False)
     S = torch.linalg.svdvals(W)
-    assert float((found.sigma - S[: len(found.sigma)]).abs().max()) <= found.error + 1e-13
-    assert float(S[len(found.sigma)]) <= found.rest + found.error + 1e-13
+    assert float((found.sigma - S[: len(found.sigma)]).abs().max()) <= found.backward_error + 1e-13
+    assert float(S[len(found.sigma)]) <= found.remainder_bound + found.backward_error + 1e-13
 
 
 def test_equal_values_are_one_cluster() -> None:
     sigma = 1 + 1e-7 * torch.linspace(1, 0, 300).double()
     sigma[3] = sigma[2]
     W = torch.diag(sigma)
-    found = leading_triplets(W, K, solver="certified", dtype=torch.float64, shifts=True)
+    found = leading_triplets(W, K, solver="certified", dtype=torch.float64, shift_invert=True)
     assert found.clusters.tolist()[:6] == [0, 1, 2, 2, 4, 5]
-    assert float(found.angles.max()) <= 0.02
+    assert float(found.angle_bounds.max()) <= 0.02

@@ -1,6 +1,8 @@
-"""A matrix seen from two growing spaces: what block iterations share.
+"""Krylov projection: a matrix in growing left and right bases, its Ritz triplets, and a norm bound by Lanczos.
 
 Shapes: `m` outputs, `n` inputs, `a` left and `b` right basis vectors, `c` any number of columns.
+
+Sources: Golub & Kahan 1965 and Golub, Luk & Overton 1981 (block bidiagonalisation); Kuczynski & Wozniakowski 1992.
 """
 
 from __future__ import annotations
@@ -12,17 +14,23 @@ import torch
 from torch import Tensor
 
 from assay.linalg.operators import AbstractOperator
-from assay.linalg.sketch import SEED
+from assay.linalg.rounding_estimate import SEED_OFFSET
+
+# Lengths relative to a column's under which it counts as dependent. Orthogonalisation is by a Gram matrix in float64,
+# whose eigenvalues are off by about 1e-14: lengths (their roots) under 1e-7 are rounding even where the columns
+# themselves are in float64. In float32 the columns' own rounding, 1e3 eps = 1e-4, is the larger.
+DEPENDENT_FLOAT64, DEPENDENT_EPS = 1e-6, 1e3
+# The constant of Kuczynski & Wozniakowski 1992, Theorem 4.2.
+LANCZOS_FAILURE = 1.648
 
 
 def orthonormal(X: Tensor, against: Tensor | None = None) -> Tensor:
     """Orthonormal basis of the columns of X (m, c), orthogonal to `against`; dependent columns are dropped."""
     lengths = torch.linalg.vector_norm(X, dim=0)
     X = X[:, lengths > 0] / lengths[lengths > 0]
-    # The Gram matrix is made in float64, so its eigenvalues under about 1e-14, and with them lengths under 1e-7 of the
-    # whole, are rounding even where the columns themselves are in float64.
-    drop = max(1e3 * torch.finfo(X.dtype).eps, 1e-6)
-    for _ in range(2):  # twice is enough (Kahan, Parlett): the first pass leaves rounding relative to what it removed
+    drop = max(DEPENDENT_EPS * torch.finfo(X.dtype).eps, DEPENDENT_FLOAT64)
+    # Twice is enough (Kahan; Parlett 1998, section 6.9): the first pass leaves rounding relative to what it removed.
+    for _ in range(2):
         if against is not None:
             X = X - against @ (against.T @ X)
         if X.shape[1] == 0:
@@ -34,13 +42,13 @@ def orthonormal(X: Tensor, against: Tensor | None = None) -> Tensor:
     return X
 
 
-def norm_of(block: Tensor) -> float:
-    """Spectral norm of a tall float64 block, by its Gram matrix."""
+def spectral_norm(block: Tensor) -> float:
+    """Spectral norm of a tall float64 block (m, c), by its Gram matrix (c, c)."""
     return float(torch.linalg.eigvalsh(block.T @ block)[-1].clamp(min=0).sqrt()) if block.shape[1] else 0.0
 
 
-def skew_of(basis: Tensor) -> float:
-    """How far a basis is from an orthonormal one, in the Frobenius norm."""
+def orthogonality_defect(basis: Tensor) -> float:
+    """`||U^T U - I||_F` of a basis (m, c), in float64."""
     gram = basis.double().T @ basis.double()
     gram.diagonal().sub_(1.0)
     return float(torch.linalg.vector_norm(gram))
@@ -48,7 +56,10 @@ def skew_of(basis: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Ritz:
-    """The decomposition `Q^T W P = left diag(sigma) right^T` of a projection, with all vectors of both small spaces."""
+    """The SVD `Q^T W P = left diag(sigma) right^T` of a projected matrix (a, b), with both small bases complete.
+
+    The Ritz triplets of W are `Q left`, `sigma` and `P right`.
+    """
 
     left: Tensor  # (a, a) float64
     sigma: Tensor  # (min(a, b),) float64
@@ -92,7 +103,7 @@ class Projection:
         return Y.shape[1]
 
     def compress(self, ritz: Ritz, count: int) -> None:
-        """Go on with the leading Ritz vectors alone: smaller spaces that lose little."""
+        """Restart with the leading Ritz vectors alone (thick restart): smaller bases that lose little."""
         a, b = (part[:, :count].to(self.operator.dtype) for part in (ritz.left, ritz.right))
         self.Q, self.WtQ, self.P, self.WP = self.Q @ a, self.WtQ @ a, self.P @ b, self.WP @ b
 
@@ -107,7 +118,7 @@ class Projection:
         return self.Q @ ritz.left[:, :count].to(dtype), self.P @ ritz.right[:, :count].to(dtype)
 
     def residuals(self, ritz: Ritz, count: int) -> tuple[Tensor, Tensor]:
-        """`W v - sigma u` (m, count) and `W^T u - sigma v` (n, count) of the leading triplets."""
+        """`W v - sigma u` (m, count) and `W^T u - sigma v` (n, count) of the leading Ritz triplets."""
         u, v = self.vectors(ritz, count)
         dtype, sigma = self.operator.dtype, ritz.sigma[:count].to(self.operator.dtype)
         left = self.WP @ ritz.right[:, :count].to(dtype) - u * sigma
@@ -115,10 +126,11 @@ class Projection:
         return left, right
 
 
-def krylov(operator: AbstractOperator, start: Tensor, steps: int) -> Projection:
+def block_golub_kahan(operator: AbstractOperator, start: Tensor, steps: int) -> Projection:
     """Block Golub-Kahan bidiagonalisation from `start` (n, c) with full re-orthogonalisation.
 
-    Ends with `W P` inside the span of Q, so only the right residuals `W^T u - sigma v` are more than rounding.
+    Ends with `W P` inside the span of Q, so only the right residuals `W^T u - sigma v` are more than rounding. Stops
+    early where a block adds nothing: the Krylov space is exhausted.
     """
     projection = Projection(operator)
     block = start
@@ -132,27 +144,36 @@ def krylov(operator: AbstractOperator, start: Tensor, steps: int) -> Projection:
 
 def gaussian(rows: int, columns: int, operator: AbstractOperator, seed: int) -> Tensor:
     """A Gaussian start in the operator's precision; the same for the same seed on every device."""
-    generator = torch.Generator().manual_seed(SEED + seed)
+    generator = torch.Generator().manual_seed(SEED_OFFSET + seed)
     start = torch.randn(rows, columns, generator=generator, dtype=torch.float32)
     return start.to(device=operator.device, dtype=operator.dtype)
 
 
-def norm_bound(operator: AbstractOperator, *, steps: int, columns: int, missed: float, seed: int) -> tuple[float, int]:
-    """An upper bound on the spectral norm that fails with probability at most `missed`, and the columns multiplied.
+def norm_bound(
+    operator: AbstractOperator, *, steps: int, columns: int, failure_probability: float, seed: int
+) -> tuple[float, int]:
+    """Upper bound on the spectral norm by block Lanczos from a random start, and the columns multiplied.
 
     Kuczynski & Wozniakowski 1992 (Theorem 4.2): from a random start, q steps of Lanczos find the largest eigenvalue of
     `W^T W` to the relative error eps but for a probability of `1.648 sqrt(n) exp(-sqrt(eps) (2 q - 1))`. The block's
     space holds that of each of its independent columns, so the probabilities multiply.
+
+    Args:
+        operator: W (m, n).
+        steps: q.
+        columns: of the block.
+        failure_probability: with which the bound may fail.
+        seed: of the start, which must be independent of W.
     """
     m, n = operator.shape
     if min(m, n) <= columns:
         return float(torch.linalg.matrix_norm(operator.dense().double(), 2)), 0
-    projection = krylov(operator, gaussian(n, columns, operator, seed), steps)
+    projection = block_golub_kahan(operator, gaussian(n, columns, operator, seed), steps)
     if not bool(torch.isfinite(projection.WP).all()):
         return math.inf, projection.products
     if min(projection.P.shape[1], projection.Q.shape[1]) == 0:  # a matrix of zeros, as what a rank of one leaves over
         return 0.0, projection.products
     largest = float(projection.ritz().sigma[0])
-    each = missed ** (1 / columns)
-    eps = (math.log(1.648 * math.sqrt(n) / each) / (2 * steps - 1)) ** 2
+    each = failure_probability ** (1 / columns)
+    eps = (math.log(LANCZOS_FAILURE * math.sqrt(n) / each) / (2 * steps - 1)) ** 2
     return (largest / math.sqrt(1 - eps) if eps < 1 else math.inf), projection.products

@@ -1,4 +1,4 @@
-"""What overlaps are asked for, as it is given: spaces, and the base's own matrix, checked against its triplets."""
+"""Validation of the inputs of overlaps: orthonormal bases, and the base's matrix against its triplets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from assay.errors import InputError, ValuesError
 from assay.linalg.operators import AbstractOperator, as_operator
 from assay.linalg.triplets import Triplets
 
-# Bases of the library's own are orthonormal to ROUNDED; up to ALLOWED, which takes in what rounding to bfloat16 leaves,
-# a basis is made orthonormal.
-ROUNDED, ALLOWED = 1e-5, 1e-2
+# Largest entry of `Y^T Y - I`. Bases that this package computes in float32 are orthonormal to ORTHONORMAL; up to
+# NEARLY_ORTHONORMAL, which takes in what rounding to bfloat16 leaves (2^-8 of a length of one, twice), a basis is made
+# orthonormal; beyond it the caller meant something else.
+ORTHONORMAL, NEARLY_ORTHONORMAL = 1e-5, 1e-2
 
 
 def bases_of(spaces: Sequence[Tensor], rows: int) -> list[Tensor]:
@@ -53,15 +54,15 @@ def _basis(space: Tensor, rows: int, where: str) -> Tensor:
         )
     off = Y.T @ Y
     off.diagonal().sub_(1.0)
-    skew = float(off.abs().amax())
-    if skew <= ROUNDED:
+    defect = float(off.abs().amax())
+    if defect <= ORTHONORMAL:
         return Y
     if not bool(torch.isfinite(Y).all()):
         raise ValuesError("holds NaN or infinite values", wanted="finite vectors", where=where)
-    if skew > ALLOWED:
+    if defect > NEARLY_ORTHONORMAL:
         raise ValuesError(
-            f"is not orthonormal: its Gram matrix is off by {skew:.2g}",
-            wanted=f"unit vectors, orthogonal to each other, to {ALLOWED:g}",
+            f"is not orthonormal: its Gram matrix is off by {defect:.2g}",
+            wanted=f"unit vectors, orthogonal to each other, to {NEARLY_ORTHONORMAL:g}",
             remedy="divide a vector by its length; take `torch.linalg.qr(...)[0]` of several",
             where=where,
         )

@@ -1,4 +1,4 @@
-"""An upper bound on the overlap of vectors with all singular vectors in a range of values, from a few products.
+"""Christoffel-function bound on overlaps with all singular vectors in a range of values, from a few products.
 
 For any z and every eigenvector u of `M = W0 W0^T` with eigenvalue t, `u^T (M - t) z = 0`, hence
 
@@ -10,44 +10,47 @@ an interval it is largest at an end: a grid of points, each with its z, bounds t
 `||y - (M - x) z|| + |t - x| ||z||` is weaker, and needs several times as many points for the same bound.)
 Nothing is assumed of z: not that bases are orthonormal, nor that base vectors are exact. What is used is only products
 `M z` whose rounding is measured, and sums in float64 with their rounding bounded.
+Shapes: `m` rows, `p` base vectors, `c` vectors that are bounded, `q` products of each.
+
+Sources: Akhiezer 1965, chapter 2 (the largest mass at a point that moments allow); Golub & Meurant 2010, chapter 2.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from assay.linalg.operators import AbstractOperator
-from assay.linalg.residuals import SmallProblems
-from assay.linalg.sketch import rounding
+from assay.linalg.residual_bound import SmallLeastSquares
+from assay.linalg.rounding_estimate import rounding_bound
 from assay.linalg.triplets import Triplets
 
 # Krylov steps after which the bound is computed; that takes as long as a product at 4096 or two, so not after all.
-CHECKS = (4, 8, 12, 15, 18, 21, 24, 28, 32)
-# Points of the first grid over the range, and most intervals that are halved; the grid is finer at the low end, where
-# singular values of trained matrices are dense.
-FIRST_POINTS, MOST_INTERVALS = 32, 150
-REFINEMENTS = 6
-A_DECADE = 4  # points of the grid on every tenfold of a range that starts over zero
-# For what is worth a factorisation: points taken from the Ritz values, and limits to the halving of what still fails.
-RITZ_POINTS, FINEST, FINEST_POINTS = 100, 20, 1200
+CHECKED_STEPS = (4, 8, 12, 15, 18, 21, 24, 28, 32)
+MAX_STEPS = CHECKED_STEPS[-1]
+# Points of the first grid over the range; it is finer at the low end, where singular values of trained matrices are
+# dense. Where the range starts over zero, also so many points on every tenfold of it.
+GRID_POINTS, POINTS_A_DECADE = 32, 4
+# Rounds of halving of the intervals that still fail, and intervals from which no more are halved.
+GRID_ROUNDS, MOST_INTERVALS = 6, 150
 # A grid fine enough to bound a whole range comes to more than the best bounds at its points do, by a twentieth or more:
 # it is not tried before those are under this part of the target.
 PROMISING = 0.95
-FINE = 0.98  # a finer grid that does not bring the largest bound under this part of it has nothing left to give
+USEFUL_HALVING = 0.98  # a finer grid that does not bring the largest bound under this part of it has no more to give
 # Vectors that the next one of a Krylov space is made orthogonal to; in exact arithmetic it is so to the rest. Rounding
-# undoes that where Ritz vectors converge, which few do once the leading singular vectors are known and left out.
-RECENT = 3
-CONVERGED = 0.002  # residual of a Ritz vector, relative to its gap, from which it is taken for a singular vector
+# undoes that where Ritz vectors converge (Paige 1976), which few do once the leading singular vectors are known and
+# left out.
+ORTHOGONAL_TO = 3
+# Residual of a Ritz vector, relative to its gap, from which it is taken for a singular vector: that only saves time.
+RITZ_CONVERGED = 0.002
 
 
 @dataclass(frozen=True)
 class Range:
-    """Squares of singular values in which the wanted vectors are known to lie."""
+    """Interval of squared singular values that all wanted vectors are known to have theirs in."""
 
     low: float
     high: float
@@ -59,59 +62,68 @@ def upper_bounds(
     operator: AbstractOperator,
     within: Range,
     targets: Tensor,  # (c,)
-    most_steps: int = CHECKS[-1],
+    max_steps: int = MAX_STEPS,
 ) -> tuple[Tensor, int]:
-    """For each y a bound on `max |<y, u>|` over left singular vectors u whose squared values are in the range.
+    """Bounds on `max |<y, u>|` over left singular vectors u whose squared values are in a range, for each y.
 
-    Stops where every bound is under its target, or after `most_steps`; what is returned is a bound in either case.
+    Stops where every bound is under its target, or after `max_steps`; what is returned is a bound in either case.
+
+    Args:
+        Y: the vectors.
+        base: triplets of the matrix as `base_triplets` returns them.
+        operator: the matrix (m, n), in the precision of the triplets.
+        within: where the squared values lie.
+        targets: bounds that are wanted.
+        max_steps: products with M for each vector.
 
     Returns:
         The bounds (c,), and the columns multiplied.
     """
-    chains = Chains(Y, base, operator)
+    spaces = KrylovSpaces(Y, base, operator)
     bounds = torch.ones(Y.shape[1], dtype=torch.float64, device=Y.device)
     active = torch.arange(Y.shape[1], device=Y.device)
-    for steps in CHECKS:
-        if steps > most_steps or len(active) == 0:
+    for steps in CHECKED_STEPS:
+        if steps > max_steps or len(active) == 0:
             break
-        chains.extend_to(steps)
-        last = steps == CHECKS[-1] or CHECKS[CHECKS.index(steps) + 1] > most_steps
-        hopeless = chains.hopeless(targets[active])
-        found = chains.bounds(within, targets[active], every=last)
+        spaces.extend_to(steps)
+        last = steps == CHECKED_STEPS[-1] or CHECKED_STEPS[CHECKED_STEPS.index(steps) + 1] > max_steps
+        unreachable = spaces.exceed(targets[active])
+        found = spaces.bounds(within, targets[active], every=last)
         bounds[active] = torch.minimum(bounds[active], found)
-        remaining = (bounds[active] >= targets[active]) & ~hopeless
+        remaining = (bounds[active] >= targets[active]) & ~unreachable
         if not bool(remaining.all()):
-            chains.keep(remaining)
+            spaces.keep(remaining)
             active = active[remaining]
-    return bounds.clamp(max=1), chains.products
+    return bounds.clamp(max=1), spaces.products
 
 
-class Chains:
-    """A Krylov space of `M` for each of several vectors, with the products that were computed on the way.
+class KrylovSpaces:
+    """Krylov spaces of `M = W W^T`, one for each of several vectors, with the products that were computed on the way.
 
-    Vectors are rows here: those of the chains are K, a list of (c, m), and S = M K - centre K as computed. With a
-    centre amid close values all that is small is about `M - centre`, so that sums do not cancel. In small coordinates,
+    Vectors are rows here: those of the spaces are K, a list of (c, m), and `S = M K` as computed. In small coordinates,
     float64: what K and S, in turn, have along U is `along` (c, 2q, p); what they make with each other and with y across
     it are `gram` (c, 2q, 2q) and `with_y` (c, 2q).
     """
 
-    def __init__(self, Y: Tensor, base: Triplets, operator: AbstractOperator, centre: float = 0.0) -> None:
-        self.operator, self.centre, self.products = operator, centre, 0
+    def __init__(self, Y: Tensor, base: Triplets, operator: AbstractOperator) -> None:
+        self.operator, self.products = operator, 0
         u = base.u.double()
         gram = u.T @ u
         values, vectors = torch.linalg.eigh(gram)
         # The nearest orthonormal basis; M times the difference is at most `skew` ||M||.
         self.U = u @ ((vectors / values.sqrt()) @ vectors.T)
         self.working_U = self.U.to(operator.dtype)
-        self.top = (max(float(base.sigma[0]), base.rest) if len(base.sigma) else base.rest) + base.error
+        largest = float(base.sigma[0]) if len(base.sigma) else 0.0
+        self.top = max(largest, base.remainder_bound) + base.backward_error
         skew = float((values - 1).abs().max()) if len(values) else 0.0
-        self.squares = base.sigma**2 - centre
-        self.known_error = base.rounding * (2 * self.top + 1) + 2 * skew * self.top**2
-        if base.defects is None or base.sketch is None:
-            raise ValueError("the certificate needs triplets as `base_triplets` returns them, with defects and sketch")
+        self.squares = base.sigma**2
+        self.known_error = base.product_error_bound * (2 * self.top + 1) + 2 * skew * self.top**2
+        if base.residuals is None or base.sketch is None:
+            raise ValueError("the bound needs triplets as `base_triplets` returns them, with residuals and sketch")
         self.sketch = base.sketch
-        gram_defect = base.defects.left.double() * base.sigma + base.defects.w_right.double()
-        self.defect_gram = gram_defect.T @ gram_defect
+        # M u - sigma^2 u = sigma (W v - sigma u) + W (W^T u - sigma v).
+        residual = base.residuals.left.double() * base.sigma + base.residuals.w_right.double()
+        self.residual_gram = residual.T @ residual
         self.along_y = Y.T @ self.U
         self.across_y = Y.T - self.along_y @ self.U.T
         start = self.across_y / _lengths(self.across_y)
@@ -121,33 +133,22 @@ class Chains:
         self.blocks: list[Tensor] = []
         c, p = self.along_y.shape
         self.along, self.gram, self.with_y = Y.new_zeros(c, 0, p), Y.new_zeros(c, 0, 0), Y.new_zeros(c, 0)
-        self.unseen = 0.0  # bound on the rounding of all products, in the Frobenius norm
+        self.rounding = 0.0  # bound on the rounding of all products, in the Frobenius norm
 
     def extend_to(self, steps: int) -> None:
-        """Multiply until there are this many products of each chain."""
+        """Multiply until there are this many products of each space."""
         done = self.with_y.shape[1] // 2
         while done < steps:
             if done == len(self.K):
-                earlier = self.K[-RECENT:] if self.U.shape[1] else self.K
-                self.K.append(_next(self.last, earlier, self.working_U))
+                self.K.append(_next(self.last, self.K[-ORTHOGONAL_TO:], self.working_U))
             self._multiply()
             done += 1
-        self._absorb()
-
-    def widen(self, solve: Callable[[Tensor], Tensor], steps: int) -> None:
-        """Add to each chain the vectors that `solve`, an inverse of M less some shift, makes of y, one of the other."""
-        last = self.K[0]
-        for _ in range(steps):
-            added = _next(solve(last.T).T, self.K, self.working_U)
-            last = _next(added, self.K, self.working_U)
-            self.K.append(last)
-            self._multiply()
         self._absorb()
 
     def _multiply(self) -> None:
         K = self.K[-1]
         T = self.operator.rmatmul(K.T)
-        self.last = self.operator.matmul(T).T - self.centre * K
+        self.last = self.operator.matmul(T).T
         self.products += 2 * len(K)
         self.pending.append((K, T.T, self.last))
 
@@ -157,9 +158,9 @@ class Chains:
             return
         K, T, S = (torch.stack(part, 1).double() for part in zip(*self.pending, strict=True))
         self.pending = []
-        right, left = (T, S + self.centre * K if self.centre else S), (K, T)
-        off = rounding(self.sketch, *((X.flatten(0, 1).T, Z.flatten(0, 1).T) for X, Z in (right, left)))
-        self.unseen = math.hypot(self.unseen, off * (1 + self.top))
+        off = rounding_bound(self.sketch, *((X.flatten(0, 1).T, Z.flatten(0, 1).T) for X, Z in ((T, S), (K, T))))
+        # `M K` is two products: the first one's error is multiplied by W again.
+        self.rounding = math.hypot(self.rounding, off * (1 + self.top))
         X = torch.stack([K, S], 2).flatten(1, 2)
         self.blocks.append(X)
         along = (X.flatten(0, 1) @ self.U).unflatten(0, X.shape[:2])
@@ -176,8 +177,8 @@ class Chains:
             setattr(self, name, getattr(self, name)[which])
         self.K, self.blocks = ([part[which] for part in parts] for parts in (self.K, self.blocks))
 
-    def hopeless(self, targets: Tensor) -> Tensor:
-        """Whether a Ritz vector of the chain has converged that y overlaps with by more than the target.
+    def exceed(self, targets: Tensor) -> Tensor:
+        """Whether a Ritz vector of the space has converged that y overlaps with by more than the target, for each y.
 
         A guess that only saves time: no bound under the target can come from more products if the Ritz vector is right.
         """
@@ -189,42 +190,22 @@ class Chains:
         infinite = torch.full_like(values[:, :1], torch.inf)
         steps = torch.cat([infinite, values.diff(dim=1), infinite], 1)
         gaps = torch.minimum(steps[:, :-1], steps[:, 1:])
-        found: Tensor = (weights > targets[:, None]) & (residuals < CONVERGED * gaps)
+        found: Tensor = (weights > targets[:, None]) & (residuals < RITZ_CONVERGED * gaps)
         return found.any(1)
 
-    def finest(self, within: Range, targets: Tensor) -> tuple[Tensor, float]:
-        """The bounds on a grid that follows the Ritz values, and the square at which the largest of them is reached."""
-        small = SmallProblems.of(self)
-        low, high = within.low - self.centre, within.high - self.centre
-        ritz = small.ritz.flatten().sort().values
-        ritz = ritz[:: max(1, len(ritz) // RITZ_POINTS)]
-        points = torch.cat([_grid(within).to(ritz.device) - self.centre, ritz.clamp(low, high)]).unique()
-        best = torch.full_like(targets, torch.inf)
-        place = 0.0
-        for _ in range(FINEST):
-            bounds = small.over(points[:-1], points[1:])
-            best = torch.minimum(best, bounds.amax(1))
-            middles = _middles(points + self.centre)
-            place = float(middles[int(bounds[int(best.argmax())].argmax())])
-            failing = (bounds >= targets[:, None]).any(0)
-            if not bool(failing.any()) or int(failing.sum()) + len(points) > FINEST_POINTS:
-                break
-            points = torch.cat([points, middles[failing] - self.centre]).unique()
-        return best, place
-
     def bounds(self, within: Range, targets: Tensor, *, every: bool) -> Tensor:
-        """The bound of each vector over the range; without `every` none where no grid reaches the target."""
-        small = SmallProblems.of(self)
-        points = _grid(within).to(self.U.device) - self.centre
+        """The bound of each vector over the range (c,); infinite, unless `every`, where no grid reaches the target."""
+        small = SmallLeastSquares.of(self)
+        points = _grid(within).to(self.U.device)
         best = torch.full_like(targets, torch.inf)
         open_ = torch.ones_like(targets, dtype=torch.bool) if every else small.least(points) < PROMISING * targets
         if not bool(open_.any()):
             return best
         low, high = points[:-1], points[1:]
         found = small.part(open_).over(low, high)
-        for _ in range(REFINEMENTS):
+        for _ in range(GRID_ROUNDS):
             largest, wanted = found.amax(1), targets[open_]
-            better, best[open_] = largest <= FINE * best[open_], torch.minimum(best[open_], largest)
+            better, best[open_] = largest <= USEFUL_HALVING * best[open_], torch.minimum(best[open_], largest)
             still = better & (largest >= wanted)
             if not bool(still.any()) or len(low) > MOST_INTERVALS:
                 break
@@ -240,24 +221,17 @@ class Chains:
 
 def _grid(within: Range) -> Tensor:
     """Points over a range; from a low end over zero on also as far apart as they are from zero."""
-    even = within.low + (within.high - within.low) * torch.linspace(0, 1, FIRST_POINTS, dtype=torch.float64) ** 2
+    even = within.low + (within.high - within.low) * torch.linspace(0, 1, GRID_POINTS, dtype=torch.float64) ** 2
     if within.low == 0.0:
         return even
-    steps = math.ceil(math.log10(within.high / within.low) * A_DECADE) + 1
+    steps = math.ceil(math.log10(within.high / within.low) * POINTS_A_DECADE) + 1
     apart = torch.logspace(math.log10(within.low), math.log10(within.high), steps, dtype=torch.float64)
     points: Tensor = torch.cat([even, apart.clamp(within.low, within.high)]).unique()
     return points
 
 
-def _middles(points: Tensor) -> Tensor:
-    """Between each two: the geometric mean if they are far apart, else the mean."""
-    low, high = points[:-1].clamp(min=0), points[1:]
-    found: Tensor = torch.where(high > 4 * low, (low * high).clamp(min=0).sqrt(), (points[:-1] + high) / 2)
-    return found
-
-
 def _next(S: Tensor, earlier: list[Tensor], U: Tensor) -> Tensor:
-    """The next vectors of the chains: S (c, m) without its parts along earlier ones, each (c, m), and along U (m, p).
+    """The next vectors of the spaces: S (c, m) without its parts along earlier ones, each (c, m), and along U (m, p).
 
     Removed once: what rounding leaves of them makes the space no smaller, and nothing rests on orthogonality.
     """
