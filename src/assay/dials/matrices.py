@@ -12,7 +12,7 @@ from assay.audits import known_of_base
 from assay.dials.paths import Matrix, Point, left_of, singular
 from assay.linalg import AbstractOperator, LowRank, Solver, Sum, Triplets
 from assay.measures.chance import named_generator
-from assay.measures.matrix import SigmaMin, Judged, Question, Spectrum, judge_matrix
+from assay.measures.matrix import Judged, Question, SigmaMin, Spectrum, judge_matrix
 from assay.measures.repair import Which, energy_outside, intruders_of, neighbours_of, random_of
 from assay.records.audit import Direction, Side, energies
 from assay.records.dial import CONTROLS, By
