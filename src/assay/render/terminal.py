@@ -56,10 +56,18 @@ def show_table(table: Table) -> None:
     _table(_console(), table)
 
 
+class _Terminal(Console):
+    """rich's console, which ends the program with 1 when its reader has gone: here that would be a gate crossed."""
+
+    def on_broken_pipe(self) -> None:
+        """Hand the error on to whoever prints."""
+        raise BrokenPipeError
+
+
 def _console() -> Console:
     """The terminal; without one, a page of fixed width."""
-    terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=_WIDTH)
+    terminal = _Terminal()
+    return terminal if terminal.is_terminal else _Terminal(width=_WIDTH)
 
 
 def _block(terminal: Console, block: Block) -> None:
