@@ -8,7 +8,7 @@ MODEL := demo/models/smollm2-135m/config.json
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install demo test check docs bench clean
+.PHONY: install demo test test-quick test-numbers check docs bench clean
 
 install: $(INSTALLED)
 
@@ -32,6 +32,17 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED) $(MODEL)
 	$(BIN)/python -m pytest -n 2
+
+# For people at work, under two minutes: the arithmetic, the files, the gates and the pages, no model is trained.
+QUICK := tests/linalg tests/measures tests/weights tests/reports tests/cli/test_audit_command.py tests/test_audits.py \
+	tests/test_data.py tests/test_gates.py tests/test_house.py tests/test_specs.py
+test-quick: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 $(QUICK)
+
+# The tests of numbers once more, with the arithmetic of other processors.
+NUMERICAL := tests/linalg tests/measures tests/weights
+test-numbers: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 $(NUMERICAL)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,9 +1,10 @@
 """How often is an answer wrong that claims to be proved? Hard spectra, planted verdicts, starved budgets.
 
 Every matrix is decomposed in float64 as the truth. It goes through the stages of an audit that decides nothing too
-early: the certified solver in float32, the same in float64, factorisations of the shifted Gram matrix, and the
-decomposition of that matrix. Counted are bounds of any stage that do not contain the truth, verdicts that contradict
-it, and the stage at which each direction was decided; what is left open (which is always allowed) goes to a dense SVD.
+early: the certified solver in float32, the same in float64, and with shift-and-invert Lanczos for the tuned vectors and
+the eigendecomposition of the Gram matrix for their overlaps. Counted are bounds of any stage that do not contain the
+truth, verdicts that contradict it, and the stage at which each direction was decided; what is left open (which is
+always allowed) goes to a dense SVD.
 
 Two groups are told apart: small matrices, for which `solver="auto"` takes the dense solver and which are here because
 they are many and hard, and large ones, for which it takes the certified one. Run:
@@ -29,17 +30,17 @@ import spectra
 import torch
 from torch import Tensor
 
-from assay.linalg import Dense, Overlap, Triplets, base_triplets, floor_of, largest_overlaps, leading_triplets
+from assay.linalg import Dense, Overlap, Triplets, base_triplets, largest_overlaps, leading_triplets, sigma_min_bound
 
 SMALL = ((320, 320), (544, 288), (288, 544))
 LARGE = ((800, 800), (1280, 768), (768, 1280))  # one of them for each update: a float64 truth takes seconds here
 K, EPS, MARGIN = 10, 0.5, 0.05
-# Name, precision, and what is asked of `largest_overlaps`; shifts find the tuned vectors too that are not told apart.
-ATTEMPTS: tuple[tuple[str, torch.dtype, dict[str, bool]], ...] = (
-    ("float32", torch.float32, {}),
-    ("float64", torch.float64, {}),
-    ("shifts", torch.float64, {"shifts": True}),
-    ("Gram", torch.float64, {"settle": True}),
+# Name, precision, and whether what products leave open is factorised: tuned vectors by shift-and-invert Lanczos, their
+# overlaps by the Gram eigendecomposition.
+ATTEMPTS: tuple[tuple[str, torch.dtype, bool], ...] = (
+    ("float32", torch.float32, False),
+    ("float64", torch.float64, False),
+    ("Gram", torch.float64, True),
 )
 LAST = "dense SVD"
 STAGES = (*(name for name, _, _ in ATTEMPTS), LAST)
@@ -61,7 +62,7 @@ def main() -> None:
             counts: Counter[str] = Counter()
             for round_, shape, update in trials(group, arguments.rounds):
                 seed = hash_of(name, shape, update, round_)
-                counts += trial(name, shape, update, seed, most_steps=32 if round_ % 2 == 0 else 4)
+                counts += trial(name, shape, update, seed, max_steps=32 if round_ % 2 == 0 else 4)
             rows.append({"group": group, "spectrum": name} | dict(counts))
             print(rows[-1], flush=True)
             if arguments.record:
@@ -108,7 +109,7 @@ def hash_of(*parts: object) -> int:
     return sum(ord(letter) * 31**place for place, letter in enumerate(repr(parts))) % (2**31)
 
 
-def trial(name: str, shape: tuple[int, int], update: str, seed: int, most_steps: int) -> Counter[str]:
+def trial(name: str, shape: tuple[int, int], update: str, seed: int, max_steps: int) -> Counter[str]:
     """One matrix: both sides, ten leading vectors, every stage that is needed."""
     counts: Counter[str] = Counter({"matrices": 1})
     generator = torch.Generator().manual_seed(seed)
@@ -117,22 +118,23 @@ def trial(name: str, shape: tuple[int, int], update: str, seed: int, most_steps:
     truth0 = torch.linalg.svd(W0.double(), full_matrices=False)
     truth = torch.linalg.svd(W.to(torch.float64).dense(), full_matrices=False)
     if shape[0] != shape[1]:
-        counts["floor misses"] += int(float(truth0.S[-1]) < floor_of(Dense(W0)) - TRUTH_ERROR)
+        counts["sigma_min misses"] += int(float(truth0.S[-1]) < sigma_min_bound(Dense(W0)) - TRUTH_ERROR)
     decided_at: dict[tuple[str, int], str] = {}
-    for stage, dtype, settings in ATTEMPTS:
+    for stage, dtype, factorise in ATTEMPTS:
         if all((side, j) in decided_at for side in ("left", "right") for j in range(K)):
             break
-        if dtype != torch.float64 or not settings:
+        if not factorise:
             base = base_triplets(W0, solver="certified", dtype=dtype)
-        if settings != {"settle": True}:
-            tuned = leading_triplets(
-                W, K, solver="certified", near=base, throw=False, dtype=dtype, shifts="shifts" in settings
-            )
+        tuned = leading_triplets(W, K, solver="certified", near=base, throw=False, dtype=dtype, shift_invert=factorise)
         counts["value misses"] += int(
-            ((tuned.sigma - truth.S[: len(tuned.sigma)]).abs() > tuned.error + TRUTH_ERROR).sum()
+            ((tuned.sigma - truth.S[: len(tuned.sigma)]).abs() > tuned.backward_error + TRUTH_ERROR).sum()
         )
-        counts["rest misses"] += int(float(truth.S[len(tuned.sigma)]) > tuned.rest + tuned.error + TRUTH_ERROR)
-        counts["rest misses"] += int(float(truth0.S[len(base.sigma)]) > base.rest + base.error + TRUTH_ERROR)
+        counts["remainder misses"] += int(
+            float(truth.S[len(tuned.sigma)]) > tuned.remainder_bound + tuned.backward_error + TRUTH_ERROR
+        )
+        counts["remainder misses"] += int(
+            float(truth0.S[len(base.sigma)]) > base.remainder_bound + base.backward_error + TRUTH_ERROR
+        )
         for side in ("left", "right"):
             left = side == "left"
             true_U, base_U = (truth.U, truth0.U) if left else (truth.Vh.T, truth0.Vh.T)
@@ -143,7 +145,7 @@ def trial(name: str, shape: tuple[int, int], update: str, seed: int, most_steps:
                 (true_U, truth.S),
                 (base_U, truth0.S),
             )
-            counts += questions.score(side, stage, most_steps, settings, decided_at)
+            counts += questions.score(side, stage, max_steps, factorise, decided_at)
     for side in ("left", "right"):
         true_U, base_U = (truth.U, truth0.U) if side == "left" else (truth.Vh.T, truth0.Vh.T)
         counts += shares(side, (true_U, truth.S), (base_U, truth0.S), decided_at)
@@ -183,16 +185,16 @@ class Questions:
         self,
         side: str,
         stage: str,
-        most_steps: int,
-        settings: dict[str, bool],
+        max_steps: int,
+        factorise: bool,
         decided_at: dict[tuple[str, int], str],
     ) -> Counter[str]:
         """Bounds of a stage against the truth, for what no earlier one decided; notes what this one does."""
         counts: Counter[str] = Counter()
         firsts = self.tuned.clusters.tolist()
         groups = [[j for j, start in enumerate(firsts) if start == first] for first in sorted(set(firsts))]
-        angles = [float(self.tuned.angles[members[0]]) for members in groups]
-        if settings:
+        angles = [float(self.tuned.angle_bounds[members[0]]) for members in groups]
+        if factorise:
             still = [any((side, j) not in decided_at and j < K for j in members) for members in groups]
             still = [open_ and angle < EPS for open_, angle in zip(still, angles, strict=True)]
             groups, angles = [[*compress(each, still)] for each in (groups, angles)]
@@ -202,14 +204,14 @@ class Questions:
             self.base,
             matrix=self.matrix,
             eps=EPS,
-            angles=angles,
+            angle_bounds=angles,
             throw=False,
-            most_steps=most_steps,
-            **settings,
+            max_steps=max_steps,
+            gram=factorise,
         )
         for members, overlap, angle, space in zip(groups, found, angles, spaces, strict=True):
             # With products alone every singular value counts, as none is told from zero.
-            counts += self.check(members, overlap, angle, space, null=bool(settings))
+            counts += self.check(members, overlap, angle, space, null=factorise)
             if decides(overlap):
                 decided_at |= {(side, j): stage for j in members if (side, j) not in decided_at}
         return counts

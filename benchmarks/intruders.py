@@ -37,7 +37,7 @@ from assay.linalg import (
     leading_triplets,
     select_solver,
 )
-from assay.linalg.gram import GramSpectrum
+from assay.linalg.gram_eigendecomposition import GramEigendecomposition
 
 K, EPS, RANK = 10, 0.5, 16
 LEAST_SECONDS = 0.5  # a party is timed again until it took so long: small matrices take milliseconds
@@ -147,7 +147,9 @@ def assay_verdicts(W0: Tensor, B: Tensor, A: Tensor, base: Triplets, solver: Sol
     """The verdicts by assay, for a base that is cached or not."""
     tuned = leading_triplets(Sum(Dense(W0), LowRank(B, A)), K, near=base, solver=solver)
     spaces = [tuned.u[:, j] for j in range(K)]
-    found = largest_overlaps(spaces, base, matrix=W0, eps=EPS, angles=tuned.angles[:K].tolist(), throw=False)
+    found = largest_overlaps(
+        spaces, base, matrix=W0, eps=EPS, angle_bounds=tuned.angle_bounds[:K].tolist(), throw=False
+    )
     return [
         "intruder" if overlap.upper < EPS else "matched" if overlap.lower >= EPS else "undecided" for overlap in found
     ]
@@ -194,9 +196,11 @@ def parts(W0: Tensor, B: Tensor, A: Tensor) -> dict[str, float]:
     tuned = leading_triplets(Sum(Dense(W0), LowRank(B, A)), K, near=base)
     times.append(time.process_time())
     spaces = [tuned.u[:, j] for j in range(K)]
-    found = largest_overlaps(spaces, base, matrix=W0, eps=EPS, angles=tuned.angles[:K].tolist(), throw=False)
+    found = largest_overlaps(
+        spaces, base, matrix=W0, eps=EPS, angle_bounds=tuned.angle_bounds[:K].tolist(), throw=False
+    )
     times.append(time.process_time())
-    GramSpectrum.of(Dense(W0))
+    GramEigendecomposition.of(Dense(W0))
     times.append(time.process_time())
     names = ("base", "tuned", "verdicts", "fall-back, if it were needed")
     products = (base.cost.products, tuned.cost.products, found[0].cost.products)

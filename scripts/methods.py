@@ -21,11 +21,13 @@ from assay.behaviour.intervals import FEWEST_SEEDS, seeds_interval
 from assay.records import Run, Scores, Study, StudyRun
 from assay.records.cautions import marks
 from assay.records.record import write_text
+from assay.render import markdown
 from assay.studies.run import state_of
+from assay.views import cells, table
 
 RECORDS = ROOT / "docs" / "records" / "methods"
 PAGE = ROOT / "docs" / "methods.md"
-NOT_RUN = "*not run*"
+NOT_RUN = "not run"
 MODELS = {"methods-minilm": "all-MiniLM-L6-v2", "methods-smollm2": "SmolLM2-135M-Instruct"}
 
 ABOUT = """\
@@ -133,13 +135,13 @@ def methods_table(study: Study | None, runs: Sequence[Kept], task: str) -> str:
     forgetting = any(run.scores and run.scores.forgetting for run in runs)
     columns = ["method", "trainable", "rate", "seeds", "score", *(["forgetting"] if forgetting else [])]
     columns += ["step, s", "peak memory, MB", "mark"]
-    lines = [said + ".\n", f"| {' | '.join(columns)} |", "|---|" + "---:|" * (len(columns) - 1)]
+    rows = []
     for name, entries in arms.items():
-        cells = row(study, entries, task)
+        found = row(study, entries, task)
         if not forgetting:
-            del cells[4]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n" + against_the_claim(arms)
+            del found[4]
+        rows.append([name, *map(cells.text_number, found)])
+    return f"{said}.\n\n{markdown.table(table(columns, rows))}\n{against_the_claim(arms)}"
 
 
 def against_the_claim(arms: dict[str, list[Kept]]) -> str:
@@ -220,36 +222,34 @@ def ranks_table(runs: Sequence[Kept]) -> str:
     if not any(run.run for run in runs):
         return f"`plans/rslora.toml`: {NOT_RUN}.\n"
     ranks = sorted({run.entry.arm["method.rank"] for run in runs})
-    cells: list[tuple[str, Callable[[list[Run], list[Scores]], str]]] = [
+    asked: list[tuple[str, Callable[[list[Run], list[Scores]], str]]] = [
         ("scale", lambda found, _: f"{found[0].arm['method.scale']:.3g}"),
         ("gradient norm", lambda found, _: f"{gradient(found):.3g}"),
         ("last loss", lambda found, _: f"{statistics.fmean(run.losses[-1] for run in found):.2f}"),
         ("score", lambda _, scored: score(scored)),
     ]
     methods = ("lora", "rslora")
-    lines = [
-        f"| rank | seeds | {' | '.join(f'{what}, {method}' for what, _ in cells for method in methods)} |",
-        "|---:|" + "---:|" * (1 + len(cells) * len(methods)),
-    ]
+    columns = ["rank", "seeds", *(f"{what}, {method}" for what, _ in asked for method in methods)]
+    rows = []
     norms: dict[str, dict[int, float]] = {method: {} for method in methods}
     for rank in ranks:
         shown, seeds = [], dict[str, int]()
-        for _, cell in cells:
+        for _, say in asked:
             for method in methods:
                 mine = [run for run in runs if run.entry.method == method and run.entry.arm["method.rank"] == rank]
                 found = [run.run for run in mine if run.run is not None]
                 scored = [run.scores for run in mine if run.scores is not None]
-                shown.append(cell(found, scored) if found else NOT_RUN)
+                shown.append(cells.text_number(say(found, scored) if found else NOT_RUN))
                 seeds[method] = len(found)
                 if found:
                     norms[method][rank] = gradient(found)
-        lines.append(f"| {rank} | {', '.join(map(str, seeds.values()))} | {' | '.join(shown)} |")
+        rows.append([cells.text_number(str(rank)), cells.text_number(", ".join(map(str, seeds.values()))), *shown])
     slopes = [f"{method} {slope(found):+.2f}" for method, found in norms.items() if len(found) > 1]
     done = next(run.run for run in runs if run.run is not None)
     said = f"{MODELS['methods-minilm']} on {runs[0].entry.task}, {runs[0].entry.steps} steps,"
     said += f" batch {done.conditions['training.batch_size']}, rate {done.arm['method.lr']:g}.\n"
     power = f"\nPower of the rank by which the gradient's norm goes: {', '.join(slopes)}.\n" if slopes else ""
-    return "\n".join([said, *lines]) + "\n" + power
+    return f"{said}\n{markdown.table(table(columns, rows))}\n{power}"
 
 
 def gradient(runs: Sequence[Run]) -> float:

@@ -15,13 +15,15 @@ from pathlib import Path
 
 from generated import ROOT, write_or_check
 
+from assay import views
 from assay.records import Audit, Run, Scores
 from assay.records.cautions import cautions
 from assay.records.run import Cost
+from assay.render import markdown
 
 RECORDS = ROOT / "docs" / "records" / "rlhf"
 PAGE = ROOT / "docs" / "rlhf.md"
-NOT_RUN = "*not run*"
+NOT_RUN = "not run"
 LAST = 10  # steps over which a policy's reward and divergence are averaged
 
 ARMS = ("full", "lora r=16", "lora r=1")
@@ -124,8 +126,7 @@ def each(runs: Sequence[Kept], arm: str, say: Callable[[Kept], str]) -> str:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return markdown.table(views.table(header, rows)) + "\n"
 
 
 def cost(runs: Sequence[Kept], arm: str) -> tuple[str, str]:

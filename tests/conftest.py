@@ -1,4 +1,4 @@
-"""One thread, no network, and tiny models of several families that are built once a session."""
+"""One thread unless more are asked for, no network, and tiny models of several families, built once a session."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import transformers
 
 import tiny
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
@@ -28,6 +28,12 @@ transformers.logging.disable_progress_bar()
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests neither use nor fill the user's cache."""
     os.environ["ASSAY_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Every test draws the same numbers, whichever ran before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

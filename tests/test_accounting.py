@@ -24,6 +24,19 @@ def test_the_peak_is_what_was_held_at_once_since_the_start() -> None:
     assert 0.9 * size <= found <= 1.5 * size
 
 
+def test_a_devices_peak_is_read_from_the_device_that_was_started_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def of(name: str, value: int) -> None:
+        monkeypatch.setattr(torch.cuda, name, lambda device=None: asked.append(device) or value)
+
+    of("reset_peak_memory_stats", 0)
+    of("memory_allocated", 100)
+    of("max_memory_allocated", 250)
+    assert PeakMemory("cuda:1").above_start() == 150
+    assert asked == ["cuda:1"] * 3
+
+
 def test_layers_are_counted_together() -> None:
     parameters = [(f"model.layers.{i}.w1.weight", torch.ones(3)) for i in range(12)] + [("head.weight", torch.ones(2))]
     assert by_pattern(parameters) == {"model.layers.*.w1.weight": 36, "head.weight": 2}

@@ -1,13 +1,15 @@
-"""The audit as a whole: what is kept between runs, and what a kill costs."""
+"""The audit as a whole: what is kept between runs, what a kill costs, and which records can be compared."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from peft import LoraConfig, get_peft_model
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 
 import tiny
 from assay.audits import audit
@@ -131,3 +133,61 @@ def test_a_kept_base_gives_the_same_record(
     bare = audit(base_of("llama"), adapter, cache=False)
     assert cold.matrices == warm.matrices == bare.matrices
     assert same(warm, bare)
+
+
+@pytest.fixture
+def one_module(tmp_path: Path) -> dict[str, Path]:
+    """An adapter on one module alone, the checkpoint that it was merged into, and one with twice its update."""
+    config = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    adapted = get_peft_model(tiny.build("llama"), config)
+    adapted.save_pretrained(tmp_path / "adapter")
+    adapted.merge_and_unload().save_pretrained(tmp_path / "merged")
+    stored, merged = tiny.tensors(tmp_path / "adapter"), tiny.build("llama")
+    doubled = {key: value * (2 if "lora_B" in key else 1) for key, value in stored.items()}
+    shutil.copytree(tmp_path / "adapter", tmp_path / "double")
+    tiny.rewrite(tmp_path / "double", doubled, file="adapter_model.safetensors")
+    PeftModel.from_pretrained(merged, tmp_path / "double").merge_and_unload().save_pretrained(tmp_path / "twice")
+    return {name: tmp_path / name for name in ("adapter", "merged", "twice")}
+
+
+def test_the_relative_norm_is_over_the_same_set_in_an_adapter_and_merged(
+    base_of: BaseOf, one_module: dict[str, Path]
+) -> None:
+    base = base_of("llama")
+    stored = {name: value.double() for name, value in tiny.tensors(base).items()}
+    adapter, merged, twice = (audit(base, one_module[name]) for name in ("adapter", "merged", "twice"))
+    assert len(adapter.matrices) == 2
+    assert len(merged.matrices) == 14
+    whole = sum(float(value.square().sum()) for name, value in stored.items() if "_proj" in name) ** 0.5
+    for record in (adapter, merged, twice):
+        # Of a measured matrix it is the norm of singular values in float32: each is within n eps of the largest.
+        assert record.base_norm == pytest.approx(whole, rel=48 * torch.finfo(torch.float32).eps)
+        assert len(record.in_scope) == 14
+    other = {name: value.double() for name, value in tiny.tensors(one_module["merged"]).items()}
+    update = sum(float((other[name] - value).square().sum()) for name, value in stored.items()) ** 0.5
+    for record in (adapter, merged):
+        assert record.relative_norm == pytest.approx(update / whole, rel=1e-5)
+    assert audit(base, one_module["adapter"], cache=False).relative_norm == adapter.relative_norm
+    gate = "relative_norm > old.relative_norm"
+    assert [record.check(gate, adapter).outcome for record in (adapter, twice)] == ["held", "crossed"]
+    assert twice.check(gate, merged).outcome == "crossed"
+
+
+def test_a_record_without_the_norm_of_its_base_keeps_its_meaning(base_of: BaseOf, one_module: dict[str, Path]) -> None:
+    record = audit(base_of("llama"), one_module["adapter"])
+    old = record.model_copy(update={"base_norm": None})
+    base = sum(matrix.base_norm**2 for matrix in record.matrices) ** 0.5
+    update = sum(matrix.update_norm**2 for matrix in record.matrices) ** 0.5
+    assert old.relative_norm == pytest.approx(update / base)
+    assert old.relative_norm > (record.relative_norm or 0.0)
+
+
+def test_records_are_compared_by_the_matrices_that_were_measured(base_of: BaseOf, one_module: dict[str, Path]) -> None:
+    """Not by the words that chose them: two patterns can mean one set, and one pattern two."""
+    base, gate = base_of("llama"), "count >= old.count"
+    short, long = (audit(base, one_module["merged"], matrices=words) for words in ("*q_proj*", "*.self_attn.q_proj.*"))
+    assert short.check(gate, long).outcome == "crossed"
+    whole = audit(base, one_module["merged"])
+    assert whole.check(gate, short).reason == "the earlier record has another set of matrices"
+    renamed = short.model_copy(update={"matrices": short.matrices[:1]})
+    assert short.check(gate, renamed).outcome == "inconclusive"

@@ -186,7 +186,9 @@ def test_an_adapter_names_its_base_and_scores_as_it_was_trained(tmp_path: Path, 
     assert nats == pytest.approx([document.tuned for document in scores.forgetting.documents], abs=1e-3)
     scores.save(tmp_path / "scores.json")
     llama(tmp_path / "other", seed=5)
-    elsewhere = score(tmp_path / "other", tmp_path / "runs/lora", text=text).forgetting
+    with pytest.raises(MismatchError, match="not the base that it was trained on"):
+        score(tmp_path / "other", tmp_path / "runs/lora", text=text)
+    elsewhere = score(tmp_path / "other", tmp_path / "runs/lora", text=text, other_base=True).forgetting
     assert elsewhere is not None
     assert all(other.tuned != own for other, own in zip(elsewhere.documents, nats, strict=True))
     assert Scores.read(tmp_path / "scores.json") == scores
@@ -376,8 +378,10 @@ def test_an_adapter_that_does_not_fit_is_refused_by_its_first_tensor(
     ],
 )
 def test_what_peft_stores_beside_the_factors_fits(tmp_path: Path, options: dict[str, Any]) -> None:
-    base = llama(tmp_path / "base")
-    load(find(_rank_two(tmp_path / "adapter", base, **options)), "causal-lm")
+    adapter = _rank_two(tmp_path / "adapter", llama(tmp_path / "base"), **options)
+    held = load(find(adapter), "causal-lm").state_dict().values()
+    for name, value in tensors(adapter).items():
+        assert any(value.shape == other.shape and torch.equal(value, other) for other in held), name
 
 
 def test_an_adapter_of_a_method_that_peft_lacks_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from assay.methods.method import body_matrices, head_modules
 from assay.models.loading import find, load, load_base, positions_of, relative
 from assay.training.run import arm_of, train
 from assay.training.spec import parse_spec
-from assay.weights.bitfit import BITFIT_CONFIG, BITFIT_FILE
+from assay.weights.model_files import BITFIT_CONFIG, BITFIT_FILE
 from models_in_miniature import bert, letters, lines, llama, other_family
 
 # What a method needs on models of 16 dimensions, where PEFT's defaults do not fit.

@@ -73,6 +73,14 @@ def oracle(W0: torch.Tensor, W: torch.Tensor, k: int = 10, side: str = "left") -
     return s[:k], (U[:, :k].T @ U0).abs().max(dim=1).values
 
 
+def rounding(W: torch.Tensor, dtype: torch.dtype = torch.float32) -> float:
+    """What a singular value of W may be off by if it is computed in a precision: `max(m, n) eps ||W||_2`.
+
+    Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 20.4: the constants in front are modest ones.
+    """
+    return max(W.shape) * torch.finfo(dtype).eps * float(torch.linalg.matrix_norm(W.double(), 2))
+
+
 def rewrite(folder: Path, change: dict[str, torch.Tensor | None], file: str = "model.safetensors") -> None:
     """Replace, add or (None) remove tensors of a one-file checkpoint."""
     found = tensors(folder)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from assay.behaviour.scoring import score
     from assay.dials.run import dial
     from assay.estimates import estimate
+    from assay.merges import check_merge
     from assay.records import Audit, load
     from assay.render.html import report
     from assay.repairs.run import repair
@@ -32,6 +33,7 @@ _HOMES = {
     "advise": "assay.advice",
     "IntruderMonitor": "assay.training.monitor",
     "audit": "assay.audits",
+    "check_merge": "assay.merges",
     "continual": "assay.studies.continual",
     "correlate": "assay.studies.correlation",
     "curves": "assay.studies.curves",
@@ -52,6 +54,7 @@ __all__ = [
     "__version__",
     "advise",
     "audit",
+    "check_merge",
     "continual",
     "correlate",
     "curves",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import statistics
 import time
@@ -14,13 +13,15 @@ import torch
 
 from assay.audits import known_of_base
 from assay.errors import InputError, SettingError
-from assay.linalg import Estimate, LowRank, select_solver
+from assay.linalg import BoundedEstimate, LowRank, select_solver
 from assay.measures.spectra import update_spectrum
 from assay.measures.threshold import ESTIMATOR, critical_norm
-from assay.records import Advice, Provenance, Setting
+from assay.records import Advice, Provenance
 from assay.records.advice import Counsel, MatrixAdvice
+from assay.records.record import settings_of
 from assay.settings import check_count
 from assay.weights.architecture import read_architecture
+from assay.weights.bases import refuse_other_base
 from assay.weights.pairing import pair
 from assay.weights.sides import Pairing, Scope
 from assay.weights.spectra_cache import SpectraCache
@@ -36,6 +37,7 @@ def advise(
     base: str | Path | None,
     tuned: str | Path | None = None,
     *,
+    other_base: bool = False,
     rank: int | None = None,
     alpha: float | None = None,
     rslora: bool = False,
@@ -57,6 +59,7 @@ def advise(
         tuned: a LoRA adapter.
         rank, alpha, rslora: what is planned, before training; rank is 8 and alpha 2 rank unless given. An adapter has
             its own.
+        other_base: whether the base is meant though the adapter was trained on another.
         k, eps: of the count.
         matrices: shell patterns on names or roles.
         cache: keep and use what is known of the base's spectra.
@@ -79,10 +82,20 @@ def advise(
             remedy="leave them out, or ask for advice from the base alone",
         )
     plan = _planned(8 if rank is None else rank, alpha, rslora)
-    given = {"rank": rank, "alpha": alpha, "rslora": rslora, "k": k, "eps": eps, "matrices": matrices}
+    given = {
+        "other_base": other_base,
+        "rank": rank,
+        "alpha": alpha,
+        "rslora": rslora,
+        "k": k,
+        "eps": eps,
+        "matrices": matrices,
+    }
     check_count(k, eps)
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
     found = pair(base, tuned if tuned is not None else str(base), scope=Scope(matrices=patterns))
+    if tuned is not None and base is not None and found.kind != "checkpoint":
+        refuse_other_base(found.tuned[0].folder, found.base.folder, found.base.source, other_base)
     pairs = _adaptable(found) if tuned is None else _adapted(found, str(tuned))
     if not pairs:
         raise SettingError("no matrix fits", wanted="a base with linear layers, patterns that fit one")
@@ -97,13 +110,9 @@ def advise(
         statistics.median(one.plan.alpha for one in looked),
         looked[0].plan.rslora,
     )
-    defaults = inspect.signature(advise).parameters
-    settings = {
-        name: Setting(value=value, origin="default" if value == defaults[name].default else "given")
-        for name, value in given.items()
-    }
+    found.refuse_changed()
     return Advice(
-        provenance=Provenance.of(_PACKAGES, settings),
+        provenance=Provenance.of(_PACKAGES, settings_of(advise, given)),
         base=found.base.described(),
         tuned=None if tuned is None else found.tuned[0].described(),
         rank=plan.rank,
@@ -138,7 +147,7 @@ class _Looked:
 
     entry: AbstractPair
     plan: _Plan
-    threshold: Estimate | None
+    threshold: BoundedEstimate | None
     sigma: float | None
     energy_rank: float | None
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from assay.errors import SettingError, ValuesError
-from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets, floor_of
+from assay.io import digests
+from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets, sigma_min_bound
 from assay.linalg.devices import device_of
-from assay.measures.matrix import Floor, Question, Spectrum, measure_matrix
+from assay.measures.matrix import Question, SigmaMin, Spectrum, measure_matrix
 from assay.records import Audit, MatrixAudit, Partial, Provenance, Setting, Source
-from assay.records.record import as_given
+from assay.records.record import as_given, settings_of
 from assay.settings import check_count
 from assay.weights.pairing import Tuned, pair
 from assay.weights.sides import Pairing, Scope
@@ -98,15 +99,17 @@ def audit(
     found = pair(base, tuned, adapter, Scope(include, patterns))
     question = Question(k, thresholds, side, solver, _PRECISIONS[precision], chance, seed)
     sources = (found.base.described(), tuple(side.described() for side in found.tuned))
-    settings = _settings(given)
+    settings = settings_of(audit, given)
     if not isinstance(tuned, str | Path):
         settings |= as_given({"weights": [weight for _, weight in tuned]})
     partial = _partial(resume, found, sources, settings) if resume is not None else None
-    measured = _measure_all(found, question, device_of(device), cache, partial, progress)
+    kept = SpectraCache.default() if cache else None
+    measured = _measure_all(found, question, device_of(device), kept, partial, progress)
     for matrix in measured:
         if matrix.update_norm == 0.0:
             found.coverage[matrix.name] = found.coverage[matrix.name].model_copy(update={"status": "unchanged"})
     _compare(found)
+    found.refuse_changed()
     return Audit(
         provenance=Provenance.of(PACKAGES, settings, seed if chance else None),
         base=sources[0],
@@ -118,6 +121,7 @@ def audit(
         side=side,
         matrices=tuple(measured),
         coverage=dict(sorted(found.coverage.items())),
+        base_norm=_base_norm(found, sources[0], measured, kept),
         notes=tuple(found.notes + _notes(found, measured)),
         seconds=time.perf_counter() - started,
     )
@@ -137,15 +141,6 @@ def _check(k: int, eps: tuple[float, ...], side: str, solver: str, precision: st
         raise SettingError(f"chance is {chance!r}", wanted="a number of draws, or 0 for none")
 
 
-def _settings(given: dict[str, Any]) -> dict[str, Setting]:
-    """What was asked for, and whether it is the default of `audit`'s own signature."""
-    defaults = inspect.signature(audit).parameters
-    return {
-        name: Setting(value=value, origin="default" if value == defaults[name].default else "given")
-        for name, value in given.items()
-    }
-
-
 def _partial(
     path: str | Path, found: Pairing, sources: tuple[Source, tuple[Source, ...]], settings: dict[str, Setting]
 ) -> Partial[MatrixAudit]:
@@ -160,12 +155,11 @@ def _measure_all(
     found: Pairing,
     question: Question,
     device: torch.device,
-    cache: bool,
+    kept: SpectraCache | None,
     partial: Partial[MatrixAudit] | None,
     progress: Progress | None,
 ) -> list[MatrixAudit]:
     """Measure every pair; the next one is read while this one is computed."""
-    kept = SpectraCache.default() if cache else None
     done = partial.done if partial is not None else {}
     measured, total = [], len(found.pairs)
     waiting = deque(entry for entry in found.pairs if entry.name not in done)
@@ -181,6 +175,7 @@ def _measure_all(
             operators = coming.result() if coming is not None else entry.load(question.dtype, device)
             coming = reader.submit(waiting[0].load, question.dtype, device) if waiting else None
             measured.append(_measure(entry, operators, question, kept))
+            found.refuse_changed()  # before it is kept as a matrix of these files
             if partial is not None:
                 partial.add(measured[-1])
     if progress is not None:
@@ -188,8 +183,8 @@ def _measure_all(
     return measured
 
 
-def known_of_base(entry: AbstractPair, operators: Operators, kept: SpectraCache | None) -> tuple[Spectrum, Floor]:
-    """The triplets of one pair's base and the floor under its singular values, from where they are kept."""
+def known_of_base(entry: AbstractPair, operators: Operators, kept: SpectraCache | None) -> tuple[Spectrum, SigmaMin]:
+    """Triplets of one pair's base and the bound on its least singular value, from where they are kept."""
 
     # The same bytes can be a matrix of another shape, precision or orientation.
     shape = "x".join(map(str, operators.base.shape)) + ("t" if entry.slot.transposed else "")
@@ -202,13 +197,13 @@ def known_of_base(entry: AbstractPair, operators: Operators, kept: SpectraCache 
         made_in = str(matrix.dtype).removeprefix("torch.")
         return make() if kept is None else kept.triplets(f"{key}-{solver}-{made_in}", make)
 
-    def floor() -> float:
+    def sigma_min() -> float:
         def make() -> float:
-            return floor_of(operators.base)
+            return sigma_min_bound(operators.base)
 
-        return make() if kept is None else kept.number(f"{key}-floor", make)
+        return make() if kept is None else kept.number(f"{key}-sigma-min", make)
 
-    return spectrum, floor
+    return spectrum, sigma_min
 
 
 def _measure(entry: AbstractPair, operators: Operators, question: Question, kept: SpectraCache | None) -> MatrixAudit:
@@ -229,6 +224,18 @@ def _measure(entry: AbstractPair, operators: Operators, question: Question, kept
         digest=operators.digest,
         **dict(measures),
     )
+
+
+def _base_norm(found: Pairing, base: Source, measured: list[MatrixAudit], kept: SpectraCache | None) -> float | None:
+    """`||W0||_F` over all matrices in scope; what no adapter changes of a base is added up once and kept."""
+    if found.kind == "none":
+        return None
+    squares = [matrix.base_norm**2 for matrix in measured]
+    if found.untouched:
+        key = digests.of_bytes("\n".join([str(base.digest), *found.untouched]).encode())
+        sum_up = found.untouched_square
+        squares.append(sum_up() if kept is None else kept.number(f"{key}-untouched", sum_up))
+    return math.sqrt(math.fsum(squares))
 
 
 def _compare(found: Pairing) -> None:

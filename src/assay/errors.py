@@ -7,6 +7,7 @@
     │   ├── SourceError             a path or hub id that cannot be opened
     │   ├── CheckpointError         a folder whose files are not a readable checkpoint
     │   │   ├── PickleError         only pickled weights, which are never loaded
+    │   │   ├── CodeError           a folder or a task that asks for code of its own, which is never run unasked
     │   │   └── QuantisedError      packed weights, which cannot be audited as matrices
     │   ├── AdapterError            an adapter that is empty, foreign, or of an unsupported kind
     │   ├── MismatchError           a base and a tuned model that do not belong together
@@ -76,6 +77,10 @@ class CheckpointError(InputError):
 
 class PickleError(CheckpointError):
     """Only pickled weights were found; loading them could run code, so they are never loaded."""
+
+
+class CodeError(CheckpointError):
+    """A folder, or a task's file, that asks for code of its own, which is never run unless it is asked for by name."""
 
 
 class QuantisedError(CheckpointError):

@@ -16,6 +16,7 @@ from assay.records import Estimate, Provenance
 from assay.training.run import check_positions
 from assay.training.spec import Spec, read_spec
 from assay.training.trainers import width_of
+from assay.weights.libraries import build_model, read_config
 
 _PACKAGES = ("torch", "transformers", "peft")
 _FLOAT = 4  # bytes of a float32 number, in which everything is trained and stored
@@ -126,14 +127,14 @@ def _batch(spec: Spec, loaded: Loaded, width: int) -> dict[str, Tensor]:
 
 def _on_meta(spec: Spec, place: Place, labels: tuple[str, ...]) -> Any:
     """The model with the method's parameters, without storage."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    config = AutoConfig.from_pretrained(place.folder)
+    config = read_config(place.folder)
     kind: Any = AutoModelForCausalLM
     if head_for(objective_of(spec.data)) == "sequence-classification":
         kind, config.num_labels = AutoModelForSequenceClassification, len(labels)
     with torch.device("meta"):
-        model = kind.from_config(config, dtype=torch.float32)
+        model = build_model(kind, config, dtype=torch.float32)
         try:
             prepared = spec.method.prepare(model).train()
         except NotImplementedError:  # SHiRA chooses entries of the weights

@@ -98,6 +98,22 @@ def test_against_an_earlier_record(pair: tuple[str, str], tmp_path: Path) -> Non
     assert run.invoke(app, ["audit", *pair, *flags]).exit_code == 0
 
 
+def test_a_record_to_compare_with_that_no_gate_names_is_refused(pair: tuple[str, str], tmp_path: Path) -> None:
+    assay.audit(*pair).save(tmp_path / "old.json")
+    for gates in ([], ["--fail-on", "count > 0"]):
+        result = run.invoke(app, ["audit", *pair, "--against", str(tmp_path / "old.json"), *gates])
+        assert result.exit_code == 2
+        assert "--against without a gate" in result.stderr
+
+
+def test_json_is_one_line_a_record(pair: tuple[str, str]) -> None:
+    base, adapter = pair
+    one, two = (run.invoke(app, ["audit", base, *tuned, "--json"]) for tuned in ([adapter], [adapter] * 2))
+    for result, count in ((one, 1), (two, 2)):
+        records = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [record["kind"] for record in records] == ["audit"] * count
+
+
 def test_bad_input_is_one_line_exit_2_and_nothing_written(pair: tuple[str, str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = run.invoke(app, ["audit", pair[0], "/nowhere", "-o", str(out)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,9 @@ ORDER = (
     "estimate",
     "train",
     "audit",
+    "check_merge",
     "score",
     "dial",
-    "truncate",
     "repair",
     "similarity",
     "advise",
@@ -74,6 +75,7 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "plan.toml").write_text(PLAN, encoding="utf8")
     run = CliRunner()
     assert run.invoke(app, ["train", "full.toml", "-o", "tuned"]).exit_code == 0
+    shutil.copytree("tuned", "merged")
     for example in examples():
         result = run.invoke(app, shlex.split(example)[1:])
         assert result.exit_code in (0, 1), f"{example}\n{result.output}\n{result.exception!r}"
@@ -82,10 +84,11 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "audit/report.html",
         "scores.json",
         "dial.json",
+        "merge.json",
         "study/study.json",
         "correlation.json",
         "curves.json",
-        "truncation.json",
+        "ranks.json",
         "page.html",
     ):
         assert (tmp_path / written).exists(), written
@@ -93,6 +96,7 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("command", ORDER)
 def test_help_has_an_example(command: str) -> None:
-    result = CliRunner().invoke(app, [command, "--help"], terminal_width=200)
+    called = command.replace("_", "-")
+    result = CliRunner().invoke(app, [called, "--help"], terminal_width=200)
     assert result.exit_code == 0
-    assert f"assay {command}" in result.output
+    assert f"assay {called}" in result.output

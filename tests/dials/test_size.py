@@ -19,7 +19,7 @@ from assay.dials.run import dial
 from assay.errors import AdapterError, AssayError, MismatchError, SettingError
 from assay.training.run import train
 from assay.weights.pairing import pair
-from models_in_miniature import letters, lines, llama, with_other_tokens
+from models_in_miniature import bert, letters, lines, llama, with_other_tokens
 
 ARM = """
 base = "base"
@@ -151,6 +151,11 @@ def with_tokenizer(trained: Path, folder: Path) -> Path:
     return folder
 
 
+def with_tokenizer_of(base: Path, folder: Path) -> None:
+    for file in base.glob("*token*"):
+        (folder / file.name).write_bytes(file.read_bytes())
+
+
 def refused(trained: Path, tuned: Path, monkeypatch: pytest.MonkeyPatch) -> AssayError:
     """What the dial says, before a single matrix was audited."""
     monkeypatch.setattr(reading, "analyse", lambda *_: pytest.fail("matrices were audited first"))
@@ -213,3 +218,29 @@ def test_other_bookkeeping_is_not_another_computation(trained: Path, tmp_path: P
 def test_resized_embeddings_are_refused(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tuned = checkpoint(trained, tmp_path / "resized", resized=40)
     assert "embed_tokens.weight has shape (40, 16) in the tuned model" in str(refused(trained, tuned, monkeypatch))
+
+
+def test_a_classifier_is_dialled_with_a_task_under_the_head_that_was_tuned(tmp_path: Path) -> None:
+    """Its base has a body and no head: without the update the tuned head stands over the base's body."""
+    bert(tmp_path / "base")
+    torch.manual_seed(0)
+    labels = {0: "no", 1: "yes"}
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", id2label=labels)
+    start = {name: value.detach().clone() for name, value in model.named_parameters()}
+    for value in model.parameters():
+        value.data.add_(0.3 * torch.randn_like(value))
+    model.save_pretrained(tmp_path / "tuned")
+    with_tokenizer_of(tmp_path / "base", tmp_path / "tuned")
+    for name, value in model.named_parameters():
+        if name.startswith("bert."):  # its pooler too, which the base stores
+            value.data.copy_(start[name])
+    model.save_pretrained(tmp_path / "without")
+    with_tokenizer_of(tmp_path / "base", tmp_path / "without")
+    rows = [{"text": letters(3, 9, seed), "label": ("no", "yes")[seed % 2]} for seed in range(24)]
+    lines(tmp_path / "rows.jsonl", rows)
+    found = dial(tmp_path / "base", tmp_path / "tuned", task=tmp_path / "rows.jsonl", at=(0, 0.5, 1))
+    for x, folder in ((0, "without"), (1, "tuned")):
+        scored = score(tmp_path / "base", tmp_path / folder, task=tmp_path / "rows.jsonl").task
+        assert found.at("size", x).accuracy.value == scored.tuned_accuracy
+    assert any("classifier" in note and "at every size" in note for note in found.notes)
+    assert (found.base_accuracy, found.text, found.examples) == (None, None, 24)

@@ -185,6 +185,21 @@ def test_the_chance_level_of_random_updates_is_near_their_own_count() -> None:
     assert abs(found.count - found.chance.median) <= 1
 
 
+def test_the_chance_level_counts_what_a_large_base_leaves_open() -> None:
+    """From few leading triplets alone some directions of a flat base stay undecided: none is counted as matched."""
+    U, sigma, V = spread(320, 320)
+    base = Dense(((U * (1 + 1e-6 * sigma / sigma[0])) @ V.T).float())
+    update = random_update((320, 320), 2, 3.0, torch.Generator().manual_seed(9))
+    few, all_of_them = (
+        measure_matrix(base, update, Sum(base, update), Question(k=4, solver=solver, chance=3)).chance
+        for solver in ("certified", "exact")
+    )
+    assert few is not None
+    assert few == all_of_them
+    assert few.median_bounds == (few.median, few.median)
+    assert few.percentile_95_bounds == (few.percentile_95, few.percentile_95)
+
+
 def test_float64_gives_the_same_verdicts_with_tighter_bounds() -> None:
     generator = torch.Generator().manual_seed(3)
     W0, dW = torch.randn(40, 40, generator=generator), torch.randn(40, 40, generator=generator)
@@ -197,7 +212,7 @@ def test_float64_gives_the_same_verdicts_with_tighter_bounds() -> None:
 def test_triplets_keep_whole_clusters() -> None:
     found = leading_triplets(torch.diag(torch.tensor([3.0, 2.0, 2.0, 2.0, 1.0])), 2)
     assert len(found.sigma) == 4
-    assert found.asked == 2
+    assert found.requested == 2
 
 
 def test_float64_decides_what_the_certified_solver_leaves_open() -> None:

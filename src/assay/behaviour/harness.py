@@ -13,13 +13,14 @@ import numpy as np
 
 from assay.behaviour.intervals import RESAMPLES, mcnemar, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
+from assay.behaviour.task_files import sandboxed_templates, task_of_file
 from assay.errors import InputError, MismatchError, SettingError
 from assay.records import HarnessScore
 
 _BATCH = 8  # sequences at once; the harness has no bound by tokens
 
 
-def harness_pass(task: str, tokenizer: Any, limit: int | None, what: str = "") -> Pass:
+def harness_pass(task: str, tokenizer: Any, limit: int | None, what: str = "", code: Sequence[str] = ()) -> Pass:
     """One task of the harness as a question to a model: the answer is its samples with their metrics.
 
     Code that a task would run on a model's replies is not run: the harness refuses such a task.
@@ -29,11 +30,14 @@ def harness_pass(task: str, tokenizer: Any, limit: int | None, what: str = "") -
         tokenizer: the models' tokenizer.
         limit: documents of the task; all unless given.
         what: for whoever waits.
+        code: Python files that a task's file may run (`!function`); of another's it is refused.
 
     Raises:
         SettingError: the harness is not installed, or has no such task.
+        CodeError: the file runs code that was not asked for.
+        InputError: the file cannot be read.
     """
-    manager, name = _manager(task)
+    manager, name = _manager(task, code)
     return Pass(
         what=what or name,
         head="causal-lm",
@@ -45,7 +49,7 @@ def harness_pass(task: str, tokenizer: Any, limit: int | None, what: str = "") -
     )
 
 
-def _manager(task: str) -> tuple[Any, str]:
+def _manager(task: str, code: Sequence[str]) -> tuple[Any, str]:
     """What finds a task, and the task's name."""
     try:
         version("lm-eval")
@@ -64,13 +68,14 @@ def _manager(task: str) -> tuple[Any, str]:
                 f"lm-eval has no task {task!r}", wanted="one of `lm-eval ls tasks`, or a task's YAML file"
             )
         return manager, task
-    # The file's tags (`!function`) are for the harness's reader alone; its name is plain text.
-    lines = [line for line in path.read_text(encoding="utf8").splitlines() if line.startswith("task:")]
-    if len(lines) != 1:
-        raise InputError("the file names no task", wanted="a line 'task: NAME'", where=path.name)
-    return TaskManager(include_path=str(path.parent), include_defaults=False), lines[0].partition(":")[2].strip().strip(
-        "'\""
-    )
+    name = task_of_file(path, code)
+    manager = TaskManager(include_path=str(path.parent), include_defaults=False)
+    found = manager.task_index.get(name)
+    if found is None or Path(found.yaml_path).resolve() != path.resolve():
+        raise InputError(
+            f"another file in its folder has a task of the name {name!r}", wanted="a name of its own", where=path.name
+        )
+    return manager, name
 
 
 def _samples(model: Any, tokenizer: Any, name: str, manager: Any, limit: int | None) -> list[dict[str, Any]]:
@@ -80,11 +85,12 @@ def _samples(model: Any, tokenizer: Any, name: str, manager: Any, limit: int | N
     from lm_eval.models.huggingface import HFLM
 
     device = str(next(iter(model.parameters())).device)
-    spoken = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=_BATCH, device=device)
+    spoken = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=_BATCH, device=device, trust_remote_code=False)
     try:
-        found = simple_evaluate(
-            model=spoken, tasks=[name], task_manager=manager, limit=limit, bootstrap_iters=0, log_samples=True
-        )
+        with sandboxed_templates():
+            found = simple_evaluate(
+                model=spoken, tasks=[name], task_manager=manager, limit=limit, bootstrap_iters=0, log_samples=True
+            )
     except (OSError, ValueError, RuntimeError, LookupError, TemplateError) as error:  # by what the task's file lacks
         first = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"lm-eval could not run it ({first})", where=name) from None

@@ -85,7 +85,9 @@ def score(
     temperature: float = 1.0,
     max_tokens: int = 256,
     chat: bool = False,
+    other_base: bool = False,
     harness: Sequence[str] = (),
+    harness_code: Sequence[str] = (),
     limit: int | None = None,
     window: int = 1024,
     batch_tokens: int = 1024,
@@ -102,6 +104,7 @@ def score(
         base: folder or hub id; None for the one that an adapter names. Any model may stand here, so two tuned ones can
             be set side by side.
         tuned: folder or hub id: an adapter or a whole model. A classifier predicts text with its base's head.
+        other_base: whether the base is meant though the adapter was trained on another.
         text: rows of `text`: how much worse the tuned model predicts it is `scores.forgetting`. The loss of a masked
             model is the pseudo-loss, every token masked in turn.
         task: rows of a kind of task (`assay ls tasks`): `scores.task`; of a reward model, rows of `chosen` and
@@ -114,6 +117,7 @@ def score(
         max_tokens: longest generated reply.
         chat: put prompts into the tokenizer's chat template.
         harness: tasks of lm-eval, by name or as YAML files: `scores.harness`.
+        harness_code: Python files that such a file may run (`!function`); a file that runs another is refused.
         limit: documents of each of these; all unless given.
         window: longest sequence in tokens; less where the model takes less.
         batch_tokens: tokens in a batch, with padding; bounds the memory.
@@ -143,11 +147,12 @@ def score(
         "chat": chat,
     }
     given |= {"harness": [Path(name).name for name in harness], "limit": limit}
-    given |= {"window": window, "batch_tokens": batch_tokens, "device": device}
+    given |= {"harness_code": [Path(name).name for name in harness_code]}
+    given |= {"other_base": other_base, "window": window, "batch_tokens": batch_tokens, "device": device}
     settings = _settings(given, seed)
     _refuse_aimless(given, text, task, prompts, harness)
     began = time.perf_counter()
-    base_place, tuned_place = find_pair(base, tuned)
+    base_place, tuned_place = find_pair(base, tuned, other_base)
     places = (base_place, tuned_place)
     shortest = min(window, *(positions_of(place) or window for place in places))
     if shortest < window:
@@ -162,7 +167,7 @@ def score(
     parts |= _judged(questions, files, tokenizers[1], batch_tokens, device, seed)
     for name in harness:
         agreed(lambda tokenizer: tokenizer.get_vocab(), tokenizers)  # which texts there will be is not known here
-        parts[f"harness {name}"] = _of_harness(name, tokenizers[0], limit, seed)
+        parts[f"harness {name}"] = _of_harness(name, harness_code, tokenizers[0], limit, seed)
     found = _settled(parts, places, keep, device, progress)
     harnessed = [found.pop(name) for name in list(found) if name.startswith("harness ")]
     record = Scores(
@@ -181,7 +186,9 @@ def score(
     left_out = 0 if text is None else len(raw_rows(text)) - len(questions.documents)
     cut = questions.prompts.truncated if questions.prompts is not None else 0
     notes = remarks(record, vocabulary, bool(under_base), left_out, cut)
-    return record.model_copy(update={"notes": (*notes, *(note for _, left_out in harnessed for note in left_out))})
+    unrun = [note for place in places for note in place.code_not_run()]
+    left = [note for _, left_out in harnessed for note in left_out]
+    return record.model_copy(update={"notes": tuple(dict.fromkeys([*notes, *unrun, *left]))})
 
 
 def _settings(given: dict[str, Any], seed: int) -> dict[str, Setting]:
@@ -210,6 +217,7 @@ def _refuse_aimless(given: dict[str, Any], text: Any, task: Any, prompts: Any, h
         "judge": ("prompts", prompts),
         "chat": ("a task or prompts", task or prompts),
         "limit": ("a task of the harness", harness),
+        "harness_code": ("a task of the harness", harness),
     }
     for name, (home, there) in homes.items():
         if given[name] and not there:
@@ -303,9 +311,11 @@ def _reading(questions: _Questions, window: int, batch_tokens: int) -> Reading:
     return masked_reading(questions.documents, questions.mask, window, batch_tokens)  # type: ignore[arg-type]  # a mask: of a masked one
 
 
-def _of_harness(name: str, tokenizer: Any, limit: int | None, seed: int) -> _Part:
+def _of_harness(name: str, code: Sequence[str], tokenizer: Any, limit: int | None, seed: int) -> _Part:
     """One task of the harness: a single answer holds all of its samples."""
-    return _Part(harness_pass(name, tokenizer, limit), lambda base, tuned: harness_scores(base[0], tuned[0], seed))
+    return _Part(
+        harness_pass(name, tokenizer, limit, code=code), lambda base, tuned: harness_scores(base[0], tuned[0], seed)
+    )
 
 
 def _settled(

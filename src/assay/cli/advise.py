@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.arguments import AsJson, Models, base_and_tuned, only
+from assay.cli.arguments import AsJson, Models, OtherBase, base_and_tuned, only
 from assay.cli.output import finish, status
 from assay.cli.program import command
 
 
-@command("assay advise base --rank 16 -o advice.json", "assay advise base adapter")
+@command("assay advise base --rank 16 -o advice.json", "assay advise base adapter", writes="advice")
 def advise(
     models: Models,
     rank: Annotated[int | None, typer.Option(help="Planned, before training; 8 unless given.")] = None,
@@ -24,6 +24,7 @@ def advise(
         list[str] | None, typer.Option(help="Only matrices whose name or role fits this shell pattern; repeatable.")
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
+    other_base: OtherBase = False,
     cache: Annotated[bool, typer.Option(help="Keep and use what is known of the base's spectra.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -43,6 +44,7 @@ def advise(
         record = advice.advise(
             base,
             tuned,
+            other_base=other_base,
             rank=rank,
             alpha=alpha,
             rslora=rslora,

@@ -8,9 +8,12 @@ import typer
 
 from assay.errors import SettingError, SourceError
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the record instead of the table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the record, on one line, instead of the table.")]
 Models = Annotated[
     list[str], typer.Argument(metavar="[BASE] TUNED...", help="Folders or hub ids; an adapter names its own base.")
+]
+OtherBase = Annotated[
+    bool, typer.Option("--other-base", help="Put the adapter on this base, though it was trained on another.")
 ]
 Device = Annotated[str, typer.Option(help="cpu, or cuda.")]
 

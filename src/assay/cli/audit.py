@@ -9,7 +9,8 @@ import typer
 
 from assay import gates
 from assay.cli.arguments import AsJson, Models, base_and_tuned, numbers
-from assay.cli.output import progress_bar, say
+from assay.cli.destinations import AUDIT
+from assay.cli.output import print_json, progress_bar, say, until_closed
 from assay.cli.program import CROSSED, DONE, INCONCLUSIVE, command
 from assay.errors import SettingError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     "assay audit adapter",
     "assay audit base tuned -o audit/",
     "assay audit base adapter --fail-on 'energy_share > 0.2'",
+    writes=AUDIT,
 )
 def audit(
     models: Models,
@@ -62,13 +64,11 @@ def audit(
 
     Exit 0: done. 1: a gate was crossed. 2: bad input. 3: a gate is inconclusive.
     """
-    from assay import audits, records
+    from assay import audits
 
     base, tuned = base_and_tuned(models)
-    old = records.Audit.read(against) if against else None
+    old = _earlier(against, fail_on or [])
     thresholds = numbers(eps, "eps")
-    for condition in fail_on or []:  # refuse what is not understood before hours of work, not after
-        gates.evaluate(condition, records.Audit.ANY_FIELDS, records.Audit.ANY_FIELDS if old else None)
     found: list[Audit] = []
     asked: Sequence[Tuned] = _sum(tuned, weights) if weights else tuned
     for position, entry in enumerate(asked, start=1):
@@ -101,6 +101,22 @@ def audit(
     _exit_by(found, fail_on or [], old)
 
 
+def _earlier(against: Path | None, conditions: list[str]) -> Audit | None:
+    """The record that gates compare with; what is not understood is refused before hours of work, not after."""
+    from assay.records import Audit
+
+    old, fields = Audit.read(against) if against else None, Audit.ANY_FIELDS
+    if old and not any("old." in condition for condition in conditions):
+        raise SettingError(
+            "--against without a gate that compares with it",
+            wanted="--fail-on with a field of the earlier record",
+            remedy="for example --fail-on 'count > old.count'",
+        )
+    for condition in conditions:
+        gates.evaluate(condition, fields, fields if old else None)
+    return old
+
+
 def _sum(tuned: list[str], weights: str) -> list[list[tuple[str, float]]]:
     """All adapters as one weighted sum."""
     shares = numbers(weights, "weights")
@@ -129,14 +145,18 @@ def _finish(found: list[Audit], output: Path) -> None:
 
 
 def _show(found: list[Audit], as_json: bool) -> None:
+    with until_closed():
+        _print(found, as_json)
+
+
+def _print(found: list[Audit], as_json: bool) -> None:
     from assay.render.terminal import show
 
-    if as_json:
-        texts = [record.to_json() for record in found]
-        typer.echo(texts[0] if len(texts) == 1 else f"[{','.join(texts)}]", nl=False)
-        return
     for record in found:
-        show(record)
+        if as_json:
+            print_json(record)
+        else:
+            show(record)
 
 
 def _exit_by(found: list[Audit], conditions: list[str], old: Audit | None) -> None:

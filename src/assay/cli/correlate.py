@@ -12,7 +12,7 @@ from assay.cli.output import finish
 from assay.cli.program import command
 
 
-@command("assay correlate study -o correlation.json")
+@command("assay correlate study -o correlation.json", writes="correlation")
 def correlate(
     studies: Annotated[
         list[Path],

@@ -12,7 +12,7 @@ from assay.cli.output import finish
 from assay.cli.program import command
 
 
-@command("assay curves study -o curves.json")
+@command("assay curves study -o curves.json", writes="curves")
 def curves(
     studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", help="Folders that assay study wrote.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,

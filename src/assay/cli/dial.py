@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from assay.cli.arguments import AsJson, Device, Models, base_and_tuned, numbers, only
+from assay.cli.arguments import AsJson, Device, Models, OtherBase, base_and_tuned, numbers, only
 from assay.cli.output import finish, status
 from assay.cli.program import command
 
@@ -16,6 +16,7 @@ from assay.cli.program import command
     "assay dial base adapter --text prose.jsonl --at 0,0.5,1,2 -o dial.json",
     "assay dial base adapter --by rank --text prose.jsonl --task headlines.jsonl --at 1,2 -o ranks.json",
     'assay dial base adapter --by intruders --text prose.jsonl --task headlines.jsonl --at 0,0.5 --budget "task<=1%"',
+    writes="dial",
 )
 def dial(
     models: Models,
@@ -42,6 +43,7 @@ def dial(
         list[str] | None, typer.Option(help="Look only at matrices whose name or role fits this pattern; repeatable.")
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
+    other_base: OtherBase = False,
     device: Device = "cpu",
     cache: Annotated[bool, typer.Option(help="Keep and use what is known of the base's spectra.")] = True,
     seed: Annotated[int, typer.Option(help="Of what is random and the bootstraps.")] = 0,
@@ -57,6 +59,7 @@ def dial(
             only(tuned),
             text,
             task,
+            other_base=other_base,
             by=by,
             at=None if at is None else numbers(at, "at"),
             budget=budget,

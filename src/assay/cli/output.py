@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
@@ -17,7 +18,36 @@ if TYPE_CHECKING:
 
 def say(text: str) -> None:
     """A line for whoever reads the terminal: stdout is the record's."""
-    typer.echo(text, err=True)
+    try:
+        typer.echo(text, err=True)
+    except OSError:  # nobody reads it, or it cannot be written: no verdict either way
+        _to_nowhere(sys.stderr)
+
+
+@contextlib.contextmanager
+def until_closed() -> Iterator[None]:
+    """Writing to stdout until its reader has had enough, as in `| head -1`: that is no error, and no verdict.
+
+    Raises:
+        OSError: it cannot be written, most often for a full disk.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _to_nowhere(sys.stdout)
+    except OSError:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _to_nowhere(sys.stdout)  # or Python tries again at its end, and exits by a code of its own
+        raise
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """Have what is still to be written to a stream that cannot be written to go nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager
@@ -38,10 +68,16 @@ def finish(record: Record, output: Path | None, as_json: bool) -> None:
 
     if output is not None:
         say(f"wrote {record.save(output)}")
-    if as_json:
-        typer.echo(record.to_json(), nl=False)
-    else:
-        show(record)
+    with until_closed():
+        if as_json:
+            print_json(record)
+        else:
+            show(record)
+
+
+def print_json(record: Record) -> None:
+    """A record on one line of stdout, so that several are JSON Lines and one is a JSON object."""
+    typer.echo(record.model_dump_json())
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from assay.cli.output import say
+from assay.cli.destinations import refuse_destination
+from assay.cli.output import say, until_closed
 from assay.errors import AssayError, SettingError
 from assay.version import __version__
 
@@ -26,10 +27,11 @@ app = typer.Typer(
 )
 
 
-def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(*examples: str, writes: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function a command of its name, with examples in `--help`; an error of ours is one line and exit 2.
 
-    Any other exception is a fault of assay's own: Python's exit 1 would tell CI that a gate was crossed.
+    `writes` is the kind of its `output`, which is then checked before any work. Any other exception is a fault of
+    assay's own: Python's exit 1 would tell CI that a gate was crossed.
     """
 
     def join(function: Callable[..., None]) -> Callable[..., None]:
@@ -37,7 +39,10 @@ def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., Non
         def run(*args: Any, **kwargs: Any) -> None:
             try:
                 _refuse_overwriting(kwargs)
-                function(*args, **kwargs)
+                if writes is not None and kwargs.get("output") is not None:
+                    refuse_destination(kwargs["output"], writes)
+                with until_closed():
+                    function(*args, **kwargs)
             except (AssayError, OSError) as error:  # the system's own words name a full disk or a closed folder
                 say(f"error: {error}")
                 raise typer.Exit(BAD_INPUT) from None

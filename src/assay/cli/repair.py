@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from assay.cli.arguments import AsJson, Device, Models, base_and_tuned, numbers, only
+from assay.cli.arguments import AsJson, Device, Models, OtherBase, base_and_tuned, numbers, only
+from assay.cli.destinations import FOLDER
 from assay.cli.output import finish, say, status
 from assay.cli.program import command
 
@@ -15,6 +16,7 @@ from assay.cli.program import command
 @command(
     "assay repair base adapter -o repaired/ --keep 0.7 --even-unchanged",
     "assay repair base adapter --text prose.jsonl --task headlines.jsonl --at 0,0.5",
+    writes=FOLDER,
 )
 def repair(
     models: Models,
@@ -43,6 +45,7 @@ def repair(
     budget: Annotated[
         str | None, typer.Option(help="'task<=1%': the keep of least loss that costs at most a point of accuracy.")
     ] = None,
+    other_base: OtherBase = False,
     device: Device = "cpu",
     cache: Annotated[bool, typer.Option(help="Keep and use what is known of the base's spectra.")] = True,
     seed: Annotated[int, typer.Option(help="Of the random directions and the bootstraps.")] = 0,
@@ -60,6 +63,7 @@ def repair(
             base,
             only(tuned),
             output,
+            other_base=other_base,
             keep=keep,
             which=which,
             rank=rank,

@@ -7,11 +7,19 @@ from typing import Annotated
 
 import typer
 
+from assay.cli.destinations import PAGE
 from assay.cli.output import say
 from assay.cli.program import command
 
+# What tells a file of ours, which may be written again, from another's.
+_SIGN = '<!-- <meta name="generator" content="assay"> -->'
 
-@command("assay report audit/audit.json scores.json dial.json -o page.html", "assay report scores.json -o card.md")
+
+@command(
+    "assay report audit/audit.json scores.json dial.json -o page.html",
+    "assay report scores.json -o card.md",
+    writes=PAGE,
+)
 def report(
     records: Annotated[list[Path], typer.Argument(help="Records that assay wrote.")],
     output: Annotated[
@@ -26,5 +34,5 @@ def report(
 
     found = [load(path) for path in records]
     is_markdown = output.suffix.lower() == ".md"
-    written = write_text(output, markdown(found)) if is_markdown else page(found).save(output)
+    written = write_text(output, f"{_SIGN}\n\n{markdown(found)}") if is_markdown else page(found).save(output)
     say(f"wrote {written}")

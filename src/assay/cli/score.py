@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.arguments import AsJson, Device, Models, base_and_tuned, only
+from assay.cli.arguments import AsJson, Device, Models, OtherBase, base_and_tuned, only
 from assay.cli.output import finish, progress_bar
 from assay.cli.program import command
-from assay.errors import SettingError
 
 _KEPT = ".answers"  # beside the record
 
@@ -18,6 +17,7 @@ _KEPT = ".answers"  # beside the record
 @command(
     "assay score base adapter --text prose.jsonl --task headlines.jsonl -o scores.json",
     "assay score base adapter --prompts questions.jsonl --samples 4 --max-tokens 8",
+    writes="scores",
 )
 def score(
     models: Models,
@@ -43,10 +43,15 @@ def score(
     harness: Annotated[
         list[str] | None, typer.Option(help="A task of lm-eval, by name or as a YAML file; repeatable.")
     ] = None,
+    harness_code: Annotated[
+        list[str] | None,
+        typer.Option(help="A Python file that such a file may run (!function); repeatable. No other is run."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Documents of each of these.")] = None,
     window: Annotated[int, typer.Option(help="Tokens at once; less where the model takes less.")] = 1024,
     batch_tokens: Annotated[int, typer.Option(help="Tokens in a batch, with padding; bounds the memory.")] = 1024,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
+    other_base: OtherBase = False,
     device: Device = "cpu",
     seed: Annotated[int, typer.Option(help="Of the sampling and the bootstraps.")] = 0,
     as_json: AsJson = False,
@@ -58,8 +63,6 @@ def score(
     """
     from assay.behaviour import scoring
 
-    if output is not None and output.is_dir():
-        raise SettingError("is a folder", wanted="a file for the record, such as scores.json", where=str(output))
     base, tuned = base_and_tuned(models)
     with progress_bar() as progress:
         record = scoring.score(
@@ -74,7 +77,9 @@ def score(
             temperature=temperature,
             max_tokens=max_tokens,
             chat=chat,
+            other_base=other_base,
             harness=tuple(harness or ()),
+            harness_code=tuple(harness_code or ()),
             limit=limit,
             window=window,
             batch_tokens=batch_tokens,

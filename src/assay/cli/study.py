@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.cli.arguments import AsJson, Device
+from assay.cli.destinations import FOLDER
 from assay.cli.output import finish, progress_bar
 from assay.cli.program import INCONCLUSIVE, command
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from assay.records import Continual, Study
 
 
-@command("assay study plan.toml --dry-run", "assay study plan.toml -o study")
+@command("assay study plan.toml --dry-run", "assay study plan.toml -o study", writes=FOLDER)
 def study(
     plan: Annotated[Path, typer.Argument(help="A TOML file; paths in it are relative to it.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder; studies/NAME unless given.")] = None,

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from assay.cli.arguments import AsJson, Device
+from assay.cli.destinations import FOLDER
 from assay.cli.output import finish, progress_bar
 from assay.cli.program import command
 
 
-@command("assay train lora.toml -o adapter")
+@command("assay train lora.toml -o adapter", writes=FOLDER)
 def train(
     spec: Annotated[Path, typer.Argument(help="A TOML file; paths in it are relative to it.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder; runs/NAME unless given.")] = None,

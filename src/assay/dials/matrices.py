@@ -12,7 +12,7 @@ from assay.audits import known_of_base
 from assay.dials.paths import Matrix, Point, left_of, singular
 from assay.linalg import AbstractOperator, LowRank, Solver, Sum, Triplets
 from assay.measures.chance import named_generator
-from assay.measures.matrix import Floor, Judged, Question, Spectrum, judge_matrix
+from assay.measures.matrix import Judged, Question, SigmaMin, Spectrum, judge_matrix
 from assay.measures.repair import Which, energy_outside, intruders_of, neighbours_of, random_of
 from assay.records.audit import Direction, Side, energies
 from assay.records.dial import CONTROLS, By
@@ -58,14 +58,14 @@ class Looking:
 
         return directions
 
-    def _judge(self, operators: Operators, update: AbstractOperator, known: tuple[Spectrum, Floor]) -> Judged:
+    def _judge(self, operators: Operators, update: AbstractOperator, known: tuple[Spectrum, SigmaMin]) -> Judged:
         update = update.to(self.question.dtype)
         tuned = operators.tuned if update is operators.update else Sum(operators.base, update)
         return judge_matrix(operators.base, update, tuned, self.question, *known)
 
-    def _known(self, entry: AbstractPair, operators: Operators) -> tuple[Spectrum, Floor]:
+    def _known(self, entry: AbstractPair, operators: Operators) -> tuple[Spectrum, SigmaMin]:
         """What is known of a base, read from the cache or computed once."""
-        spectrum, floor = known_of_base(entry, operators, self.kept)
+        spectrum, sigma_min = known_of_base(entry, operators, self.kept)
         found: dict[tuple[torch.dtype, Solver], Triplets] = {}
 
         def once(matrix: AbstractOperator, solver: Solver) -> Triplets:
@@ -74,7 +74,7 @@ class Looking:
                 found[key] = spectrum(matrix, solver)
             return found[key]
 
-        return once, floor
+        return once, sigma_min
 
 
 def analyse(pairs: Sequence[AbstractPair], looking: Looking, tell: Tell) -> list[Matrix]:

@@ -238,8 +238,8 @@ def read_path(
     has_both = asked is not None and bool(asked.documents) and asked.task is not None
     sizes = WAY_BACK if has_both else (1.0,)  # the tuned model itself is always there
     back = [Point("size", x) for x in sizes] if looking.by != "size" else []
-    if engine is not None and len(back) > 1 and engine.without_base and not engine.questions.classes:
-        notes.append(f"The base has no {engine.without_base[0]}: it stays as it was tuned on the way back.")
+    if engine is not None and engine.without_base and any(p.path == "size" and p.x != 1 for p in (*points, *back)):
+        notes.append(f"The base has no {engine.without_base[0]}: it stays as it was tuned at every size.")
     points = sorted({*points, *controls, *back}, key=lambda p: (p.path != looking.by, PATHS.index(p.path), p.x))
     names = {entry.name for entry in audited}
     chosen = [matrix for matrix in matrices if matrix.entry.name in names]

@@ -34,6 +34,7 @@ def dial(
     text: str | Path | None = None,
     task: str | Path | None = None,
     *,
+    other_base: bool = False,
     by: By = "size",
     at: float | Sequence[float] | None = None,
     budget: str | None = None,
@@ -61,6 +62,7 @@ def dial(
         base: folder or hub id; None for the one that an adapter names.
         tuned: an adapter or a whole checkpoint.
         text, task: as for `assay.score`; without both, only weights are looked at.
+        other_base: whether the base is meant though the adapter was trained on another.
         by: size, rank or intruders.
         at: the points, or one. Unless given: sizes .5 to 8; ranks the powers of two; keeps 0 to .9. By rank, 0 and the
             whole update are always there.
@@ -95,7 +97,7 @@ def dial(
     check_seed(seed)
     points_of_budget(budget, text is not None and task is not None)
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
-    home, place = find_pair(base, tuned)
+    home, place = find_pair(base, tuned, other_base)
     refuse_other_computation(home, place)
     asked = read_asked(home, place, text, task, window, batch_tokens)
     pairs = pair(home.folder, place.folder).pairs
@@ -109,8 +111,17 @@ def dial(
     question = Question(k=k, eps=(eps,), side=side, seed=seed)
     bench = Bench(home, place, asked, Looking(by, question, which, device_of(device), kept), device, progress)
     reading = read_path(bench, pairs if by != "intruders" else audited, audited, points, budget)
-    settings = {"by": by, "at": at, "budget": budget, "which": which, "matrices": patterns, "window": window}
-    settings |= {"batch_tokens": batch_tokens, "device": device}
+    settings = {
+        "other_base": other_base,
+        "by": by,
+        "at": at,
+        "budget": budget,
+        "which": which,
+        "matrices": patterns,
+        "window": window,
+        "batch_tokens": batch_tokens,
+        "device": device,
+    }
     return reading.record(Provenance.of(PACKAGES, as_given(settings), seed), began)
 
 

@@ -1,4 +1,4 @@
-"""Statistics of a whole spectrum from a few probes: effective rank, energy rank and density, with bounds.
+"""Stochastic Lanczos quadrature: effective rank, energy rank and density of a spectrum, with bounds.
 
 For a random vector g with unit-variance entries, `g^T f(A) g` has the mean `trace f(A)`; Lanczos on `A = W^T W` from g
 gives Gauss rules for it. For `f = sqrt(x)` and `sqrt(x) ln(x)` on (0, 1] all higher derivatives have one sign, so the
@@ -22,17 +22,19 @@ from torch import Tensor
 
 from assay.linalg.operators import AbstractOperator, as_operator
 
-PROBES, STEPS = 16, 40
-SEED = 1_640_531_527  # not one that somebody would also draw weights from: signs and weights must be independent
-CONFIDENCE = (
-    0.999  # two-sided, of the part of the bounds that comes from the probes: these are skewed for steep spectra
-)
-ROUNDING = 1e-9  # relative error of the float64 sums, with much room
+# Random vectors, and products with `W^T W` for each of them.
+QUADRATURE_PROBES, QUADRATURE_STEPS = 16, 40
+# 2^32 over the golden ratio squared, and so none that somebody would also draw weights from: signs and weights must be
+# independent.
+QUADRATURE_SEED = 1_640_531_527
+# Two-sided, of the part of the bounds that comes from the probes: high, as these are skewed for steep spectra.
+JACKKNIFE_CONFIDENCE = 0.999
+SUMS_ROUNDING = 1e-9  # relative error of the float64 sums, with much room
 BREAKDOWN = 1e-13  # relative size of a Lanczos vector under which its Krylov space is exhausted
 
 
 @dataclass(frozen=True)
-class Estimate:
+class BoundedEstimate:
     """A number between two others: exactly known where all three are equal."""
 
     value: float
@@ -58,10 +60,10 @@ class Quadrature:
     scale: float
     count: int
 
-    def effective_rank(self) -> Estimate:
+    def effective_rank(self) -> BoundedEstimate:
         """`exp(ln S - T / S)` with `S = sum sigma` and `T = sum sigma ln sigma`, bracketed by both rules."""
         if self.scale == 0:
-            return Estimate(0.0, 0.0, 0.0)
+            return BoundedEstimate(0.0, 0.0, 0.0)
         gauss = _root_sums(self.nodes, self.weights)
         radau = _root_sums(self.radau_nodes, self.radau_weights)
         # sqrt: Gauss above, Radau below. sqrt ln (negative here): Gauss below, Radau above.
@@ -75,29 +77,29 @@ class Quadrature:
 
         lower, upper = _widened(sums, low)[0], _widened(sums, high)[1]
         middle = (low(sums.mean(1)) + high(sums.mean(1))) / 2
-        low_end, high_end = math.exp(lower) * (1 - ROUNDING), math.exp(upper) * (1 + ROUNDING)
-        return Estimate(math.exp(middle), max(1.0, low_end), min(float(self.count), high_end))
+        low_end, high_end = math.exp(lower) * (1 - SUMS_ROUNDING), math.exp(upper) * (1 + SUMS_ROUNDING)
+        return BoundedEstimate(math.exp(middle), max(1.0, low_end), min(float(self.count), high_end))
 
-    def energy_rank(self, share: float = 0.9) -> Estimate:
+    def energy_rank(self, share: float = 0.9) -> BoundedEstimate:
         """Least r whose largest values hold a share of the energy; the probes are pooled before it is inverted."""
         if self.scale == 0:
-            return Estimate(0.0, 0.0, 0.0)
+            return BoundedEstimate(0.0, 0.0, 0.0)
         every = torch.arange(len(self.nodes))
         left_out = [self._rank_bounds(share, every[every != probe]) for probe in every.tolist()]
         lower, upper = self._rank_bounds(share, every)
         spread_low = _jackknife(lower, [bounds[0] for bounds in left_out])
         spread_high = _jackknife(upper, [bounds[1] for bounds in left_out])
         low, high = max(1.0, math.floor(lower - spread_low)), min(float(self.count), math.ceil(upper + spread_high))
-        return Estimate(min(max((lower + upper) / 2, low), high), low, high)
+        return BoundedEstimate(min(max((lower + upper) / 2, low), high), low, high)
 
-    def count_above(self, sigma: float) -> Estimate:
-        """How many singular values are larger than `sigma`: the density, as a cumulative count."""
+    def count_above(self, sigma: float) -> BoundedEstimate:
+        """Count of singular values larger than `sigma`: the density, cumulated."""
         if self.scale == 0:
-            return Estimate(0.0, 0.0, 0.0)
+            return BoundedEstimate(0.0, 0.0, 0.0)
         lower, upper = _steps_above(self.nodes, self.weights, torch.tensor([sigma**2 / self.scale]))
         ends = (_widened(lower.T, lambda mean: float(mean[0]))[0], _widened(upper.T, lambda mean: float(mean[0]))[1])
         middle = float((lower.mean() + upper.mean()) / 2)
-        return Estimate(middle, max(0.0, ends[0]), min(float(self.count), ends[1]))
+        return BoundedEstimate(middle, max(0.0, ends[0]), min(float(self.count), ends[1]))
 
     def _rank_bounds(self, share: float, probes: Tensor) -> tuple[float, float]:
         """Bounds on the count above the value above which the pooled energy is the share."""
@@ -114,7 +116,11 @@ class Quadrature:
 
 
 def quadrature(
-    matrix: AbstractOperator | Tensor, *, probes: int = PROBES, steps: int = STEPS, seed: int = SEED
+    matrix: AbstractOperator | Tensor,
+    *,
+    probes: int = QUADRATURE_PROBES,
+    steps: int = QUADRATURE_STEPS,
+    seed: int = QUADRATURE_SEED,
 ) -> Quadrature:
     """Stochastic Lanczos quadrature of the squared singular values.
 
@@ -139,7 +145,7 @@ def quadrature(
     steps = min(steps, n)
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(0, 2, (n, probes), generator=generator).to(operator.device, torch.float64) * 2 - 1
-    alpha, beta = lanczos(operator, signs / n**0.5, steps)
+    alpha, beta = _lanczos(operator, signs / n**0.5, steps)
     alpha, beta = alpha.cpu(), beta.cpu()
     # A bound on the largest eigenvalue: by Gershgorin on each T, and on what lies outside by its last coupling.
     radius = beta.clone()
@@ -151,7 +157,7 @@ def quadrature(
     alpha, beta = alpha / scale, beta / scale
     nodes, weights = _rule(alpha, beta[:, :-1])
     # Golub 1973: the extended matrix has the eigenvalue 0 if its last diagonal entry is delta_k, T delta = beta^2 e_k.
-    T = tridiagonal(alpha, beta[:, :-1])
+    T = _tridiagonal(alpha, beta[:, :-1])
     side = torch.zeros(probes, steps, dtype=torch.float64)
     side[:, -1] = beta[:, -1] ** 2
     tiny = torch.eye(steps, dtype=torch.float64) * torch.finfo(torch.float64).eps
@@ -160,7 +166,7 @@ def quadrature(
     return Quadrature(nodes, n * weights, radau_nodes, n * radau_weights, scale, n)
 
 
-def lanczos(operator: AbstractOperator, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+def _lanczos(operator: AbstractOperator, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """Diagonals (c, steps) and couplings (c, steps) of `W^T W` from each column of `start` (n, c)."""
     c = start.shape[1]
     V = start[None]
@@ -177,14 +183,14 @@ def lanczos(operator: AbstractOperator, start: Tensor, steps: int) -> tuple[Tens
     return alpha, beta
 
 
-def tridiagonal(alpha: Tensor, beta: Tensor) -> Tensor:
+def _tridiagonal(alpha: Tensor, beta: Tensor) -> Tensor:
     """The symmetric matrices with these diagonals (c, steps) and couplings (c, steps - 1)."""
     return torch.diag_embed(alpha) + torch.diag_embed(beta, 1) + torch.diag_embed(beta, -1)
 
 
 def _rule(alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
     """Nodes (c, steps), rising, and weights that sum to one, of the tridiagonal matrices."""
-    nodes, vectors = torch.linalg.eigh(tridiagonal(alpha, beta))
+    nodes, vectors = torch.linalg.eigh(_tridiagonal(alpha, beta))
     return nodes.clamp(0, 1), vectors[:, 0] ** 2
 
 
@@ -226,4 +232,4 @@ def _jackknife(value: float, left_out: list[float]) -> float:
         return math.inf
     mean = math.fsum(left_out) / count
     variance = (count - 1) / count * math.fsum((part - mean) ** 2 for part in left_out)
-    return float(stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1)) * math.sqrt(variance)
+    return float(stats.t.ppf(0.5 + JACKKNIFE_CONFIDENCE / 2, count - 1)) * math.sqrt(variance)

@@ -1,1 +1,1 @@
-"""What a number means: every measure of an update, each with its source."""
+"""Measures of an update, each with its definition and source."""

@@ -1,13 +1,14 @@
-"""The chance level: what random updates of the same shape, rank and Frobenius norm score on the same base."""
+"""Chance level: intruder counts of random updates of the same shape, rank and Frobenius norm on the same base."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import xxhash
 
-from assay.linalg import AbstractOperator, Dense, LowRank, Triplets
-from assay.measures.intruders import judge_update
-from assay.records.audit import Chance, Side
+from assay.linalg import AbstractOperator, Dense, LowRank
+from assay.records.audit import Chance
 
 
 def named_generator(name: str, seed: int) -> torch.Generator:
@@ -33,14 +34,11 @@ def random_update(shape: tuple[int, int], rank: int, norm: float, generator: tor
 
 
 def chance_level(
-    base: AbstractOperator,
-    triplets: Triplets,
+    shape: tuple[int, int],
+    judge: Callable[[AbstractOperator], tuple[int, int]],
     *,
     rank: int,
     norm: float,
-    k: int,
-    eps: float,
-    side: Side,
     draws: int,
     seed: int,
 ) -> Chance:
@@ -49,27 +47,24 @@ def chance_level(
     A random direction is an intruder of any base at eps = .5 by itself, so a count means little without this beside.
 
     Args:
-        base: W0.
-        triplets: all triplets of W0.
+        shape: of the base, (m, n).
+        judge: intruders and undecided directions of an update of the base, as the update itself is judged.
         rank: of the updates.
         norm: their Frobenius norm.
-        k: leading directions that are judged.
-        eps: the threshold.
-        side: the side that is counted.
         draws: how many updates.
         seed: of the draws.
     """
     generator = torch.Generator().manual_seed(seed)
-    counts = []
-    for _ in range(draws):
-        update = random_update(base.shape, rank, norm, generator)
-        directions = judge_update(base, triplets, update, k=k, eps=eps, side=side)
-        counts.append(sum(direction.verdict == "intruder" for direction in directions))
-    values = torch.tensor(counts, dtype=torch.float64)
+    counts = [judge(random_update(shape, rank, norm, generator)) for _ in range(draws)]
+    surely = torch.tensor([count for count, _ in counts], dtype=torch.float64)
+    possibly = surely + torch.tensor([undecided for _, undecided in counts], dtype=torch.float64)
+    median, percentile_95 = ([float(torch.quantile(of, q)) for of in (surely, possibly)] for q in (0.5, 0.95))
     return Chance(
         draws=draws,
         rank=rank,
         seed=seed,
-        median=float(torch.quantile(values, 0.5)),
-        percentile_95=float(torch.quantile(values, 0.95)),
+        median=median[0],
+        percentile_95=percentile_95[0],
+        median_bounds=(median[0], median[1]),
+        percentile_95_bounds=(percentile_95[0], percentile_95[1]),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from assay.linalg import AbstractOperator, Cost, Sum, Triplets, largest_overlaps, leading_triplets
+from assay.linalg import AbstractOperator, OperationCount, Sum, Triplets, largest_overlaps, leading_triplets
 from assay.records.audit import Direction, Side, Verdict
 
 
@@ -35,11 +35,11 @@ def count(directions: Sequence[Direction], eps: float) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Found:
-    """Directions, what they cost, and the probability that random probes missed something."""
+    """Verdicts on directions, with their cost and the probability that random probes missed something."""
 
     directions: list[Direction]
-    cost: Cost
-    missed: float
+    cost: OperationCount
+    failure_probability: float
 
 
 def find_directions(
@@ -51,21 +51,21 @@ def find_directions(
     k: int,
     eps: Sequence[float],
     side: Side,
-    settle: bool = False,
-    floor: Callable[[], float] | None = None,
+    gram: bool = False,
+    sigma_min: Callable[[], float] | None = None,
 ) -> Found:
     """The verdict on every one of the k leading directions of one side.
 
     Args:
         tuned: leading triplets of W, at least k of them where it has as many.
         base: triplets of W0: all, or the leading ones.
-        matrix: W0, for the certificate where its triplets are not all there.
+        matrix: W0, for the Christoffel bound where its triplets are not all there.
         update: dW, for the share of it that lies in each direction; None to leave that out.
         k: how many directions.
         eps: overlaps under the first make an intruder; the bounds are to decide for each of them.
         side: left (outputs) or right (inputs).
-        settle: decompose the Gram matrix of W0 in float64 where bounds leave a verdict open.
-        floor: gives a number that no singular value of W0 lies under, as for `largest_overlaps`.
+        gram: decompose the Gram matrix of W0 in float64 where bounds leave a verdict open.
+        sigma_min: gives a lower bound on the least singular value of W0, as for `largest_overlaps`.
 
     Returns:
         One direction for every singular value that is not zero, largest first, and what they cost.
@@ -78,10 +78,10 @@ def find_directions(
         base,
         matrix=matrix,
         eps=list(eps),
-        angles=[float(tuned.angles[first]) for first, _ in spaces],
+        angle_bounds=[float(tuned.angle_bounds[first]) for first, _ in spaces],
         throw=False,
-        settle=settle,
-        floor=floor,
+        gram=gram,
+        sigma_min=sigma_min,
     )
     sigma = tuned.sigma.tolist()
     shares = _update_shares(tuned.u, update) if update is not None else [None] * len(sigma)
@@ -99,10 +99,12 @@ def find_directions(
         )
         for (first, last), overlap in zip(spaces, overlaps, strict=True)
         for j in range(first, min(last, k))
-        if sigma[j] > tuned.error
+        if sigma[j] > tuned.backward_error
     ]
-    cost = overlaps[0].cost if overlaps else Cost()
-    return Found(directions, cost, max([tuned.missed, *(overlap.missed for overlap in overlaps)]))
+    cost = overlaps[0].cost if overlaps else OperationCount()
+    return Found(
+        directions, cost, max([tuned.failure_probability, *(overlap.failure_probability for overlap in overlaps)])
+    )
 
 
 def judge_update(

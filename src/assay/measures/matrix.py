@@ -1,4 +1,4 @@
-"""All measures of one matrix: its base, its update and what they sum to."""
+"""All measures of one matrix, from its base, its update and their sum."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from torch import Tensor
 from assay.linalg import (
     ANGLE_LIMIT,
     AbstractOperator,
-    Cost,
-    Estimate,
+    Attempt,
+    BoundedEstimate,
     LowRank,
+    OperationCount,
     Solver,
+    Sum,
     Triplets,
+    attempts,
     base_triplets,
-    floor_of,
     leading_triplets,
     select_solver,
+    sigma_min_bound,
 )
 from assay.measures.chance import chance_level
 from assay.measures.intruders import count, find_directions
@@ -32,14 +35,13 @@ from assay.records.audit import Chance, Direction, Measures, Side, energies
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of every matrix.
+    """Settings of the measures, the same for every matrix.
 
     Attributes:
         k: leading directions.
         eps: thresholds on the largest overlap; the first one gives the verdicts.
         side: "left", "right" or "both" (then the counts are left's).
-        solver: "certified", "exact", or "auto", which chooses by size; what the certified one leaves open in float64
-            too is done again by the exact one.
+        solver: "certified", "exact", or "auto", which chooses by size; `linalg.attempts` lists what is tried in turn.
         dtype: float32 is tried first unless float64 is asked for; what float32 leaves open is done again in float64.
         chance: how many random updates to draw for the chance level; 0 for none.
         seed: of those draws.
@@ -59,10 +61,11 @@ class Question:
         return ("left", "right") if self.side == "both" else ("right",) if self.side == "right" else ("left",)
 
 
-RESOLVED = 1e-3  # residual of a triplet that is reported, as a part of the largest singular value
+# Residual of a triplet that is reported, as a part of the largest singular value.
+RESOLVED = 1e-3
 
 Spectrum = Callable[[AbstractOperator, Solver], Triplets]
-Floor = Callable[[], float]
+SigmaMin = Callable[[], float]
 
 
 def measure_matrix(
@@ -71,7 +74,7 @@ def measure_matrix(
     tuned: AbstractOperator,
     question: Question,
     spectrum: Spectrum | None = None,
-    floor: Floor | None = None,
+    sigma_min: SigmaMin | None = None,
 ) -> Measures:
     """Measure one matrix.
 
@@ -82,7 +85,7 @@ def measure_matrix(
         question: what to measure.
         spectrum: gives the triplets of the base for a solver, in the base's precision, from where they are kept;
             computes them unless given.
-        floor: gives a number that no singular value of the base lies under, from where it is kept; computes it unless
+        sigma_min: gives a lower bound on the base's least singular value, from where it is kept; computes it unless
             given. Few matrices need it.
 
     Returns:
@@ -91,7 +94,7 @@ def measure_matrix(
     update_norm = update.frobenius()
     if update_norm == 0.0:
         return _unchanged(base.frobenius(), question)
-    judged = judge_matrix(base, update, tuned, question, spectrum, floor)
+    judged = judge_matrix(base, update, tuned, question, spectrum, sigma_min)
     parts, kept_norm = judged.parts, judged.base.frobenius
     base_norm = base.frobenius() if kept_norm is None else kept_norm
     spectrum_of_update = update_spectrum(parts.update, question.k, select_solver(base.shape, question.solver))
@@ -119,9 +122,9 @@ def measure_matrix(
         energy_share=surely / total if total else None,
         energy_share_bounds=(surely / total, possibly / total) if total else None,
         intruder_update_share=min(1.0, sum(shares)),
-        chance=_chance(parts.base, judged.base, rank or min(base.shape), update_norm, question),
+        chance=_chance(base, rank or min(base.shape), update_norm, question, spectrum, sigma_min),
         directions=tuple(judged.directions),
-        sigma_base=_rounded(judged.base.sigma[: _told(judged.base, question.k)]),
+        sigma_base=_rounded(judged.base.sigma[: _resolved(judged.base, question.k)]),
         sigma_tuned=_rounded(judged.tuned.sigma[: question.k]),
         sigma_update=_rounded(sigma[: question.k]),
         similarity=judged.similarity,
@@ -130,7 +133,7 @@ def measure_matrix(
         critical_multiplier=critical.value if critical else None,
         critical_multiplier_bounds=_ends(critical) if critical else None,
         solver=f"{judged.solver} {str(judged.base.u.dtype).removeprefix('torch.')}",
-        missed=judged.missed,
+        missed=judged.failure_probability,
         products=cost.products,
         decompositions=cost.decompositions,
         base_norm=base_norm,
@@ -144,24 +147,24 @@ def judge_matrix(
     tuned: AbstractOperator,
     question: Question,
     spectrum: Spectrum | None = None,
-    floor: Floor | None = None,
+    sigma_min: SigmaMin | None = None,
 ) -> Judged:
-    """Judge the leading directions of one matrix: solvers are asked until every verdict is decided.
+    """Verdicts on the leading directions of one matrix: attempts are made until every verdict is decided.
 
     Args:
-        base, update, tuned, question, spectrum, floor: as for `measure_matrix`; the update is not zero.
+        base, update, tuned, question, spectrum, sigma_min: as for `measure_matrix`; the update is not zero.
     """
     parts = Parts(base, update, tuned).to(question.dtype)
-    spent, judged = Cost(), None
-    lowest = cache(floor if floor is not None else lambda: floor_of(base))
-    for solver, dtype in _attempts(base.shape, question):
-        parts = parts.to(dtype)
-        judged = _judge(parts, question, solver, spectrum, lowest)
+    spent, judged = OperationCount(), None
+    lowest = cache(sigma_min if sigma_min is not None else lambda: sigma_min_bound(base))
+    for attempt in attempts(base.shape, question.solver, question.dtype):
+        parts = parts.to(attempt.dtype)
+        judged = _judge(parts, question, attempt, spectrum, lowest)
         spent += judged.cost
         if judged.settled(question.k):
             break
     if judged is None:
-        raise ValueError("no solver was asked")
+        raise ValueError("there is no attempt to make")
     return replace(judged, cost=spent)
 
 
@@ -183,14 +186,14 @@ class Judged:
     """Verdicts on both sides, with the decompositions that gave them.
 
     Attributes:
-        parts: the operators, in the precision of the solver that was asked last.
+        parts: the operators, in the precision of the last attempt.
         base, tuned: triplets of W0 and leading triplets of W.
         directions: of the counted side first.
         counts: for every eps, intruders and undecided ones on the counted side.
         similarity: `|U0^T U|` of the leading vectors.
-        solver: the one that was asked last.
-        missed: probability that random probes missed something.
-        cost: of all solvers that were asked.
+        solver: that of the last attempt.
+        failure_probability: that a bound is wrong because random probes missed something.
+        cost: of all attempts.
     """
 
     parts: Parts
@@ -200,8 +203,8 @@ class Judged:
     counts: dict[str, tuple[int, int]]
     similarity: tuple[tuple[float, ...], ...]
     solver: Solver
-    missed: float
-    cost: Cost
+    failure_probability: float
+    cost: OperationCount
 
     def on(self, side: Side) -> list[Direction]:
         """The directions of one side, largest singular value first."""
@@ -216,23 +219,11 @@ class Judged:
         return len(self.tuned.sigma) >= known and not any(undecided for _, undecided in self.counts.values())
 
 
-def _attempts(shape: tuple[int, int], question: Question) -> list[tuple[Solver, torch.dtype]]:
-    """Solvers to try until every verdict is decided: the dense one in float64 has the last word.
-
-    What the certified one cannot tell apart in float32 are mostly leading values closer than float32's rounding, about
-    1e-4 of each other; the same iteration in float64 takes some three times as long, and a dense SVD many times that.
-    """
-    last: tuple[Solver, torch.dtype] = ("exact", torch.float64)
-    if question.dtype == torch.float64:
-        return [last]
-    quick = select_solver(shape, question.solver)
-    if quick == "exact":
-        return [(question.solver, torch.float32), last]
-    return [(quick, torch.float32), (quick, torch.float64), ("exact", torch.float32), last]
-
-
-def _judge(parts: Parts, question: Question, solver: Solver, spectrum: Spectrum | None, floor: Floor) -> Judged:
-    """Decompose both matrices and judge the leading directions of each side."""
+def _judge(
+    parts: Parts, question: Question, attempt: Attempt, spectrum: Spectrum | None, sigma_min: SigmaMin
+) -> Judged:
+    """One attempt: triplets of both matrices, and the verdicts on the leading directions of each side."""
+    solver = attempt.solver
     if spectrum is not None:
         ours = spectrum(parts.base, select_solver(parts.base.shape, solver))
     else:
@@ -243,12 +234,12 @@ def _judge(parts: Parts, question: Question, solver: Solver, spectrum: Spectrum 
         solver=solver,
         dtype=parts.base.dtype,
         near=ours,
-        shifts=parts.base.dtype == torch.float64,  # two thirds of a dense SVD's time at 800, a third at 2048
+        shift_invert=attempt.factorises,
         throw=False,
     )
     # The base's Gram matrix decides what is left, once float64 has decided what it can by products alone; but where the
     # tuned vectors themselves are not told apart it decides nothing, and the next solver has to.
-    settle = parts.base.dtype == torch.float64 and _sharp(theirs, min(question.k, *parts.base.shape))
+    gram = attempt.factorises and _sharp(theirs, min(question.k, *parts.base.shape))
     found = [
         find_directions(
             theirs,
@@ -258,14 +249,14 @@ def _judge(parts: Parts, question: Question, solver: Solver, spectrum: Spectrum 
             k=question.k,
             eps=question.eps,
             side=side,
-            settle=settle,
-            floor=floor,
+            gram=gram,
+            sigma_min=sigma_min,
         )
         for side in question.sides
     ]
     counted = found[0].directions
     first, second = (ours.v, theirs.v) if question.sides[0] == "right" else (ours.u, theirs.u)
-    overlap = similarity(first[:, : _told(ours, question.k)], second[:, : question.k])
+    overlap = similarity(first[:, : _resolved(ours, question.k)], second[:, : question.k])
     return Judged(
         parts,
         ours,
@@ -274,30 +265,43 @@ def _judge(parts: Parts, question: Question, solver: Solver, spectrum: Spectrum 
         {_key(eps): count(counted, eps) for eps in question.eps},
         tuple(tuple(round(value, 4) for value in row) for row in overlap.tolist()),
         select_solver(parts.base.shape, solver),
-        max([ours.missed, *(side.missed for side in found)]),
+        max([ours.failure_probability, *(side.failure_probability for side in found)]),
         sum((side.cost for side in found), ours.cost + theirs.cost),
     )
 
 
 def _sharp(tuned: Triplets, known: int) -> bool:
     """Whether the angles of that many leading vectors, or of their clusters, are all known to be small."""
-    return len(tuned.sigma) >= known and float(tuned.angles[:known].max()) <= ANGLE_LIMIT
+    return len(tuned.sigma) >= known and float(tuned.angle_bounds[:known].max()) <= ANGLE_LIMIT
 
 
-def _chance(base: AbstractOperator, triplets: Triplets, rank: int, norm: float, question: Question) -> Chance | None:
+def _chance(
+    base: AbstractOperator,
+    rank: int,
+    norm: float,
+    question: Question,
+    spectrum: Spectrum | None,
+    sigma_min: SigmaMin | None,
+) -> Chance | None:
+    """The chance level, each draw judged until it is decided, as the update is."""
     if not question.chance:
         return None
-    return chance_level(
-        base,
-        triplets,
-        rank=rank,
-        norm=norm,
-        k=question.k,
-        eps=question.eps[0],
-        side=question.sides[0],
-        draws=question.chance,
-        seed=question.seed,
-    )
+    alike = replace(question, eps=question.eps[:1], side=question.sides[0])
+    known: dict[tuple[torch.dtype, Solver], Triplets] = {}
+    lowest = cache(sigma_min if sigma_min is not None else lambda: sigma_min_bound(base))
+
+    def remembered(matrix: AbstractOperator, solver: Solver) -> Triplets:
+        key = (matrix.dtype, solver)
+        if key not in known:
+            make = spectrum or (lambda matrix, solver: base_triplets(matrix, solver=solver, dtype=matrix.dtype))
+            known[key] = make(matrix, solver)
+        return known[key]
+
+    def judge(update: AbstractOperator) -> tuple[int, int]:
+        judged = judge_matrix(base, update, Sum(base, update), alike, remembered, lowest)
+        return judged.counts[_key(alike.eps[0])]
+
+    return chance_level(base.shape, judge, rank=rank, norm=norm, draws=question.chance, seed=question.seed)
 
 
 def _unchanged(base_norm: float, question: Question) -> Measures:
@@ -333,7 +337,7 @@ def _unchanged(base_norm: float, question: Question) -> Measures:
     )
 
 
-def _ends(estimate: Estimate) -> tuple[float, float]:
+def _ends(estimate: BoundedEstimate) -> tuple[float, float]:
     return estimate.lower, estimate.upper
 
 
@@ -342,11 +346,11 @@ def _key(eps: float) -> str:
     return f"{eps:g}"
 
 
-def _told(base: Triplets, k: int) -> int:
-    """Of the k leading triplets of a base, how many are resolved: of a large one those after the twelfth may not be."""
-    if base.residuals is None:
+def _resolved(base: Triplets, k: int) -> int:
+    """Count of the k leading triplets of a base that are resolved: after the twelfth they may not be."""
+    if base.residual_bounds is None:
         return k
-    return int((base.residuals[:k] <= RESOLVED * base.sigma[0]).int().cumprod(0).sum())
+    return int((base.residual_bounds[:k] <= RESOLVED * base.sigma[0]).int().cumprod(0).sum())
 
 
 def _rounded(sigma: Tensor) -> tuple[float, ...]:

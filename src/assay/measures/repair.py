@@ -42,7 +42,7 @@ class Scaling:
 
     @property
     def count(self) -> int:
-        """How many directions are scaled."""
+        """Number of directions that are scaled."""
         return len(self.sigma)
 
     def at(self, keep: float) -> LowRank:

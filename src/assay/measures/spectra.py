@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from assay.linalg import AbstractOperator, Cost, Estimate, LowRank, Solver, leading_triplets, quadrature
+from assay.linalg import (
+    AbstractOperator,
+    BoundedEstimate,
+    LowRank,
+    OperationCount,
+    Solver,
+    leading_triplets,
+    quadrature,
+)
 
 
 def effective_rank(sigma: Tensor) -> float:
@@ -62,7 +70,7 @@ def energy_rank(sigma: Tensor, share: float = 0.9) -> int:
 
 
 def numerical_rank(sigma: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> int:
-    """How many singular values are above rounding: `sigma_i > max(m, n) eps sigma_1`, NumPy's convention."""
+    """Numerical rank: singular values above rounding, `sigma_i > max(m, n) eps sigma_1`, NumPy's convention."""
     if not len(sigma):
         return 0
     return int((sigma > max(shape) * torch.finfo(dtype).eps * sigma[0]).sum())
@@ -70,24 +78,24 @@ def numerical_rank(sigma: Tensor, shape: tuple[int, int], dtype: torch.dtype) ->
 
 @dataclass(frozen=True)
 class UpdateSpectrum:
-    """What is known of an update's spectrum.
+    """The spectrum of an update: leading triplets, and ranks with their bounds.
 
     Attributes:
         U, sigma, V: leading triplets: (m, r), (r,) falling in float64, (n, r).
         rank: how many singular values are above rounding; None where not all were computed.
         effective_rank, energy_rank: with bounds; both equal to the value where all singular values were computed.
         stable_rank: from the Frobenius norm and the largest singular value.
-        cost: what it took.
+        cost: operations that it took.
     """
 
     U: Tensor
     sigma: Tensor
     V: Tensor
     rank: int | None
-    effective_rank: Estimate
-    energy_rank: Estimate
+    effective_rank: BoundedEstimate
+    energy_rank: BoundedEstimate
     stable_rank: float
-    cost: Cost
+    cost: OperationCount
 
 
 def update_spectrum(update: AbstractOperator, k: int, solver: Solver) -> UpdateSpectrum:
@@ -104,22 +112,22 @@ def update_spectrum(update: AbstractOperator, k: int, solver: Solver) -> UpdateS
         Q_B, K, Q_A = update.core()
         X, sigma, Yt = torch.linalg.svd(K, full_matrices=False)
         rank = numerical_rank(sigma, update.shape, torch.float64)
-        return _whole(Q_B @ X, sigma, Q_A @ Yt.T, rank, Cost())
+        return _whole(Q_B @ X, sigma, Q_A @ Yt.T, rank, OperationCount())
     if solver == "certified":
         found = leading_triplets(update, k, solver=solver, dtype=torch.float32, throw=False)
         rules = quadrature(update)
         largest = float(found.sigma[0]) if len(found.sigma) else 0.0
         stable = update.frobenius() ** 2 / largest**2 if largest else 0.0
         ranks = (rules.effective_rank(), rules.energy_rank())
-        cost = found.cost + Cost(products=2 * rules.nodes.numel())
+        cost = found.cost + OperationCount(products=2 * rules.nodes.numel())
         return UpdateSpectrum(found.u, found.sigma, found.v, None, *ranks, stable, cost)
     found = leading_triplets(update, dtype=update.dtype)
     rank = numerical_rank(found.sigma, update.shape, torch.float32)
     return _whole(found.u, found.sigma, found.v, rank, found.cost)
 
 
-def _whole(U: Tensor, sigma: Tensor, V: Tensor, rank: int, cost: Cost) -> UpdateSpectrum:
+def _whole(U: Tensor, sigma: Tensor, V: Tensor, rank: int, cost: OperationCount) -> UpdateSpectrum:
     """All singular values are known, so every statistic is exact."""
     effective, energy = effective_rank(sigma), float(energy_rank(sigma))
-    exact = (Estimate(effective, effective, effective), Estimate(energy, energy, energy))
+    exact = (BoundedEstimate(effective, effective, effective), BoundedEstimate(energy, energy, energy))
     return UpdateSpectrum(U, sigma, V, rank, *exact, stable_rank(sigma), cost)

@@ -1,4 +1,4 @@
-"""How the leading directions of two matrices lie to each other."""
+"""Overlaps of the leading directions of two matrices, and amplification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When an update becomes an intruder: the size at which its leading direction would be counted, from the base alone.
+"""Critical size of an update: where its leading direction would be counted as an intruder, from the base alone.
 
 The deformation of a matrix by one direction (Benaych-Georges & Nadakuditi 2012): with `phi(z)` the mean of
 `z / (z^2 - sigma_i^2)` over the min(m, n) singular values of W0 under z and `c = min(m, n) / max(m, n)`, a direction of
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from assay.linalg import Estimate, Triplets
+from assay.linalg import BoundedEstimate, Triplets
 
 ESTIMATOR = "geometric mean of the seen and the spread crossing"
 # Points on the axis of singular values from sigma_k to past the largest: steps of two or three per cent.
@@ -34,7 +34,7 @@ WIDEST = 2.0
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class CountedSpectrum:
     """Singular values with how often each occurs, falling, and the shape with the counted side first."""
 
     sigma: Tensor
@@ -42,7 +42,7 @@ class Spectrum:
     shape: tuple[int, int]
 
 
-def critical_norm(base: Triplets, shape: tuple[int, int], *, k: int = 10, eps: float = 0.5) -> Estimate | None:
+def critical_norm(base: Triplets, shape: tuple[int, int], *, k: int = 10, eps: float = 0.5) -> BoundedEstimate | None:
     """The spectral norm of an update at which its leading direction is first counted as an intruder.
 
     Args:
@@ -78,11 +78,11 @@ def critical_norm(base: Triplets, shape: tuple[int, int], *, k: int = 10, eps: f
         highs.append(high)
     if max(values) > WIDEST * min(values):
         return None
-    return Estimate(math.exp(sum(map(math.log, values)) / len(values)), min(lows), max(highs))
+    return BoundedEstimate(math.exp(sum(map(math.log, values)) / len(values)), min(lows), max(highs))
 
 
-def critical_multiplier(norm: Estimate | None, largest: float) -> Estimate | None:
-    """What an update can be multiplied by before it is first counted: under 1, it is past the threshold.
+def critical_multiplier(norm: BoundedEstimate | None, largest: float) -> BoundedEstimate | None:
+    """Critical multiplier of an update: times this it is first counted; under 1, it is past the threshold.
 
     Args:
         norm: from `critical_norm`.
@@ -90,16 +90,16 @@ def critical_multiplier(norm: Estimate | None, largest: float) -> Estimate | Non
     """
     if norm is None or largest <= 0.0:
         return None
-    return Estimate(norm.value / largest, norm.lower / largest, norm.upper / largest)
+    return BoundedEstimate(norm.value / largest, norm.lower / largest, norm.upper / largest)
 
 
-def _spectra(base: Triplets, shape: tuple[int, int]) -> list[Spectrum]:
+def _spectra(base: Triplets, shape: tuple[int, int]) -> list[CountedSpectrum]:
     """The base's spectrum; where only leading values are known, the two extreme ones that have the same energy."""
     known = base.sigma.double().cpu()
     rest = min(shape) - len(known)
     ones = torch.ones_like(known)
     if base.complete or rest <= 0 or base.frobenius is None:
-        return [Spectrum(known, ones, shape)]
+        return [CountedSpectrum(known, ones, shape)]
     energy = max(0.0, base.frobenius**2 - float((known**2).sum()))
     last = float(known[-1])
     full = min(float(rest), energy / last**2) if last > 0 else 0.0
@@ -107,11 +107,11 @@ def _spectra(base: Triplets, shape: tuple[int, int]) -> list[Spectrum]:
     for sigma, count in ((min(last, math.sqrt(energy / rest)), float(rest)), (last, full)):
         tail = torch.tensor([sigma, 0.0], dtype=torch.float64)
         counts = torch.tensor([count, rest - count], dtype=torch.float64)
-        spectra.append(Spectrum(torch.cat([known, tail]), torch.cat([ones, counts]), shape))
+        spectra.append(CountedSpectrum(torch.cat([known, tail]), torch.cat([ones, counts]), shape))
     return spectra
 
 
-def _strength(spectrum: Spectrum, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _strength(spectrum: CountedSpectrum, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`theta` that puts a value at each z, and the share of a and b in its vectors: `|<u, a>|^2`, `|<v, b>|^2`.
 
     Args:
@@ -134,19 +134,19 @@ def _strength(spectrum: Spectrum, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return theta, keep * left, keep * right
 
 
-def _seen(spectrum: Spectrum, k: int) -> float | None:
+def _seen(spectrum: CountedSpectrum, k: int) -> float | None:
     """The strength at which a direction is the k-th: its value one local spacing above `sigma_k`."""
     later = min(2 * k, len(spectrum.sigma)) - 1
     edge = float(spectrum.sigma[k - 1])
     spacing = (edge - float(spectrum.sigma[later])) / max(1, later - k + 1)
     if spacing <= 0.0:
         return None
-    above = Spectrum(spectrum.sigma[k:], spectrum.counts[k:], spectrum.shape)
+    above = CountedSpectrum(spectrum.sigma[k:], spectrum.counts[k:], spectrum.shape)
     theta, _, _ = _strength(above, torch.tensor([[edge + spacing]], dtype=torch.float64))
     return float(theta)
 
 
-def _spread(spectrum: Spectrum, k: int, eps: float) -> float | None:
+def _spread(spectrum: CountedSpectrum, k: int, eps: float) -> float | None:
     """The least strength at which the typical direction is under eps on every vector of the base."""
     m, n = spectrum.shape
     edge, top = float(spectrum.sigma[k - 1]), float(spectrum.sigma[0])

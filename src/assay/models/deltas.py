@@ -13,6 +13,7 @@ from assay.linalg import AbstractOperator
 from assay.models.loading import Place
 from assay.weights.architecture import Architecture
 from assay.weights.checkpoints import Checkpoint
+from assay.weights.libraries import read_config
 from assay.weights.sides import Side
 from assay.weights.updates import AbstractPair
 
@@ -36,11 +37,9 @@ def refuse_other_computation(home: Place, place: Place) -> None:
     Raises:
         MismatchError: with the setting.
     """
-    from transformers import AutoConfig
-
     if place.is_adapter:  # it has its base's
         return
-    base, tuned = (_computing(AutoConfig.from_pretrained(entry.folder).to_dict()) for entry in (home, place))
+    base, tuned = (_computing(read_config(entry.folder).to_dict()) for entry in (home, place))
     for name in sorted(base.keys() | tuned.keys()):
         if base.get(name) != tuned.get(name):
             raise MismatchError(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,22 +11,18 @@ import torch
 
 from assay.errors import AdapterError, CheckpointError, MismatchError, SourceError, ValuesError
 from assay.io import digests
+from assay.io.stamps import Stamps
 from assay.linalg.devices import device_of
 from assay.models.unmerged import with_update
 from assay.records import Repair, Run, Source
 from assay.records.record import read_json
 from assay.records.run import Objective
 from assay.weights.adapters import named_base
-from assay.weights.bitfit import BITFIT_CONFIG, bitfit_settings
-from assay.weights.checkpoints import (
-    ADAPTER_CONFIG,
-    MODEL_CONFIG,
-    identified,
-    locate,
-    open_checkpoint,
-    open_files,
-    refuse_pickles,
-)
+from assay.weights.bases import refuse_other_base
+from assay.weights.bitfit import bitfit_settings
+from assay.weights.checkpoints import TOKENIZER_FILES, fetch_tokenizer, identified, locate, open_checkpoint, open_files
+from assay.weights.libraries import code_not_run, read_model, read_tokenizer, refuse_code
+from assay.weights.model_files import ADAPTER_CONFIG, BITFIT_CONFIG, MODEL_CONFIG, model_files
 
 Head = Literal["causal-lm", "masked-lm", "sequence-classification"]  # what a model predicts
 _HEADS: dict[Head, tuple[str, ...]] = {  # by the ending of the stored class
@@ -38,21 +33,7 @@ _HEADS: dict[Head, tuple[str, ...]] = {  # by the ending of the stored class
 
 
 # What weights and texts are read by; what else lies beside a model (READMEs, records) changes nothing of it.
-_READ_BY = (
-    MODEL_CONFIG,
-    ADAPTER_CONFIG,
-    BITFIT_CONFIG,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "tokenizer.model",
-    "spiece.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-)
+_READ_BY = (MODEL_CONFIG, ADAPTER_CONFIG, BITFIT_CONFIG, *TOKENIZER_FILES)
 
 
 @dataclass(frozen=True)
@@ -64,16 +45,22 @@ class Place:
         source: its name, revision and digest, without any path of this machine.
         is_adapter: whether it is an update that needs its base: a PEFT adapter, or BitFit's tensors.
         base: the base that was named for it; None for the one that it names itself.
+        stamps: its weight files as they were when it was found.
     """
 
     folder: Path
     source: Source
     is_adapter: bool
     base: Place | None = None
+    stamps: Stamps = field(default_factory=Stamps, compare=False)
 
     def settings(self) -> str:
         """Digest of the files that say how its weights and a text are read: its configuration and its tokenizer's."""
         return digests.of_files(path for path in self.folder.iterdir() if path.name in _READ_BY)
+
+    def code_not_run(self) -> list[str]:
+        """What a reader must know of code that the folder asks for."""
+        return code_not_run(self.folder)
 
 
 def find(reference: str | Path, start: Path | None = None) -> Place:
@@ -82,21 +69,22 @@ def find(reference: str | Path, start: Path | None = None) -> Place:
     Raises:
         SourceError: neither a folder nor to be had from the hub.
         PickleError: only pickled weights, which are never loaded.
+        CodeError: a folder that asks for code of its own, which is never run.
         QuantisedError: packed weights.
         CheckpointError: a folder without weights, or with files that are cut short or missing.
         RecordError: a configuration that is missing or no JSON object.
     """
     path = (start or Path()) / reference
     folder, source = locate(path if path.is_dir() else reference)
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        refuse_pickles(folder)
-        raise CheckpointError("no safetensors file", wanted="a checkpoint or an adapter", where=str(reference))
-    described = identified(source, weights, folder)
-    needs_base = (folder / ADAPTER_CONFIG).exists() or (folder / BITFIT_CONFIG).exists()
-    place = Place(folder.resolve(), described, needs_base)
-    if needs_base:
-        open_files(folder, weights, source)
+    files = model_files(folder)
+    if files.folder != folder:
+        source = source.model_copy(update={"name": f"{source.name}/{files.folder.name}"})
+    refuse_code(files.folder)
+    stamps = Stamps.of(files.weights)
+    described = identified(source, files.weights, files.folder)
+    place = Place(files.folder.resolve(), described, files.kind != "checkpoint", stamps=stamps)
+    if place.is_adapter:
+        open_files(files, source)
     else:
         open_checkpoint(folder)
         configuration(place)
@@ -125,14 +113,22 @@ def base_of(adapter: Place) -> Place:
     return adapter.base if adapter.base is not None else find(named_base(adapter.folder, _adapter_settings(adapter)))
 
 
-def find_pair(base: str | Path | None, tuned: str | Path) -> tuple[Place, Place]:
-    """Find a base and a tuned model; an adapter stands on the base that is named, whichever it names itself.
+def find_pair(base: str | Path | None, tuned: str | Path, other_base: bool = False) -> tuple[Place, Place]:
+    """Find a base and a tuned model; an adapter stands on the base that is named.
+
+    Args:
+        base: the base; None for the one that an adapter names.
+        tuned: the tuned model.
+        other_base: whether the base is meant though the adapter was trained on another.
 
     Raises:
         SourceError, PickleError, CheckpointError: as for `find` and `base_of`.
+        MismatchError: the base is not the one that the adapter was trained on.
     """
     place = find(tuned)
     home = find(base) if base is not None else base_of(place)
+    if place.is_adapter and base is not None:
+        refuse_other_base(place.folder, home.folder, home.source, other_base)
     return home, replace(place, base=home) if place.is_adapter else place
 
 
@@ -148,37 +144,34 @@ def load_tokenizer(place: Place) -> Any:
 
     Raises:
         CheckpointError: there is none, or one that cannot be read.
+        MismatchError: it has more tokens than the model has embeddings.
     """
-    from transformers import AutoTokenizer
-
     if place.source.revision is not None:
-        return _read_by_transformers(
-            place, "tokenizer", AutoTokenizer.from_pretrained, place.source.name, revision=place.source.revision
-        )
+        fetch_tokenizer(place.source)
     if not (place.folder / "tokenizer_config.json").exists() and not (place.folder / "tokenizer.json").exists():
         if place.is_adapter:
             return load_tokenizer(base_of(place))
         raise CheckpointError(
             "there is no tokenizer beside the model", wanted="tokenizer.json", where=place.source.name
         )
-    return _read_by_transformers(place, "tokenizer", AutoTokenizer.from_pretrained, place.folder)
+    tokenizer = read_tokenizer(place.folder, place.source.name)
+    _refuse_more_tokens(place, tokenizer)
+    return tokenizer
 
 
-def _read_by_transformers(place: Place, what: str, read: Callable[..., Any], *given: Any, **options: Any) -> Any:
-    """What transformers reads; whatever stops it is in the model's files.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    try:
-        return read(*given, **options)
-    except Exception as error:  # noqa: BLE001 (of a file that is no JSON, tokenizers raises an exception of no kind)
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"the {what} cannot be read ({first})",
-            wanted="files that the installed transformers reads",
+def _refuse_more_tokens(place: Place, tokenizer: Any) -> None:
+    """Refuse a tokenizer with tokens for which the model has no embedding: the first such token would stop it."""
+    config = configuration(base_of(place) if place.is_adapter else place)
+    rows = config.get("vocab_size", (config.get("text_config") or {}).get("vocab_size"))
+    tokens = 1 + max(tokenizer.get_vocab().values(), default=-1)
+    if rows is not None and tokens > int(rows):
+        raise MismatchError(
+            f"the tokenizer has {tokens} tokens, and the model {rows} embeddings",
+            wanted="a tokenizer and a model of one vocabulary",
+            remedy="resize the base's embeddings (`resize_token_embeddings`), save it and tune that; or take the "
+            "tokenizer that the base came with",
             where=place.source.name,
-        ) from None
+        )
 
 
 def stored_objective(place: Place) -> Head | None:
@@ -242,7 +235,7 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
         )
     kinds = {"causal-lm": "AutoModelForCausalLM", "masked-lm": "AutoModelForMaskedLM"}
     kind = getattr(transformers, kinds.get(objective, "AutoModelForSequenceClassification"))
-    options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+    options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
     if labels:
         options["id2label"] = dict(enumerate(labels))
         options["label2id"] = {label: position for position, label in enumerate(labels)}
@@ -250,7 +243,8 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
         raise MismatchError(
             f"the stored head has {_classes(place)} classes, the data {len(labels)}", where=place.source.name
         )
-    model, report = _read_by_transformers(place, "model", kind.from_pretrained, place.folder, **options)
+    model, report = read_model(kind, place.folder, place.source.name, **options)
+    place.stamps.refuse_changed()
     prefix = f"{model.base_model_prefix}."
     # A head is drawn anew only for classes that are to be learned; BERT's pooler is drawn with it where it is missing.
     new_head = bool(labels) and objective == "sequence-classification"
@@ -318,6 +312,7 @@ def load(
     elif place.is_adapter:
         home = load_base(base_of(place), objective, labels, device)
         model = with_update(home, place.folder, place.source.name)
+        place.stamps.refuse_changed()
     else:
         model = load_base(place, objective, labels, device)
     for name, value in model.named_parameters():

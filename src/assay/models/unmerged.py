@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
-from assay.errors import AdapterError, MismatchError
+from assay.errors import AdapterError, InputError, MismatchError
 from assay.records.record import read_json
 from assay.weights.adapters import VECTOR_METHODS
-from assay.weights.bitfit import BITFIT_CONFIG, read_bitfit
-from assay.weights.checkpoints import ADAPTER_CONFIG
+from assay.weights.bitfit import read_bitfit
+from assay.weights.libraries import put_adapter, read_adapter_config
+from assay.weights.model_files import ADAPTER_CONFIG, BITFIT_CONFIG
 
 _THE_BASE = "the base, and the classes, that it was trained on"
 # What PEFT keeps once for all layers, and stores once or makes again: no layer has it in the file.
@@ -37,7 +37,6 @@ def with_update(model: Any, folder: Path, where: str, of_classifier: bool = Fals
 
 
 def _with_adapter(model: Any, folder: Path, where: str, of_classifier: bool) -> Any:
-    from peft import PeftConfig, PeftModel
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     kind = read_json(folder / ADAPTER_CONFIG, "an adapter's configuration").get("peft_type")
@@ -46,14 +45,12 @@ def _with_adapter(model: Any, folder: Path, where: str, of_classifier: bool) -> 
     if of_classifier and kind in VECTOR_METHODS:
         raise MismatchError("a prefix that was learned for a classifier does not fit a language model", where=where)
     try:
-        config = PeftConfig.from_pretrained(str(folder))
+        config = read_adapter_config(folder)
         if of_classifier:
             config.task_type = config.modules_to_save = None
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error below
-            adapted: Any = PeftModel.from_pretrained(model, folder, config=config)
-        # Read once more, because only this says what did not fit.
-        left = adapted.load_adapter(folder, "default")
+        adapted, left = put_adapter(model, folder, config)
+    except InputError:
+        raise
     except KeyError as error:  # what PEFT looks up by its name: a whole module that was trained, or a prefix
         raise MismatchError(f"the adapter has no tensor for {error}", wanted=_THE_BASE, where=where) from None
     except (RuntimeError, TypeError, ValueError) as error:  # torch's has a line for every tensor of another shape

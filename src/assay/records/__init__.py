@@ -8,6 +8,7 @@ from assay.records.curves import Curves
 from assay.records.dial import AtEqualScore, Dial, DialPoint, Difference, Reading
 from assay.records.estimate import Estimate
 from assay.records.kinds import load
+from assay.records.merge import MatrixMerge, Merge
 from assay.records.partial import Partial
 from assay.records.record import Interval, Part, Provenance, Record, Setting, Source, as_given
 from assay.records.repair import MatrixRepair, Repair
@@ -47,7 +48,9 @@ __all__ = [
     "HarnessScore",
     "Interval",
     "MatrixAudit",
+    "MatrixMerge",
     "MatrixRepair",
+    "Merge",
     "Part",
     "Partial",
     "PromptDiversity",

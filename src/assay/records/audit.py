@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -49,13 +48,22 @@ class Direction(Part):
 
 
 class Chance(Part):
-    """What random updates of the same shape, rank and Frobenius norm score on the same base matrix."""
+    """What random updates of the same shape, rank and Frobenius norm score on the same base matrix.
+
+    Attributes:
+        draws, rank, seed: of the updates.
+        median, percentile_95: of their intruder counts, undecided directions counted as none.
+        median_bounds, percentile_95_bounds: the same and, at the upper end, undecided ones counted as intruders. None
+            in records made before they were told.
+    """
 
     draws: int
     rank: int
     seed: int
     median: float
     percentile_95: float
+    median_bounds: tuple[float, float] | None = None
+    percentile_95_bounds: tuple[float, float] | None = None
 
 
 class Measures(Part):
@@ -149,7 +157,8 @@ class Coverage(Part):
         status: analysed | unchanged | changed, not a matrix | skipped.
         files: which side stores it: base, tuned or both.
         reason: why it was skipped, or what it was analysed with.
-        matters: whether it belongs to what the audit promises to analyse, so that skipping it leaves a gate open.
+        matters: whether it belongs to what the audit promises to analyse, so that skipping it leaves a gate open; told
+            of what was skipped, and of what no adapter changes.
     """
 
     status: Status
@@ -167,6 +176,8 @@ class Audit(Record):
         k, eps, side: the question that was asked.
         matrices: one entry a matrix, in the base's order.
         coverage: every tensor of both sides, once.
+        base_norm: `||W0||_F` over all matrices of the base that are in scope, changed or not: the same for an adapter
+            and for the checkpoint that it was merged into. None in records made before it was told.
         notes: what a reader must know, one sentence each.
     """
 
@@ -187,6 +198,7 @@ class Audit(Record):
     side: Literal["left", "right", "both"]
     matrices: tuple[MatrixAudit, ...]
     coverage: dict[str, Coverage]
+    base_norm: float | None = None
     notes: tuple[str, ...] = ()
     seconds: float = Field(description="wall time of the audit")
 
@@ -217,10 +229,24 @@ class Audit(Record):
     @computed_field  # type: ignore[prop-decorator]  # the order that pydantic asks for
     @property
     def relative_norm(self) -> float | None:
-        """`||dW||_F / ||W0||_F` over all analysed matrices together."""
-        base = math.fsum(matrix.base_norm**2 for matrix in self.matrices)
+        """`||dW||_F / ||W0||_F` over all matrices of the base that are in scope, changed or not.
+
+        Of a record without `base_norm` it is over the matrices that it has.
+        """
+        told, base = self.base_norm, math.fsum(matrix.base_norm**2 for matrix in self.matrices)
         update = math.fsum(matrix.update_norm**2 for matrix in self.matrices)
+        base = base if told is None else told**2
         return math.sqrt(update / base) if base > 0 else None
+
+    def part(self, matrices: Iterable[MatrixAudit]) -> Audit:
+        """Some of its matrices, as an audit whose totals are theirs alone."""
+        return self.model_copy(update={"matrices": tuple(matrices), "base_norm": None})
+
+    @property
+    def in_scope(self) -> frozenset[str]:
+        """The base's names of the matrices that are known whole: measured, or changed by no adapter."""
+        untouched = (name for name, entry in self.coverage.items() if entry.matters and entry.status == "unchanged")
+        return frozenset((*(matrix.name for matrix in self.matrices), *untouched))
 
     @property
     def open_tensors(self) -> tuple[str, ...]:
@@ -251,14 +277,12 @@ class Audit(Record):
         """What two audits do not share and must for their counts to be compared: a matrix that one left out counts."""
 
         def question(audit: Audit) -> dict[str, Any]:
-            settings = audit.provenance.settings
-            asked = {name: settings[name].value or None for name in ("matrices", "include") if name in settings}
             return {
                 "base": audit.base.digest or audit.base.name,
                 "k": audit.k,
                 "eps": audit.eps[0],
                 "side": "right" if audit.side == "right" else "left",
-                "choice of matrices": json.dumps(asked, sort_keys=True),
+                "set of matrices": audit.in_scope,
             }
 
         ours, theirs = question(self), question(other)

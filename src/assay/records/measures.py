@@ -123,7 +123,7 @@ MEASURES: dict[str, Measure] = {
 
 
 def describe_measures() -> list[tuple[str, str, str]]:
-    """Every measure: its name, its source, and what it is.
+    """Name, source and definition of every measure.
 
     Example:
         >>> describe_measures()[4]

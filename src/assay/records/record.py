@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -36,6 +37,15 @@ class Setting(Part):
 def as_given(settings: Mapping[str, Any]) -> dict[str, Setting]:
     """Settings that were all given by the caller, by name."""
     return {name: Setting(value=value, origin="given") for name, value in settings.items()}
+
+
+def settings_of(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Setting]:
+    """Settings of a function, by name, with their origin: a value that is the default of its signature is one."""
+    defaults = inspect.signature(function).parameters
+    return {
+        name: Setting(value=value, origin="default" if value == defaults[name].default else "given")
+        for name, value in given.items()
+    }
 
 
 class Source(Part):

@@ -25,6 +25,7 @@ from assay.models.loading import Place, find_pair, labels_of
 from assay.records import Dial, MatrixRepair, Provenance, Repair, Setting, Source
 from assay.repairs.writing import refuse_unwritable, write_repaired
 from assay.settings import check_count, check_seed
+from assay.weights.bases import refuse_other_base
 from assay.weights.checkpoints import identified
 from assay.weights.pairing import pair
 from assay.weights.rewriting import refuse_existing, whole_folder
@@ -40,6 +41,7 @@ def repair(
     tuned: str | Path,
     out: str | Path | None = None,
     *,
+    other_base: bool = False,
     keep: float = 0.7,
     which: Which = "all",
     rank: int | None = None,
@@ -70,6 +72,7 @@ def repair(
     Args:
         base: folder or hub id; None for the one that an adapter names.
         tuned: a LoRA adapter, or a full or merged checkpoint.
+        other_base: whether the base is meant though the adapter was trained on another.
         out: folder to write, with `repair.json` in it; None to write nothing.
         keep: what is left of every intruder: 1 changes nothing, 0 removes it.
         which: all intruders, or the top one of each matrix.
@@ -111,9 +114,11 @@ def repair(
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
     scope = Scope(tuple(include), patterns)
     found = pair(base, tuned, adapter, scope)
+    if found.kind != "checkpoint" and base is not None:
+        refuse_other_base(found.tuned[0].folder, found.base.folder, found.base.source, other_base)
     if found.kind == "none":
         raise InputError("the method changes no weight matrix: there is nothing to repair", where=str(tuned))
-    home, place = find_pair(base, tuned if adapter is None else Path(tuned, adapter))
+    home, place = find_pair(base, tuned if adapter is None else Path(tuned, adapter), other_base)
     asked = read_asked(home, place, text, task, window, batch_tokens)
     if asked is not None:
         refuse_other_computation(home, place)
@@ -141,6 +146,7 @@ def repair(
         tell("writing")
         with whole_folder(target) as folder:
             write_repaired(found, plan, tuned, adapter, chosen if plan else 1.0, rank, folder, target)
+            found.refuse_changed()
             source = identified(Source(name=target.resolve().name), folder.glob("*.safetensors"), folder)
             edits = finish.judged_in_files(folder, scope)
             record = finish.record(source, edits, dial, rank, notes, given, began)
@@ -150,7 +156,7 @@ def repair(
 
 
 _SETTINGS = (
-    *("keep", "which", "rank", "k", "eps", "side", "adapter", "matrices", "include", "even_unchanged"),
+    *("other_base", "keep", "which", "rank", "k", "eps", "side", "adapter", "matrices", "include", "even_unchanged"),
     *("at", "budget", "window", "batch_tokens", "device"),
 )
 

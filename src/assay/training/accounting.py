@@ -22,7 +22,7 @@ class PeakMemory:
     """
 
     def __init__(self, device: str) -> None:
-        self._cuda = device.startswith("cuda")
+        self._device, self._cuda = device, device.startswith("cuda")
         self.start_bytes: int | None
         if self._cuda:
             torch.cuda.reset_peak_memory_stats(device)
@@ -39,7 +39,7 @@ class PeakMemory:
         """Peak minus start, in bytes; None where the system does not tell."""
         if self.start_bytes is None:
             return None
-        peak = torch.cuda.max_memory_allocated() if self._cuda else _status_bytes("VmHWM")
+        peak = torch.cuda.max_memory_allocated(self._device) if self._cuda else _status_bytes("VmHWM")
         return None if peak is None else max(0, peak - self.start_bytes)
 
 

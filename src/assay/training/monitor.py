@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import CallbackHandler
 
 from assay.errors import MismatchError, SettingError
-from assay.linalg import AbstractOperator, Dense, LowRank, Solver, Sum, Triplets, base_triplets, floor_of
+from assay.linalg import AbstractOperator, Dense, LowRank, Solver, Sum, Triplets, base_triplets, sigma_min_bound
 from assay.measures.matrix import Question, measure_matrix
 from assay.methods.method import body_matrices
 from assay.records.audit import energies
@@ -130,7 +130,7 @@ class _AbstractLive(ABC):
 
     def __init__(self) -> None:
         self._spectra: dict[Solver, Triplets] = {}
-        self._floor: float | None = None
+        self._sigma_min: float | None = None
 
     @abstractmethod
     def operators(self) -> tuple[AbstractOperator, AbstractOperator, AbstractOperator]:
@@ -140,11 +140,11 @@ class _AbstractLive(ABC):
         """All measures of the matrix; the base's triplets are computed at the first time."""
         base, update, tuned = self.operators()
 
-        def floor() -> float:
-            self._floor = floor_of(base) if self._floor is None else self._floor
-            return self._floor
+        def sigma_min() -> float:
+            self._sigma_min = sigma_min_bound(base) if self._sigma_min is None else self._sigma_min
+            return self._sigma_min
 
-        return measure_matrix(base, update, tuned, question, self._spectrum, floor)
+        return measure_matrix(base, update, tuned, question, self._spectrum, sigma_min)
 
     def _spectrum(self, base: AbstractOperator, solver: Solver) -> Triplets:
         if base.dtype != torch.float32:  # for few matrices, and twice as much memory if it were kept

@@ -6,16 +6,18 @@ import copy
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
 
 from assay.data.examples import SCORE, Example, Prompt, collate, padding_id, prompt_ids
 from assay.errors import SettingError
+from assay.models.ends import ends_of, without_end
+from assay.models.generation import Drawing, Ids, draw, log_probabilities
 from assay.models.loading import Place, load_base
 from assay.models.rewards import Reward, reward_of, reward_source
 from assay.records.run import PolicyRun
-from assay.training.replies import Drawing, Ids, draw, ends_of, reply_log_probabilities
 from assay.training.spec import PolicySettings, Spec
 from assay.training.trainers import AS_TRANSFORMERS, Note, Ordered
 
@@ -30,7 +32,13 @@ def policy_trainer(
     _without_dropout(model)
     rows = Ordered([{"prompt": examples[i].text, "example": examples[i]} for i in range(len(examples))])
     longest = spec.data.max_length + settings.reply_tokens
-    reward = reward_of(settings.reward, tokenizer, str(model.device), longest)
+    ends, asked = _ends(model, tokenizer), reward_of(settings.reward, tokenizer, str(model.device), longest)
+
+    def without_ends(prompts: Sequence[Prompt], replies: Sequence[Ids]) -> Sequence[float]:
+        """Replies as scoring has them judged."""
+        return asked.judge(prompts, [without_end(reply, ends) for reply in replies])
+
+    reward = replace(asked, judge=without_ends)
     make = _rloo if settings.algorithm == "rloo" else _reinforce
     trainer = make(model, arguments, rows, tokenizer, reward, spec, base)
     pad, repeated = padding_id(tokenizer), settings.replies if settings.algorithm == "rloo" else 1
@@ -41,6 +49,11 @@ def policy_trainer(
 
     trainer.data_collator = collator
     return trainer
+
+
+def _ends(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The tokens that end a reply, as TRL takes them."""
+    return ends_of(model, [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])
 
 
 def _without_dropout(model: Any) -> None:
@@ -138,9 +151,10 @@ def _reinforce(
     from transformers import Trainer, TrainingArguments
 
     settings, device = _settings(spec), str(model.device)
-    how = Drawing(settings.reply_tokens, settings.temperature, padding_id(tokenizer), ends_of(model, tokenizer))
+    pad = padding_id(tokenizer)
+    how = Drawing(settings.reply_tokens, _ends(model, tokenizer), pad, settings.temperature)
     value = load_base(base, "sequence-classification", SCORE, device)
-    value.config.pad_token_id = how.pad
+    value.config.pad_token_id = pad
     frozen = None
     if settings.beta and not spec.method.keeps_base:
         frozen = load_base(base, "causal-lm", device=device).eval().requires_grad_(False)
@@ -156,14 +170,14 @@ def _reinforce(
             asked = [prompt.input_ids for prompt in prompts]
             replies = draw(model.policy, asked, how)
             rewards = torch.tensor(reward(prompts, replies), device=device)
-            spoken = reply_log_probabilities(model.policy, asked, replies, how)
+            spoken = log_probabilities(model.policy, asked, replies, how)
             divergence = torch.zeros_like(rewards)
             if settings.beta:
                 with torch.no_grad(), nullcontext() if frozen is not None else model.policy.disable_adapter():
-                    before = reply_log_probabilities(frozen or model.policy, asked, replies, how)
+                    before = log_probabilities(frozen or model.policy, asked, replies, how)
                 divergence = spoken.detach() - before
             target = (1 - settings.beta) * rewards - settings.beta * divergence
-            batch = collate([Example(ids, 0) for ids in asked], how.pad)
+            batch = collate([Example(ids, 0) for ids in asked], pad)
             inside = {name: batch[name].to(device) for name in ("input_ids", "attention_mask")}
             expected = model.value(**inside).logits.squeeze(-1)
             tokens = sum(map(len, replies))

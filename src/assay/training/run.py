@@ -161,7 +161,7 @@ def _record(
         weights_digest=digests.of_files(weights),
         cost=cost,
         saved_at=tuple(spec.training.save_at),
-        notes=(*spec.method.remarks(fitted.model), *_notes(fitted, spec, policy)),
+        notes=(*given.base.code_not_run(), *spec.method.remarks(fitted.model), *_notes(fitted, spec, policy)),
     )
 
 

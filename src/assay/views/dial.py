@@ -237,7 +237,7 @@ def status(one: Dial, point: DialPoint) -> str:
     if point.path in CONTROLS[one.by]:
         return "control, not trained"
     if point.path == "size":
-        return "as tuned" if point.x == 1 else "the base" if point.x == 0 else _between(point.x)
+        return "as tuned" if point.x == 1 else "without the update" if point.x == 0 else _between(point.x)
     return "not trained"
 
 

@@ -96,10 +96,14 @@ class _Collected:
 
     def settle(self, name: str, slot: Slot, scope: Scope) -> None:
         """Decide what becomes of one tensor of the base, and with it of the adapters' tensors that change it."""
-        if name not in self.parts:
-            self.found.coverage[name] = Coverage(status="unchanged", files="base", reason="not adapted")
-            return
         why = scope.leaves_out(name, slot)
+        if name not in self.parts:
+            asked = slot.kind in ("linear", "embedding") and why is None
+            if asked and self.ours.checkpoint.tensors[name].is_float:
+                self.found.untouched.append(name)
+            entry = Coverage(status="unchanged", files="base", reason="not adapted", matters=asked)
+            self.found.coverage[name] = entry
+            return
         status: Status = "analysed"
         stored, matters = self.ours.checkpoint.tensors[name], False
         if slot.kind in ("vector", "other"):
@@ -162,6 +166,7 @@ class _Collected:
                 self._tell(adapter, key, status, "trained with the adapter; the base has no such tensor")
                 continue
             self.replaced[name] = (adapter, key)
+            self.found.replaced[name] = (adapter.stored, key)
             self.parts.setdefault(name, []).append((adapter, key, f"in the place of {name}"))
         for module, (key, indices) in adapter.tokens.items():
             name = self.ours.find(theirs.place(f"{module}.weight", (2, 2)).canonical)

@@ -22,16 +22,10 @@ from assay.errors import AdapterError, SourceError
 from assay.records import Source
 from assay.records.record import read_json
 from assay.weights.architecture import Architecture
-from assay.weights.checkpoints import (
-    ADAPTER_CONFIG,
-    ADAPTER_FILE,
-    HUB_ID,
-    Checkpoint,
-    locate,
-    open_files,
-    refuse_pickles,
-)
+from assay.weights.checkpoints import HUB_ID, Checkpoint, locate, open_files
+from assay.weights.libraries import read_adapter_config
 from assay.weights.merged_layers import MERGED_TYPES, module_of
+from assay.weights.model_files import ADAPTER_CONFIG, ADAPTER_FILE, ModelFiles, kind_of, model_files
 
 # Initialisations that leave the base as it is, so that `W0 + s BA` holds for the stored factors.
 _PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
@@ -99,12 +93,6 @@ class Adapter:
         return self.peft_type not in VECTOR_METHODS
 
 
-def is_adapter(source: str | Path) -> bool:
-    """Whether a folder (or hub repository) holds an adapter, or sub-folders with adapters."""
-    folder, _ = locate(source)
-    return bool(_named(folder))
-
-
 def open_adapter(source: str | Path, name: str | None = None) -> Adapter:
     """Open an adapter's folder and sort its tensors; scales are filled in by `resolve_scales`.
 
@@ -116,25 +104,15 @@ def open_adapter(source: str | Path, name: str | None = None) -> Adapter:
         AdapterError: no such adapter, an empty one, or a kind whose update is not known from its files.
     """
     folder, named = locate(source)
-    found = _named(folder)
-    if not found:
+    if kind_of(folder) != "adapter":
         raise AdapterError("there is no adapter", wanted=f"a folder with {ADAPTER_CONFIG}", where=str(source))
-    if name is not None and name not in found:
-        have = ", ".join(sorted(map(repr, found))) or "none"
-        raise AdapterError(f"there is no adapter {name!r}", wanted=f"one of {have}", where=str(source))
-    if name is None and len(found) > 1 and "default" not in found:
-        raise AdapterError(
-            f"{len(found)} adapters in one folder",
-            remedy=f"choose with --adapter: {', '.join(found)}",
-            where=str(source),
-        )
-    name = name or ("default" if "default" in found else next(iter(found)))
-    home = found[name]
+    files = model_files(folder, name)
+    home = files.folder
     settings = read_json(home / ADAPTER_CONFIG, "an adapter's configuration")
     if home != folder:
         named = named.model_copy(update={"name": f"{named.name}/{home.name}"})
     adapter = Adapter(
-        stored=_open_weights(home, named),
+        stored=_open_weights(files, named),
         peft_type=str(settings.get("peft_type")),
         base_name=settings.get("base_model_name_or_path") or None,
         task_type=settings.get("task_type"),
@@ -143,6 +121,8 @@ def open_adapter(source: str | Path, name: str | None = None) -> Adapter:
     if adapter.changes_matrices:
         _refuse_variants(adapter)
         _refuse_scales(adapter)
+    _refuse_other_type(adapter)
+    if adapter.changes_matrices:
         _sort(adapter)
     return adapter
 
@@ -168,20 +148,10 @@ def named_base(folder: Path, settings: dict[str, Any]) -> str | Path:
     return f"{name}@{revision}" if revision and not Path(name).is_dir() else str(name)
 
 
-def _named(folder: Path) -> dict[str, Path]:
-    """The adapters of a folder by name: "default" for its own, sub-folders by theirs."""
-    own = {"default": folder} if (folder / ADAPTER_CONFIG).exists() else {}
-    return own | {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{ADAPTER_CONFIG}"))}
-
-
-def _open_weights(home: Path, named: Source) -> Checkpoint:
-    file = home / ADAPTER_FILE
-    if not file.exists():
-        refuse_pickles(home)
-        raise AdapterError("the adapter has no weights", wanted=ADAPTER_FILE, where=str(home))
-    stored = open_files(home, [file], named)
+def _open_weights(files: ModelFiles, named: Source) -> Checkpoint:
+    stored = open_files(files, named)
     if not stored.tensors:
-        raise AdapterError("the adapter is empty", wanted="trained factors", where=str(file))
+        raise AdapterError("the adapter is empty", wanted="trained factors", where=str(files.weights[0]))
     return stored
 
 
@@ -211,6 +181,17 @@ def _refuse_variants(adapter: Adapter) -> None:
             f"a LoRA variant whose update is not scale x B A ({', '.join(on)})",
             remedy="merge it into its base with `merge_and_unload`, and audit the merged checkpoint",
             where=where,
+        )
+
+
+def _refuse_other_type(adapter: Adapter) -> None:
+    """Refuse LoRA's tensors under the configuration of another method."""
+    factors = [key for key in adapter.stored.tensors if _FACTOR.match(key)]
+    if factors and adapter.peft_type != "LORA":
+        raise AdapterError(
+            f"its peft_type is {adapter.peft_type}, and its tensors are LoRA's, first {factors[0]}",
+            wanted="the configuration that the tensors were saved with",
+            where=str(adapter.stored.folder),
         )
 
 
@@ -317,11 +298,7 @@ def resolve_scales(adapter: Adapter, architecture: Architecture) -> tuple[str, .
 
 def _config(adapter: Adapter) -> Any:
     """The adapter's LoraConfig, without what would initialise, replace or load anything."""
-    from peft import LoraConfig
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PEFT warns about settings that newer or older versions know
-        config = LoraConfig.from_pretrained(str(adapter.stored.folder))
+    config = read_adapter_config(adapter.stored.folder)
     config.init_lora_weights = False  # the initialisers of PiSSA and OLoRA decompose the base, which is on meta here
     config.use_dora = config.lora_bias = False
     config.bias, config.modules_to_save, config.trainable_token_indices = "none", None, None

@@ -16,6 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from assay.weights.libraries import build_model, read_config
+
 Kind = Literal["linear", "embedding", "fused", "vector", "other"]
 
 # The task types of PEFT, and the auto class whose modules an adapter of that type names.
@@ -178,13 +180,12 @@ def read_architecture(folder: Path, config: dict[str, Any] | None, task_type: st
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     try:
-        settings = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        settings = read_config(folder)
         names = [_TASK_CLASSES[task_type]] if task_type in _TASK_CLASSES else list(config.get("architectures") or [])
         kind = next((getattr(transformers, name) for name in names if hasattr(transformers, name)), None)
         kind = kind or transformers.AutoModel
         with torch.device("meta"):
-            build = kind.from_config if hasattr(kind, "from_config") else kind._from_config
-            model = build(settings)
+            model = build_model(kind, settings)
     except (ValueError, KeyError, TypeError, AttributeError, ImportError, OSError) as error:
         return Architecture(None, model_type, str(error).strip().splitlines()[0])
     finally:

@@ -15,11 +15,9 @@ from assay.records.record import read_json, write_text
 from assay.weights.adapters import named_base
 from assay.weights.architecture import read_architecture
 from assay.weights.checkpoints import Checkpoint, locate, open_checkpoint, open_files
+from assay.weights.model_files import BITFIT_CONFIG, BITFIT_FILE, model_files
 from assay.weights.sides import Pairing, Side
 
-BITFIT_FILE = "bitfit_model.safetensors"
-# It ends like PEFT's, so that the same patterns fetch it from the hub; the keys that both have mean the same.
-BITFIT_CONFIG = "bitfit_adapter_config.json"
 _FORMAT = {"format": "assay-bitfit", "format_version": 1}
 
 
@@ -37,11 +35,6 @@ def save_bitfit(folder: Path, learned: Mapping[str, Tensor], base: str, revision
     save_file({name: value.detach().cpu().contiguous() for name, value in learned.items()}, folder / BITFIT_FILE)
     settings = {**_FORMAT, "base_model_name_or_path": base, "revision": revision, "task_type": task_type}
     write_text(folder / BITFIT_CONFIG, json.dumps(settings, indent=2, sort_keys=True) + "\n")
-
-
-def is_bitfit(source: str | Path) -> bool:
-    """Whether a folder (or hub repository) holds BitFit's tensors."""
-    return (locate(source)[0] / BITFIT_CONFIG).exists()
 
 
 def bitfit_settings(folder: Path) -> dict[str, Any]:
@@ -112,6 +105,4 @@ def _entry(shape: tuple[int, ...], files: Literal["base", "tuned", "both"], reas
 
 
 def _open(folder: Path) -> Checkpoint:
-    if not (folder / BITFIT_FILE).exists():
-        raise AdapterError("BitFit's tensors are missing", wanted=BITFIT_FILE, where=str(folder))
-    return open_files(folder, [folder / BITFIT_FILE], locate(folder)[1])
+    return open_files(model_files(folder), locate(folder)[1])

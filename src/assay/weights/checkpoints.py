@@ -17,17 +17,28 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from assay.errors import CheckpointError, PickleError, QuantisedError, SourceError, ValuesError
+from assay.errors import CheckpointError, QuantisedError, SourceError, ValuesError
 from assay.io import digests
+from assay.io.stamps import Stamps
 from assay.records import Source
 from assay.records.record import read_json
+from assay.weights.model_files import ADAPTER_CONFIG, MODEL_CONFIG, MODEL_INDEX, ModelFiles, kind_of, model_files
 
-MODEL_CONFIG, MODEL_FILE, MODEL_INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-ADAPTER_FILE, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 # What an adapter's configuration says of where and by what it was saved; the rest says what its factors do.
 _TOLD_OF_PLACE = ("base_model_name_or_path", "revision", "inference_mode", "peft_version", "auto_mapping")
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
 _HUB_FILES = ("*.safetensors", "*.safetensors.index.json", MODEL_CONFIG, f"*{ADAPTER_CONFIG}")
 
 
@@ -58,12 +69,14 @@ class Checkpoint:
         source: how a record names it.
         tensors: every stored tensor by its name.
         config: the model's `config.json`; None if there is none.
+        stamps: its files as they were when it was opened.
     """
 
     folder: Path
     source: Source
     tensors: dict[str, Stored]
     config: dict[str, Any] | None
+    stamps: Stamps = field(default_factory=Stamps)
     _open: dict[Path, Any] = field(default_factory=dict)
     _digests: dict[str, str] = field(default_factory=dict)
 
@@ -138,11 +151,21 @@ def locate(source: str | Path) -> tuple[Path, Source]:
     if not HUB_ID.match(text) or text.startswith("."):
         raise SourceError("there is no such folder", wanted="a checkpoint folder or a hub id", where=text)
     name, _, revision = text.partition("@")
-    return _download(name, revision or None)
+    return _download(name, revision or None, _HUB_FILES)
 
 
-def _download(name: str, revision: str | None) -> tuple[Path, Source]:
-    """Fetch a hub repository's configuration and safetensors files into the hub's own cache."""
+def fetch_tokenizer(source: Source) -> None:
+    """Fetch the tokenizer of a model of the hub to where its weights are; its data, and no Python.
+
+    Raises:
+        SourceError: it cannot be had.
+    """
+    repository = "/".join(source.name.split("/")[:2])  # an adapter's may name its sub-folder
+    _download(repository, source.revision, TOKENIZER_FILES)
+
+
+def _download(name: str, revision: str | None, files: tuple[str, ...]) -> tuple[Path, Source]:
+    """Fetch files of a hub repository into the hub's own cache."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -155,7 +178,7 @@ def _download(name: str, revision: str | None) -> tuple[Path, Source]:
 
     where = f"{name}@{revision}" if revision else name
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(_HUB_FILES)))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(files)))
     except GatedRepoError:
         remedy = f"accept its terms at huggingface.co/{name}, then log in with `hf auth login`"
         raise SourceError("the repository is gated", remedy=remedy, where=where) from None
@@ -180,9 +203,13 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
         SourceError: there is no such folder or repository.
         PickleError: it has pickled weights only.
         QuantisedError: its weights are packed.
-        CheckpointError: files are missing, truncated, corrupt or outside of the folder.
+        CheckpointError: files are missing, truncated, corrupt, outside of the folder or more than one model; or an
+            adapter in a whole model's place.
     """
     folder, named = locate(source)
+    if kind_of(folder) != "checkpoint":
+        raise CheckpointError("an adapter", wanted="a whole model", where=str(source))
+    files = model_files(folder)
     told = folder / MODEL_CONFIG
     config = read_json(told, "a model's configuration") if told.exists() else None
     if config is not None and config.get("quantization_config"):
@@ -193,58 +220,38 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
             remedy="name that one as the base: assay audit FULL_PRECISION_BASE TUNED",
             where=str(source),
         )
-    return Checkpoint(folder, named, _index(folder), config)
+    stamps = Stamps.of(files.weights)
+    return Checkpoint(folder, named, _tensors(files), config, stamps)
 
 
-def open_files(folder: Path, files: list[Path], named: Source) -> Checkpoint:
-    """Open named safetensors files of a folder, such as an adapter's."""
-    return Checkpoint(folder, named, dict(entry for file in files for entry in _headers(file)), None)
+def open_files(files: ModelFiles, named: Source) -> Checkpoint:
+    """Open the files of an update, such as an adapter's."""
+    stamps = Stamps.of(files.weights)
+    return Checkpoint(files.folder, named, _tensors(files), None, stamps)
 
 
-def _index(folder: Path) -> dict[str, Stored]:
-    """Every tensor of a model folder: from its index, or from its one file."""
-    if (folder / MODEL_INDEX).exists():
-        return _sharded(folder)
-    if (folder / MODEL_FILE).exists():
-        return dict(_headers(folder / MODEL_FILE))
-    others = sorted(file for file in folder.glob("*.safetensors") if file.name != ADAPTER_FILE)
-    if len(others) == 1:
-        return dict(_headers(others[0]))
-    refuse_pickles(folder)
-    if others:
-        raise CheckpointError(
-            f"{len(others)} safetensors files and no {MODEL_INDEX}", wanted="the index of the shards", where=str(folder)
-        )
-    raise CheckpointError("no safetensors file", wanted=f"{MODEL_FILE} or {MODEL_INDEX}", where=str(folder))
+def _tensors(files: ModelFiles) -> dict[str, Stored]:
+    """Every tensor of a model's files, each in one of them and where the index says.
 
-
-def refuse_pickles(folder: Path) -> None:
-    """Raise PickleError if a folder has pickled weights; called where nothing else was found."""
-    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)
-    if pickles:
-        raise PickleError(
-            f"only pickled weights ({pickles[0]}), which can run code when loaded",
-            wanted="safetensors",
-            remedy="load it where you trust it and save it with `save_pretrained`",
-            where=str(folder),
-        )
-
-
-def _sharded(folder: Path) -> dict[str, Stored]:
-    where = str(folder / MODEL_INDEX)
-    weight_map = read_json(folder / MODEL_INDEX, "an index of shards").get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError("has no weight_map", wanted="tensor names and their files", where=where)
+    Raises:
+        CheckpointError: a tensor in two files, in another than the index says, or in none.
+    """
     found: dict[str, Stored] = {}
-    for shard in sorted(set(map(str, weight_map.values()))):
-        if Path(shard).is_absolute() or ".." in Path(shard).parts:
-            raise CheckpointError(f"names the shard {shard!r} outside of its folder", where=where)
-        if not (folder / shard).exists():
-            raise CheckpointError(f"the shard {shard} is missing", remedy="download it again", where=str(folder))
-        found.update(_headers(folder / shard))
-    lost = sorted(set(weight_map) - set(found))
+    for file in files.weights:
+        for name, stored in _headers(file):
+            if name in found:
+                both = f"{found[name].file.name} and {file.name}"
+                raise CheckpointError(
+                    f"the tensor {name} is in two files, {both}", wanted="one", where=str(file.parent)
+                )
+            found[name] = stored
+    where, homes = str(files.folder / MODEL_INDEX), files.homes or {}
+    lost = sorted(set(homes) - set(found))
     if lost:
         raise CheckpointError(f"{len(lost)} tensor(s) are in no shard, first {lost[0]}", where=where)
+    for name, shard in homes.items():
+        if found[name].file != files.folder / shard:
+            raise CheckpointError(f"says that {name} is in {shard}; it is in {found[name].file.name}", where=where)
     return found
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from assay.errors import SourceError
+from assay.errors import AdapterError, SourceError
 from assay.weights.adapter_pairs import pair_adapters
-from assay.weights.adapters import is_adapter, open_adapter
-from assay.weights.bitfit import is_bitfit, pair_bitfit
+from assay.weights.adapters import open_adapter
+from assay.weights.bitfit import pair_bitfit
 from assay.weights.checkpoint_pairs import pair_checkpoints
-from assay.weights.checkpoints import open_checkpoint
+from assay.weights.checkpoints import locate, open_checkpoint
+from assay.weights.model_files import kind_of
 from assay.weights.sides import Pairing, Scope
 
 Tuned = str | Path | Sequence[tuple[str | Path, float]]
@@ -31,9 +32,16 @@ def pair(base: str | Path | None, tuned: Tuned, adapter: str | None = None, scop
     scope = scope or Scope()
     if not isinstance(tuned, str | Path):
         return pair_adapters(base, [(open_adapter(source, adapter), weight) for source, weight in tuned], scope)
-    if is_adapter(tuned):
+    kind = kind_of(locate(tuned)[0])
+    if kind == "adapter":
         return pair_adapters(base, [(open_adapter(tuned, adapter), 1.0)], scope)
-    if is_bitfit(tuned):
+    if adapter is not None:
+        raise AdapterError(
+            f"there is no adapter {adapter!r} to choose: the folder itself holds a model",
+            wanted="a folder of several adapters, or no --adapter",
+            where=str(tuned),
+        )
+    if kind == "bitfit":
         return pair_bitfit(base, tuned)
     if base is None:
         raise SourceError(
@@ -47,4 +55,4 @@ def pair(base: str | Path | None, tuned: Tuned, adapter: str | None = None, scop
 
 def names_its_base(source: str | Path) -> bool:
     """Whether a folder (or hub repository) holds an update that says what it was tuned from."""
-    return is_adapter(source) or is_bitfit(source)
+    return kind_of(locate(source)[0]) != "checkpoint"

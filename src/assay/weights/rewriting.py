@@ -20,7 +20,8 @@ from torch import Tensor
 from assay.errors import SourceError
 from assay.records.record import write_text
 from assay.weights.adapters import Adapter
-from assay.weights.checkpoints import ADAPTER_CONFIG, PICKLES, Checkpoint
+from assay.weights.checkpoints import Checkpoint
+from assay.weights.model_files import ADAPTER_CONFIG, PICKLES
 
 # What assay itself leaves in a model's folder: true of the model as it was, not of the one that is written.
 RECORDS = ("run.json", "repair.json")

@@ -7,14 +7,18 @@ what remains is compared to tell unchanged from changed.
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+import torch
 
 from assay.errors import SettingError, nearest
 from assay.records import Coverage
 from assay.weights.architecture import Architecture, Slot, read_architecture
 from assay.weights.checkpoints import Checkpoint
+from assay.weights.libraries import code_not_run
 from assay.weights.updates import AbstractPair
 
 INCLUDE = ("embeddings", "heads")
@@ -30,6 +34,8 @@ class Pairing:
         kind: how the update is stored; "none" for a method that changes no weight matrix.
         model_type: as the base's configuration names it.
         pairs: the matrices to analyse, in the base's order.
+        untouched: matrices of the base that are in scope and that no adapter changes.
+        replaced: tensors of the base that an adapter stores whole, with where.
         coverage: what is known of all other tensors without reading them.
         to_compare: tensors that are no matrix to analyse: base name, tuned name, and what they are if they differ.
         notes: what a reader of the audit must know.
@@ -40,9 +46,25 @@ class Pairing:
     kind: Literal["adapter", "adapters", "checkpoint", "none"]
     model_type: str | None
     pairs: list[AbstractPair] = field(default_factory=list)
+    untouched: list[str] = field(default_factory=list)
+    replaced: dict[str, tuple[Checkpoint, str]] = field(default_factory=dict)
     coverage: dict[str, Coverage] = field(default_factory=dict)
     to_compare: list[tuple[str, str, Coverage]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def refuse_changed(self) -> None:
+        """Refuse files that changed since they were opened.
+
+        Raises:
+            CheckpointError: with the file.
+        """
+        for side in (self.base, *self.tuned):
+            side.stamps.refuse_changed()
+
+    def untouched_square(self) -> float:
+        """`sum ||W0||_F^2` over the untouched matrices, read one at a time."""
+        norms = (torch.linalg.vector_norm(self.base.read(name), dtype=torch.float64) for name in self.untouched)
+        return math.fsum(float(norm) ** 2 for norm in norms)
 
 
 @dataclass(frozen=True)
@@ -117,9 +139,11 @@ class Side:
 
     def notes(self, which: str) -> list[str]:
         """What a reader must know of how this side's tensors were placed."""
+        unrun = code_not_run(self.checkpoint.folder)
         if self.architecture.model is not None:
-            return []
+            return unrun
         return [
+            *unrun,
             f"The {which} model's modules could not be built ({self.architecture.reason}): "
-            "every two-dimensional tensor of a numbered block is taken as outputs x inputs."
+            "every two-dimensional tensor of a numbered block is taken as outputs x inputs.",
         ]

@@ -29,7 +29,7 @@ from assay.records.record import write_bytes
 T = TypeVar("T")
 
 # Raised with every change of what the solvers compute, so that an entry of another release is never read.
-FORMAT = 3
+FORMAT = 4
 # The spectra of a 7B model's 224 matrices take 2.3 GB (10 MB each, benchmarks/seven_billion.py): room for four bases.
 LIMIT_BYTES = 10 * 2**30
 # All triplets of a matrix take two to three times its own size, so they are kept for small matrices alone.

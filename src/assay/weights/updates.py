@@ -131,7 +131,7 @@ class AdapterPair(AbstractPair):
             scale = update.scale if len(self.terms) == 1 else None
             if factors.magnitude is not None:
                 magnitude = adapter.stored.read(factors.magnitude).to(device=device, dtype=torch.float64)
-                tuned = RowScaled((magnitude / _row_norms(tuned)).to(dtype), tuned)
+                tuned = RowScaled(magnitude / _row_norms(tuned), tuned)
         plain = update is not None and start is W0 and isinstance(tuned, Sum)
         if not plain or update is None:
             return Operators(W0, Sum(tuned, W0, -1.0), tuned, scale, None, *self._identity())
@@ -207,7 +207,7 @@ def _times(shape: tuple[int, ...]) -> str:
 
 def _row_norms(operator: AbstractOperator) -> Tensor:
     """Euclidean norm of every row, float64."""
-    norms: Tensor = torch.linalg.vector_norm(operator.dense(), dim=1, dtype=torch.float64)
+    norms: Tensor = torch.linalg.vector_norm(operator.to(torch.float64).dense(), dim=1)
     return norms
 
 

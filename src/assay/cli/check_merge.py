@@ -1,0 +1,42 @@
+"""`assay check-merge`: was it merged right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from assay.cli.arguments import AsJson
+from assay.cli.output import finish, progress_bar
+from assay.cli.program import CROSSED, INCONCLUSIVE, command
+from assay.errors import SettingError
+
+Three = Annotated[
+    list[str],
+    typer.Argument(metavar="[BASE] ADAPTER MERGED", help="Folders or hub ids; the adapter names its own base."),
+]
+
+
+@command("assay check-merge base adapter merged", "assay check-merge base adapter merged -o merge.json")
+def check_merge(
+    models: Three,
+    adapter: Annotated[str | None, typer.Option(help="Which one, if the folder holds several adapters.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File for the record.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Whether a checkpoint is its base plus an adapter's update, matrix by matrix, and what rounding lost of it.
+
+    Exit 0: merged right. 1: a matrix is not as the adapter says, or something else changed. 2: bad input. 3: something
+    could not be compared.
+    """
+    from assay import merges
+
+    if len(models) not in (2, 3):
+        raise SettingError(f"{len(models)} models", wanted="[BASE] ADAPTER MERGED")
+    *base, tuned, merged = models
+    with progress_bar() as progress:
+        record = merges.check_merge(base[0] if base else None, tuned, merged, name=adapter, progress=progress)
+    finish(record, output, as_json)
+    if record.outcome != "right":
+        raise typer.Exit(CROSSED if record.outcome == "wrong" else INCONCLUSIVE)
