@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from assay.records import load
-from assay.reports import report
+from assay.render.html import report
+from assay.render.terminal import show_table
 from demo.assets import fetch_data, fetch_model
 from demo.jobs import side_by_side
-from demo.table import ARMS, rows
+from demo.table import ARMS, arms_table
 
 HOME = Path(__file__).parent
 RUNS, DATA, BASE = HOME / "runs", HOME / "data", HOME / "models/smollm2-135m"
@@ -67,8 +68,7 @@ def page() -> None:
 
 def table() -> None:
     """What came out, in one table."""
-    for name, *cells in rows(RUNS):
-        print(f"{name:34}" + "".join(f"{cell:>18}" for cell in cells))
+    show_table(arms_table(RUNS))
 
 
 def _run(arm: str) -> Path:

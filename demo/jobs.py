@@ -79,7 +79,7 @@ def audit(parent: int, base: str, tuned: str, out: str) -> None:
 
 def dial(parent: int, base: str, tuned: str, text: str, out: str) -> None:
     """Replay the update of one arm at other sizes; the audit looks at every tenth layer."""
-    from assay.dials import dial
+    from assay.dials.run import dial
 
     def tell(what: str) -> None:
         _stop_with(parent)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from assay.records import Audit, Run, Scores
+from assay.views import Cell, Table, cells, table
 
 ARMS = ("full", "lora")
 
 
-def rows(folder: Path) -> list[tuple[str, ...]]:
-    """The table's rows, the heading first: a name, the base's value, and one value an arm.
+def arms_table(folder: Path) -> Table:
+    """A row a quantity: the base's value, and one value an arm.
 
     Args:
         folder: where `ARM/run.json`, `ARM.scores.json` and `ARM.audit.json` are.
@@ -18,37 +20,41 @@ def rows(folder: Path) -> list[tuple[str, ...]]:
     runs = [Run.read(folder / arm / "run.json") for arm in ARMS]
     scores = [Scores.read(folder / f"{arm}.scores.json") for arm in ARMS]
     audits = [Audit.read(folder / f"{arm}.audit.json") for arm in ARMS]
-    tasks, losses = [score.task for score in scores], [score.forgetting for score in scores]
-    if None in tasks or None in losses:
+    tasks = [score.task for score in scores if score.task is not None]
+    losses = [score.forgetting for score in scores if score.forgetting is not None]
+    if len(tasks) < len(ARMS) or len(losses) < len(ARMS):
         raise SystemExit(f"{folder} holds scores without a task or a text: delete it")
     directions = sum(len(matrix.on("left")) for matrix in audits[0].matrices)
-    return [
-        ("", "base", *ARMS),
-        (
-            "headlines judged rightly",
-            f"{tasks[0].base_accuracy:.3f}",
-            *(f"{task.tuned_accuracy:.3f}" for task in tasks),
-        ),
-        ("  95 % interval", _range(tasks[0].base_interval), *(_range(task.tuned_interval) for task in tasks)),
-        ("loss on prose, nats a token", f"{losses[0].base_loss:.3f}", *(f"{loss.tuned_loss:.3f}" for loss in losses)),
-        ("forgetting", "", *(f"{loss.mean:+.3f}" for loss in losses)),
-        ("  95 % interval", "", *(_range(loss.interval) for loss in losses)),
-        ("relative norm of the update", "", *(f"{audit.relative_norm:.4f}" for audit in audits)),
-        (f"intruders of {directions:,} directions", "", *(_count(audit) for audit in audits)),
-        ("trainable parameters", "", *(f"{run.trained.parameters:,}" for run in runs)),
-        ("stored, MB", "", *(f"{run.trained.stored_bytes / 1e6:.0f}" for run in runs)),
-        ("median step, s", "", *(f"{run.cost.step_seconds:.2f}" for run in runs)),
-        ("peak memory above the start, MB", "", *(_megabytes(run.cost.peak_bytes) for run in runs)),
-    ]
+    nothing, first = cells.text_number(""), tasks[0]
+
+    def cost(name: str, say: Callable[[Run], Cell]) -> tuple[str | Cell, ...]:
+        return (name, nothing, *map(say, runs))
+
+    return table(
+        ["", "base", *ARMS],
+        [
+            (
+                "headlines judged rightly",
+                cells.share_estimate(first.base_accuracy, first.base_interval),
+                *(cells.share_estimate(task.tuned_accuracy, task.tuned_interval) for task in tasks),
+            ),
+            (
+                "loss on prose, nats a token",
+                cells.number(losses[0].base_loss),
+                *(cells.number(loss.tuned_loss) for loss in losses),
+            ),
+            ("forgetting", nothing, *(cells.change(loss.mean, loss.interval) for loss in losses)),
+            ("relative norm of the update", nothing, *(cells.number(audit.relative_norm) for audit in audits)),
+            (f"intruders of {directions:,} directions", nothing, *map(count, audits)),
+            cost("trainable parameters", lambda run: cells.whole(run.trained.parameters)),
+            cost("stored", lambda run: cells.size(run.trained.stored_bytes)),
+            cost("median step, s", lambda run: cells.number(run.cost.step_seconds)),
+            cost("peak memory above the start", lambda run: cells.size(run.cost.peak_bytes)),
+        ],
+    )
 
 
-def _count(audit: Audit) -> str:
-    return f"{audit.count}" if not audit.undecided else f"{audit.count} to {audit.count + audit.undecided}"
-
-
-def _range(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
-
-
-def _megabytes(count: int | None) -> str:
-    return "not measured" if count is None else f"{count / 1e6:,.0f}"
+def count(audit: Audit) -> Cell:
+    """Intruders, from the least to the most that the verdicts allow."""
+    ends = (audit.count, audit.count + audit.undecided)
+    return cells.text_number(f"{ends[0]:,}" if ends[0] == ends[1] else f"{ends[0]:,} to {ends[1]:,}")

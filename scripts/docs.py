@@ -11,7 +11,6 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import demo.table
@@ -20,7 +19,9 @@ from generated import ROOT, write_or_check
 from assay.records import Audit, Dial, Run, Scores, load
 from assay.records.kinds import kinds
 from assay.records.record import write_bytes, write_text
-from assay.reports import report
+from assay.render import markdown
+from assay.render.html import report
+from assay.views import Table, cells, formats, table
 
 HOUSE = ROOT / "src" / "assay"
 RECORDS = ROOT / "docs" / "records" / "demo"
@@ -44,59 +45,45 @@ def file_map() -> dict[Path, str]:
     return {ROOT / "docs" / "map.md": "\n".join(lines) + "\n"}
 
 
-def masked_rows() -> Iterator[tuple[str, ...]]:
-    """What each arm of `plans/masked.py` learned and lost, the heading first."""
-    yield (
-        "arm",
-        "lr",
-        "right",
-        "pseudo-loss",
-        "forgetting, nats a token",
-        "relative norm",
-        "intruders",
-        "energy share",
-    )
-    frequencies = json.loads((MASKED / "frequencies.json").read_text(encoding="utf8"))
-    yield ("word frequencies", "", "", f"{frequencies['nats_a_token']:.3f}", "", "", "", "")
+def masked_table() -> Table:
+    """What each arm of `plans/masked.py` learned and lost."""
+    columns = ["arm", "lr", "right", "pseudo-loss", "forgetting, nats a token", "relative norm", "intruders"]
+    frequencies = json.loads((MASKED / "frequencies.json").read_text(encoding="utf8"))["nats_a_token"]
+    rows = [["word frequencies", "", "", cells.number(frequencies), *("",) * 4]]
     for arm in ("full", "lora-r1", "lora-r8", "lora-r64"):
         path = MASKED / f"{arm}.scores.json"
-        if not path.exists():
-            yield (arm, "not run", *("",) * 6)
-            continue
-        scores, audit = Scores.read(path), Audit.read(MASKED / f"{arm}.audit.json")
-        run, lost, task = Run.read(MASKED / arm / "run.json"), scores.forgetting, scores.task
-        if lost is None or task is None:
-            raise SystemExit(f"{path} holds no loss or no task")
-        low, high = lost.interval
-        yield (
-            arm,
-            f"{run.arm['method.lr']:g}",
-            f"{task.tuned_accuracy:.3f} ({task.tuned_interval[0]:.3f} to {task.tuned_interval[1]:.3f})",
-            f"{lost.base_loss:.3f} to {lost.tuned_loss:.3f}",
-            f"{lost.mean:+.3f} ({low:+.3f} to {high:+.3f})",
-            f"{audit.relative_norm:.4f}",
-            f"{audit.count}" + (f" to {audit.count + audit.undecided}" if audit.undecided else ""),
-            f"{audit.energy_share:.3f}",
-        )
+        rows.append(masked_row(arm, path) if path.exists() else [arm, "not run", *("",) * 6])
+    return table([*columns, "energy share"], rows)
 
 
-def table(rows: Iterable[tuple[str, ...]]) -> str:
-    """Rows as a table, the heading first."""
-    heading, *rest = rows
-    lines = [heading, tuple("---" for _ in heading), *rest]
-    return "".join(f"| {' | '.join(cell.strip() for cell in row)} |\n" for row in lines)
+def masked_row(arm: str, path: Path) -> list[str | cells.Cell]:
+    """One arm that was run."""
+    scores, audit = Scores.read(path), Audit.read(MASKED / f"{arm}.audit.json")
+    run, lost, task = Run.read(MASKED / arm / "run.json"), scores.forgetting, scores.task
+    if lost is None or task is None:
+        raise SystemExit(f"{path} holds no loss or no task")
+    return [
+        arm,
+        f"{run.arm['method.lr']:g}",
+        cells.share_estimate(task.tuned_accuracy, task.tuned_interval),
+        f"{formats.number(lost.base_loss)} to {formats.number(lost.tuned_loss)}",
+        cells.change(lost.mean, lost.interval),
+        cells.number(audit.relative_norm),
+        demo.table.count(audit),
+        cells.share(audit.energy_share),
+    ]
 
 
 def tables() -> dict[Path, str]:
     """The pages that hold a table between two marks, with the table made anew from the records that are kept."""
     made = {}
-    for path, name, rows in (
-        (ROOT / "README.md", "demo", demo.table.rows(RECORDS)),
-        (ROOT / "docs" / "behaviour.md", "masked", masked_rows()),
+    for path, name, shown in (
+        (ROOT / "README.md", "demo", demo.table.arms_table(RECORDS)),
+        (ROOT / "docs" / "behaviour.md", "masked", masked_table()),
     ):
         begins, ends = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, _, rest = path.read_text(encoding="utf8").partition(begins)
-        made[path] = f"{before}{begins}\n{table(rows)}\n{ends}{rest.partition(ends)[2]}"
+        made[path] = f"{before}{begins}\n{markdown.table(shown)}\n\n{ends}{rest.partition(ends)[2]}"
     return made
 
 
@@ -104,10 +91,7 @@ def threshold_page() -> dict[Path, str]:
     """The page on the threshold with what its benchmark found."""
     path = ROOT / "docs" / "threshold.md"
     rows = json.loads((ROOT / "benchmarks" / "records" / "threshold.json").read_text(encoding="utf8"))["rows"]
-    lines = [
-        "| spectrum | cases | within a factor 2 | observed / foreseen, least | median | most |\n",
-        f"|{'---|' * 6}\n",
-    ]
+    made: list[list[str | cells.Cell]] = []
     for name in [*dict.fromkeys(row["spectrum"] for row in rows), "all"]:
         found = sorted(
             row["observed"] / row["estimate"]
@@ -115,11 +99,12 @@ def threshold_page() -> dict[Path, str]:
             if name in ("all", row["spectrum"]) and row["observed"] is not None and row["estimate"] is not None
         )
         near = sum(0.5 <= ratio <= 2 for ratio in found) / len(found)
-        middle = statistics.median(found)
-        lines.append(f"| {name} | {len(found)} | {near:.0%} | {found[0]:.2f} | {middle:.2f} | {found[-1]:.2f} |\n")
+        ratios = (found[0], statistics.median(found), found[-1])
+        made.append([name, len(found), cells.share(near), *map(cells.number, ratios)])
+    columns = ["spectrum", "cases", "within a factor 2", "observed / foreseen, least", "median", "most"]
     begins, ends = "<!-- threshold -->\n", "<!-- /threshold -->"
     before, _, rest = path.read_text(encoding="utf8").partition(begins)
-    return {path: f"{before}{begins}\n{''.join(lines)}\n{ends}{rest.partition(ends)[2]}"}
+    return {path: f"{before}{begins}\n{markdown.table(table(columns, made))}\n\n{ends}{rest.partition(ends)[2]}"}
 
 
 def keep_demo() -> None:

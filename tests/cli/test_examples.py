@@ -45,8 +45,8 @@ ORDER = (
     "check_merge",
     "score",
     "dial",
-    "truncate",
     "repair",
+    "similarity",
     "advise",
     "study",
     "correlate",
@@ -88,7 +88,7 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "study/study.json",
         "correlation.json",
         "curves.json",
-        "truncation.json",
+        "ranks.json",
         "page.html",
     ):
         assert (tmp_path / written).exists(), written

@@ -13,9 +13,9 @@ from assay.cli import (
     repair,
     report,
     score,
+    similarity,
     study,
     train,
-    truncate,
 )  # each joins the program
 from assay.cli.program import app
 
@@ -40,7 +40,7 @@ __all__ = [
     "repair",
     "report",
     "score",
+    "similarity",
     "study",
     "train",
-    "truncate",
 ]

@@ -163,9 +163,9 @@ def _called(position: int, record: Audit) -> str:
 
 def _finish(found: list[Audit], output: Path) -> None:
     """One page of all records; what was kept to go on from is not needed any more."""
-    from assay.reports.page import report as page
+    from assay.render.html import report
 
-    say(f"wrote {page(found).save(output / 'report.html')}")
+    say(f"wrote {report(found).save(output / 'report.html')}")
     for position in range(1, len(found) + 1):
         _done_so_far(output, position).unlink(missing_ok=True)
 
@@ -176,13 +176,13 @@ def _show(found: list[Audit], as_json: bool) -> None:
 
 
 def _print(found: list[Audit], as_json: bool) -> None:
-    from assay.reports.text.audit import print_audit
+    from assay.render.terminal import show
 
     for record in found:
         if as_json:
             print_json(record)
         else:
-            print_audit(record)
+            show(record)
 
 
 def _exit_by(found: list[Audit], conditions: list[str], old: Audit | None) -> None:

@@ -109,18 +109,18 @@ def score(
 
 
 def _show(tuned: list[str], records: list[Scores], output: Path | None, as_json: bool) -> None:
-    """One record as every command shows it; several as a table, and a file of each."""
-    from assay.reports.text.scores import print_each, print_scores
+    """One record as every command shows it; several side by side, and a file of each."""
+    from assay.render.terminal import show
 
     if len(tuned) == 1:
-        finish(records[0], output, as_json, print_scores)
+        finish(records[0], output, as_json)
         return
     for name, record in zip(file_names(tuned), records, strict=True):
         if output is not None:
             say(f"wrote {record.save(output / name)}")
     with until_closed():
         if not as_json:
-            print_each(tuned, records)
+            show(records)
         for record in records if as_json else ():
             print_json(record)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,8 +36,6 @@ def study(
 ) -> None:
     """Many runs, their audits and scores, or a sequence of tasks; what is done is skipped. Exit 3: a run failed."""
     from assay.engines.choice import opener
-    from assay.reports.text.continual import print_continual
-    from assay.reports.text.study import print_study
     from assay.studies import continual, run
     from assay.studies.sequence_plan import is_sequence
 
@@ -46,14 +43,12 @@ def study(
     if is_sequence(plan):
         with progress_bar() as progress:
             record = continual.continual(plan, output, dry_run=dry_run, device=device, progress=progress)
-        show: Callable[[Any], None] = print_continual
     else:
         opened = opener(engine, workers, address, per_run, keep_weights)
         with standing() as watch:
             record = run.study(
                 plan, output, dry_run=dry_run, max_runs=max_runs, device=device, engine=opened, watch=watch
             )
-        show = print_study
-    finish(record, None, as_json, show)
+    finish(record, None, as_json)
     if record.failed and not dry_run:
         raise typer.Exit(INCONCLUSIVE)

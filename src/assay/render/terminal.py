@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -30,6 +31,8 @@ from assay.views.document import document
 
 # Without a terminal there is no width to ask for; this one holds the longest names without breaking them.
 _WIDTH = 120
+# Characters of a line that no table needs.
+_LONGEST = 2_000
 # What a terminal of another encoding than Unicode has in place of signs that it cannot show.
 _PLAIN = str.maketrans(
     {"−": "-", "–": "-", "×": "x", "’": "'", "σ": "sigma", "₁": "_1", "†": "+", "±": "+-", "∞": "inf"}
@@ -48,10 +51,23 @@ def show(records: Record | Sequence[Record]) -> None:
             _block(terminal, block)
 
 
+def show_table(table: Table) -> None:
+    """Print one table."""
+    _table(_console(), table)
+
+
+class _Terminal(Console):
+    """rich's console, which ends the program with 1 when its reader has gone: here that would be a gate crossed."""
+
+    def on_broken_pipe(self) -> None:
+        """Hand the error on to whoever prints."""
+        raise BrokenPipeError
+
+
 def _console() -> Console:
     """The terminal; without one, a page of fixed width."""
-    terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=_WIDTH)
+    terminal = _Terminal()
+    return terminal if terminal.is_terminal else _Terminal(width=_WIDTH)
 
 
 def _block(terminal: Console, block: Block) -> None:
@@ -91,7 +107,9 @@ def _table(terminal: Console, table: Table) -> None:
         made.add_column(title, justify=side, overflow="fold", no_wrap=number)
     for row in rows:
         made.add_row(*(_cell(terminal, row[place]) for place in kept))
-    terminal.print(made)
+    # A line that is too long is broken by the terminal, and nothing of it lost.
+    least = Measurement.get(terminal, terminal.options.update(max_width=_LONGEST), made).minimum
+    terminal.print(made, width=max(terminal.width, least), crop=False, soft_wrap=False)
 
 
 def _cell(terminal: Console, cell: Cell) -> Text:
