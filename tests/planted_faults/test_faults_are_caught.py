@@ -508,6 +508,42 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "matters = False and",
         "tests/weights/test_full_checkpoints.py",
     ),
+    "a terminal without the intervals": (
+        "render/terminal.py",
+        "_said(terminal, cell.plain)",
+        "_said(terminal, cell.text)",
+        "tests/render/test_alike.py::test_every_number_is_written_alike[sweep/curves.json]",
+    ),
+    "Markdown without the intervals": (
+        "render/markdown.py",
+        "    text = given.plain",
+        "    text = given.text",
+        "tests/render/test_alike.py::test_every_number_is_written_alike[sweep/curves.json]",
+    ),
+    "a table cut at the width of a page": (
+        "render/terminal.py",
+        "width=max(terminal.width, least), crop=False",
+        "width=terminal.width, crop=True",
+        "tests/render/test_alike.py::test_every_number_is_written_alike[continual/continual.json]",
+    ),
+    "a share that is carried in per cent": (
+        "views/cells.py",
+        "return value(given, formats.share)",
+        "return value(None if given is None else 100 * given, lambda share: formats.share(share / 100))",
+        "tests/render/test_page.py::test_the_headline_has_the_records_figures",
+    ),
+    "a page's details told on a terminal": (
+        "render/terminal.py",
+        "if not column.detail]",
+        "if column]",
+        "tests/views/test_a_new_kind.py",
+    ),
+    "a kind whose module has no view accepted": (
+        "views/registry.py",
+        "    if kind not in _VIEWS:\n        raise",
+        "    if False:\n        raise",
+        "tests/views/test_a_new_kind.py",
+    ),
 }
 
 
