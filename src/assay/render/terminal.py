@@ -109,7 +109,10 @@ def _table(terminal: Console, table: Table) -> None:
         made.add_row(*(_cell(terminal, row[place]) for place in kept))
     # A line that is too long is broken by the terminal, and nothing of it lost.
     least = Measurement.get(terminal, terminal.options.update(max_width=_LONGEST), made).minimum
-    terminal.print(made, width=max(terminal.width, least), crop=False, soft_wrap=False)
+    width = terminal.width
+    terminal.width = max(width, least)
+    terminal.print(made, crop=False)
+    terminal.width = width
 
 
 def _cell(terminal: Console, cell: Cell) -> Text:
