@@ -100,11 +100,11 @@ def _table(terminal: Console, table: Table) -> None:
     rows = [*table.rows, *((table.foot,) if table.foot else ())]
     for place in kept:
         number, title = table.is_number(place), _said(terminal, table.columns[place].title)
-        if number:  # a heading is no wider than its column, or its longest word
-            wide = max(map(len, [*title.split(), *(row[place].plain for row in rows)]))
+        wide = max(map(len, [*title.split(), *(row[place].plain for row in rows)])) if number else None
+        if wide:  # a heading is no wider than its column, or its longest word
             title = textwrap.fill(title, wide)
         side: Literal["left", "right"] = "right" if place and number else "left"
-        made.add_column(title, justify=side, overflow="fold", no_wrap=number)
+        made.add_column(title, justify=side, overflow="fold", no_wrap=number, min_width=wide)
     for row in rows:
         made.add_row(*(_cell(terminal, row[place]) for place in kept))
     # A line that is too long is broken by the terminal, and nothing of it lost.
