@@ -522,8 +522,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "a table cut at the width of a page": (
         "render/terminal.py",
-        "terminal.width = max(width, least)",
-        "terminal.width = width",
+        "min_width=wide",
+        "min_width=None",
         "tests/render/test_alike.py::test_a_table_wider_than_a_page_is_whole",
     ),
     "a share that is carried in per cent": (
