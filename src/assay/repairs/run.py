@@ -131,9 +131,8 @@ def repair(
         refuse_unwritable(found, plan, keep if budget is None else min(keeps), rank)
     dial: Dial | None = None
     if plan:
-        reading = read_path(
-            Bench(home, place, asked, looking, device, progress), found.pairs, found.pairs, keeps, budget, looked_at
-        )
+        bench = Bench(home, place, asked, looking, device, progress)
+        reading = read_path(bench, found.pairs, found.pairs, keeps, budget, looked_at)
         dial = reading.record(Provenance.of(PACKAGES, _settings(given), seed), began)
     elif asked is not None:
         found.notes.append("Nothing was measured: without an intruder every keep is the tuned model.")
