@@ -47,9 +47,9 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/test_merges.py::test_what_else_changed_is_named",
     ),
     "replies that end at the tokenizer's token alone": (
-        "behaviour/generation.py",
-        "ends_of(model, stop)",
-        "tuple(stop)",
+        "models/generation.py",
+        "    ends = ends_of(model, how.ends)\n    return",
+        "    ends = how.ends\n    return",
         "tests/test_tasks.py::test_a_reply_ends_where_the_model_says_too",
     ),
     "padding by its token": (
@@ -282,8 +282,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "neighbours of another energy": (
         "measures/repair.py",
-        "sigma[-1] = math.sqrt(max(0.0, wanted - before))",
-        "pass",
+        "sigma *= math.sqrt(wanted / float(energy[-1]))",
+        "sigma *= 1.0",
         "tests/dials/test_intruders.py::test_every_control_is_equal_in_what_its_name_says",
     ),
     "an amplification that is called a shrink": (
@@ -302,7 +302,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "dials/matched.py",
         "above = (scores >= goal - hair).argmax(0)",
         "above = np.full(scores.shape[1], len(grid) - 1)",
-        "tests/dials/test_matched.py::test_a_point_beside_the_way_back",
+        "tests/dials/test_matched.py::test_the_size_is_the_smallest_that_reaches_the_score",
     ),
     "a verdict on a score that is not reached": (
         "dials/matched.py",
@@ -314,7 +314,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "dials/engine.py",
         'if point.path == "size":',
         'if point.path == "size" and entry is not None:',
-        "tests/dials/test_size.py::test_x1_is_the_trained_model_and_x0_the_base",
+        "tests/dials/test_size.py::test_a_classifier_is_dialled_with_a_task_under_the_head_that_was_tuned",
     ),
     "a multiplier upside down": (
         "measures/threshold.py",
