@@ -48,9 +48,9 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/test_merges.py::test_what_else_changed_is_named",
     ),
     "replies that end at the tokenizer's token alone": (
-        "behaviour/generation.py",
-        "ends_of(model, stop)",
-        "tuple(stop)",
+        "models/generation.py",
+        "    ends = ends_of(model, how.ends)\n    return",
+        "    ends = how.ends\n    return",
         "tests/test_tasks.py::test_a_reply_ends_where_the_model_says_too",
     ),
     "padding by its token": (
@@ -229,8 +229,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "rates judged on what was learned": (
         "studies/tuning.py",
-        "if (position in held_out) == wanted]",
-        "]",
+        " if (position in held_out) == wanted",
+        "",
         "tests/test_tuning.py::test_held_out_rows_are_no_longer_learned_and_every_class_stays",
     ),
     "a classifier's loss times the number of processes": (
@@ -283,7 +283,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "scores of other questions taken for done": (
         "studies/worker.py",
-        "return judged and found == [digests.of_files([file]) if file else None for file in files]",
+        "return judged and read and found == [source_of(file).digest if file else None for file in files]",
         "return True",
         "tests/test_studies.py::test_new_scores_are_taken_when_the_questions_change",
     ),
@@ -343,8 +343,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "neighbours of another energy": (
         "measures/repair.py",
-        "sigma[-1] = math.sqrt(max(0.0, wanted - before))",
-        "pass",
+        "sigma *= math.sqrt(wanted / float(energy[-1]))",
+        "sigma *= 1.0",
         "tests/dials/test_intruders.py::test_every_control_is_equal_in_what_its_name_says",
     ),
     "an amplification that is called a shrink": (
@@ -363,7 +363,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "dials/matched.py",
         "above = (scores >= goal - hair).argmax(0)",
         "above = np.full(scores.shape[1], len(grid) - 1)",
-        "tests/dials/test_matched.py::test_a_point_beside_the_way_back",
+        "tests/dials/test_matched.py::test_the_size_is_the_smallest_that_reaches_the_score",
     ),
     "a verdict on a score that is not reached": (
         "dials/matched.py",
@@ -375,7 +375,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "dials/engine.py",
         'if point.path == "size":',
         'if point.path == "size" and entry is not None:',
-        "tests/dials/test_size.py::test_x1_is_the_trained_model_and_x0_the_base",
+        "tests/dials/test_size.py::test_a_classifier_is_dialled_with_a_task_under_the_head_that_was_tuned",
     ),
     "a multiplier upside down": (
         "measures/threshold.py",
@@ -558,7 +558,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/cli/test_outputs.py::test_an_output_is_new_or_an_earlier_one_of_its_kind[dial]",
     ),
     "a closed pipe that is a gate": (
-        "reports/text/terminal.py",
+        "render/terminal.py",
         "        raise BrokenPipeError\n",
         "        super().on_broken_pipe()\n",
         "tests/cli/test_outputs.py::test_a_closed_pipe_is_no_verdict",
@@ -640,6 +640,42 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "found.setdefault(name, owners[owner])",
         "pass",
         f"{FIELD}::test_scales_beside_codes_are_no_matrices",
+    ),
+    "a terminal without the intervals": (
+        "render/terminal.py",
+        "_said(terminal, cell.plain)",
+        "_said(terminal, cell.text)",
+        "tests/render/test_alike.py::test_every_number_is_written_alike[sweep/curves.json]",
+    ),
+    "Markdown without the intervals": (
+        "render/markdown.py",
+        "    text = given.plain",
+        "    text = given.text",
+        "tests/render/test_alike.py::test_every_number_is_written_alike[sweep/curves.json]",
+    ),
+    "a table cut at the width of a page": (
+        "render/terminal.py",
+        "min_width=wide",
+        "min_width=None",
+        "tests/render/test_alike.py::test_a_table_wider_than_a_page_is_whole",
+    ),
+    "a share that is carried in per cent": (
+        "views/cells.py",
+        "return value(given, formats.share)",
+        "return value(None if given is None else 100 * given, lambda share: formats.share(share / 100))",
+        "tests/render/test_page.py::test_the_headline_has_the_records_figures",
+    ),
+    "a page's details told on a terminal": (
+        "render/terminal.py",
+        "if not column.detail]",
+        "if column]",
+        "tests/views/test_a_new_kind.py",
+    ),
+    "a kind whose module has no view accepted": (
+        "views/registry.py",
+        "    if kind not in _VIEWS:\n        raise",
+        "    if False:\n        raise",
+        "tests/views/test_a_new_kind.py",
     ),
 }
 

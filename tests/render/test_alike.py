@@ -15,8 +15,8 @@ from arm_records import diversity, harness_score, scores
 from assay.records import Audit, Record, load
 from assay.render.html import page
 from assay.render.markdown import markdown
-from assay.render.terminal import show
-from assay.views import Charts, Halves, document
+from assay.render.terminal import show, show_table
+from assay.views import Charts, Halves, cells, document, table
 from assay.views.blocks import Block, Document, Facts, Figures, Table, in_a_row
 from assay.views.cells import Cell
 from audit_records import audit
@@ -106,3 +106,11 @@ def test_sentences_are_the_same_words(name: str, capsys: pytest.CaptureFixture[s
                 assert text in terminal
                 assert text in " ".join(words.split())
                 assert text in " ".join(html.unescape(whole).split())
+
+
+def test_a_table_wider_than_a_page_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    values = [f"{1e6 * place + 123_456.0:,.1f} to {1e7 + place:,.1f}" for place in range(1, 9)]
+    row = [cells.name("model.layers.0.self_attn.q_proj.weight"), *map(cells.text_number, values)]
+    show_table(table(["Matrix", *map(str, range(8))], [row]))
+    printed = capsys.readouterr().out
+    assert all(value in printed for value in values)

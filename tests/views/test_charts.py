@@ -91,7 +91,7 @@ def test_the_similarity_marks_the_side_that_it_is_of(summary):
     ours = [d.model_copy(update={"side": "right", "verdict": "intruder"}) for d in matrix.directions[:1]]
     others = [d.model_copy(update={"side": "left", "verdict": "intruder"}) for d in matrix.directions]
     both = matrix.model_copy(update={"directions": (*ours, *others), "similarity": ((0.9, 0.1), (0.2, 0.3))})
-    picture = similarity(Summary(right, 1), both)
+    picture = similarity(Summary(right, 1, Arm("tuned", 1)), both)
     marked = [row["tuned"] for row in drawn(picture) if "base" not in row and "tuned" in row]
     assert marked == [ours[0].position]
     assert "leading right directions" in picture.alt

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -31,8 +30,6 @@ from assay.views.document import document
 
 # Without a terminal there is no width to ask for; this one holds the longest names without breaking them.
 _WIDTH = 120
-# Characters of a line that no table needs.
-_LONGEST = 2_000
 # What a terminal of another encoding than Unicode has in place of signs that it cannot show.
 _PLAIN = str.maketrans(
     {"−": "-", "–": "-", "×": "x", "’": "'", "σ": "sigma", "₁": "_1", "†": "+", "±": "+-", "∞": "inf"}
@@ -100,16 +97,14 @@ def _table(terminal: Console, table: Table) -> None:
     rows = [*table.rows, *((table.foot,) if table.foot else ())]
     for place in kept:
         number, title = table.is_number(place), _said(terminal, table.columns[place].title)
-        if number:  # a heading is no wider than its column, or its longest word
-            wide = max(map(len, [*title.split(), *(row[place].plain for row in rows)]))
+        wide = max(map(len, [*title.split(), *(row[place].plain for row in rows)])) if number else None
+        if wide:  # a heading is no wider than its column, or its longest word
             title = textwrap.fill(title, wide)
         side: Literal["left", "right"] = "right" if place and number else "left"
-        made.add_column(title, justify=side, overflow="fold", no_wrap=number)
+        made.add_column(title, justify=side, overflow="fold", no_wrap=number, min_width=wide)
     for row in rows:
         made.add_row(*(_cell(terminal, row[place]) for place in kept))
-    # A line that is too long is broken by the terminal, and nothing of it lost.
-    least = Measurement.get(terminal, terminal.options.update(max_width=_LONGEST), made).minimum
-    terminal.print(made, width=max(terminal.width, least), crop=False, soft_wrap=False)
+    terminal.print(made, crop=False)  # a line that is too long is broken by the terminal, and nothing of it lost
 
 
 def _cell(terminal: Console, cell: Cell) -> Text:

@@ -129,30 +129,26 @@ def repair(
     keeps = (keep,) if asked is None else tuple(sorted({*map(float, at), *(() if budget is not None else (keep,))}))
     if target is not None:
         refuse_unwritable(found, plan, keep if budget is None else min(keeps), rank)
-    notes = list(found.notes)
     dial: Dial | None = None
     if plan:
         bench = Bench(home, place, asked, looking, device, progress)
         reading = read_path(bench, found.pairs, found.pairs, keeps, budget, looked_at)
         dial = reading.record(Provenance.of(PACKAGES, _settings(given), seed), began)
     elif asked is not None:
-        notes.append("Nothing was measured: without an intruder every keep is the tuned model.")
+        found.notes.append("Nothing was measured: without an intruder every keep is the tuned model.")
     chosen = keep if budget is None or dial is None else dial.pick
     finish = _Finish(found, looking, looked_at, chosen)
-    source, edits = None, []
+    rest = (dial, rank, found.notes, given, began)
     if target is None or not (plan or even_unchanged) or chosen is None:
-        edits = finish.judged_in_memory()
-    else:
-        tell("writing")
-        with whole_folder(target) as folder:
-            write_repaired(found, plan, tuned, adapter, chosen if plan else 1.0, rank, folder, target)
-            found.refuse_changed()
-            source = identified(Source(name=target.resolve().name), folder.glob("*.safetensors"), folder)
-            edits = finish.judged_in_files(folder, scope)
-            record = finish.record(source, edits, dial, rank, notes, given, began)
-            record.save(folder / RECORD)
-        return record
-    return finish.record(source, edits, dial, rank, notes, given, began)
+        return finish.record(None, finish.judged_in_memory(), *rest)
+    tell("writing")
+    with whole_folder(target) as folder:
+        write_repaired(found, plan, tuned, adapter, chosen if plan else 1.0, rank, folder, target)
+        found.refuse_changed()
+        source = identified(Source(name=target.resolve().name), folder.glob("*.safetensors"), folder)
+        record = finish.record(source, finish.judged_in_files(folder, scope), *rest)
+        record.save(folder / RECORD)
+    return record
 
 
 _SETTINGS = (
