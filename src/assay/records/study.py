@@ -142,6 +142,9 @@ class Forecast(Part):
         seconds_by_operations: of those that are timed by their floating-point operations, at the speed of runs that
             are done.
         untimed: runs and trials of which the time is not known.
+        slots: runs at once for which the next two are; None where that was not asked.
+        seconds_on_slots: of training steps on so many, scheduled as an engine does it.
+        seconds_of_longest_chain: that no number of slots goes under: trials, and the longest run that waits for them.
     """
 
     runs: int
@@ -150,6 +153,9 @@ class Forecast(Part):
     seconds_by_runs: float
     seconds_by_operations: float
     untimed: int
+    slots: int | None = None
+    seconds_on_slots: float | None = None
+    seconds_of_longest_chain: float | None = None
 
 
 class Study(Record):

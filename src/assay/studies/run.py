@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from assay.engines.choice import opener
 from assay.engines.engine import AbstractEngine
-from assay.engines.local import LocalEngine
 from assay.io import digests
 from assay.models.loading import find
 from assay.records import Provenance, Run, Scores, Study, StudyRun, as_given
@@ -29,9 +29,10 @@ def study(
     out: str | Path | None = None,
     *,
     dry_run: bool = False,
+    slots: int | None = None,
     max_runs: int | None = None,
     device: str = "cpu",
-    engine: OpenEngine | None = None,
+    engine: str | OpenEngine = "local",
     watch: Watch | None = None,
 ) -> Study:
     """Do every run of a plan: train, audit and score it, each in a folder named by its hash.
@@ -44,10 +45,11 @@ def study(
         plan: a TOML file; paths in it are relative to it.
         out: the study's folder; `studies/NAME` beside the plan NAME.toml unless given.
         dry_run: check the plan, count its runs, foresee their bytes and time, and do nothing.
+        slots: of a dry run: foresee the time with so many runs at once.
         max_runs: the most runs that are allowed; 200 unless given.
         device: cpu, or cuda.
-        engine: opens what does the runs, for the study's folder; one process of this machine unless given. See
-            `assay.engines`.
+        engine: local (one process of this machine at a time), ray (a cluster of this machine), or what opens another
+            engine for the study's folder; see `assay.engines.choice.opener`.
         watch: told how the study stands after everything that happens.
 
     Returns:
@@ -68,8 +70,10 @@ def study(
     if dry_run:
         classes, tuner = check(home, planned), Tuner(home, acts=False)
         settled = [look(tuner.settle(entry)) for entry in planned]
-        return _record(path, home, planned, settled, tuner, *forecast(home, planned, settled, tuner, classes))
-    with locked(home.folder), LocalEngine() if engine is None else engine(home.folder) as running:
+        foreseen = forecast(home, planned, settled, tuner, classes, slots)
+        return _record(path, home, planned, settled, tuner, *foreseen)
+    opened = opener(engine) if isinstance(engine, str) else engine
+    with locked(home.folder), opened(home.folder) as running:
         tuner = Tuner(home, acts=True)
         settled = drive([_run(entry, home, tuner) for entry in planned], running, watch)
         record = _record(path, home, planned, settled, tuner, notes=running.capacity().notes)

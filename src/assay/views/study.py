@@ -82,3 +82,9 @@ def _left(record: Study, left: Forecast) -> Iterator[str]:
     times = [f"{seconds / 60:,.1f} minutes judged by {source}" for source, seconds in known.items() if seconds]
     unknown = [f"unknown for {left.untimed} runs and trials"] if left.untimed else []
     yield f"Time of the training steps: {', '.join(times + unknown) or 'nothing is left'}."
+    if left.slots is not None and left.seconds_on_slots is not None:
+        chain = (left.seconds_of_longest_chain or 0.0) / 60
+        yield (
+            f"With {left.slots:,} at once: {left.seconds_on_slots / 60:,.1f} minutes; the longest chain of trials and "
+            f"the run that waits for them takes {chain:,.1f}."
+        )
