@@ -19,7 +19,7 @@ from assay.engines.ray import Needs, RayEngine
 from assay.errors import SettingError
 from assay.records import Audit
 from assay.studies.graph import Standing
-from assay.studies.run import study
+from assay.studies.run import state_of, study
 from engines.work import crash, double, sleep
 
 pytestmark = [
@@ -129,3 +129,24 @@ def test_an_audit_in_shards_is_the_audit_of_one_process(cluster: Any, smoke: Pat
 def without_times(record: Audit) -> dict[str, Any]:
     """An audit without the time it took."""
     return record.model_dump(exclude={"seconds"})
+
+
+@pytest.mark.parametrize(("keep", "weights"), [("all", True), ("none", False)])
+def test_files_travel_where_no_folder_is_shared(cluster: Any, smoke: Path, keep: str, weights: bool) -> None:
+    plan = smoke / "smoke.toml"
+    text = plan.read_text().replace("seeds = [0, 1]", "seeds = [0]")
+    plan.write_text(text[: text.index("[[arms]]", text.index("[[arms]]") + 1)])  # full fine-tuning alone
+    study(plan, smoke / "here")
+
+    def alone(folder: Path) -> RayEngine:
+        """An engine of which no node sees the driver's folder."""
+        engine = RayEngine(folder, cluster.address, keep_weights=keep)  # type: ignore[arg-type]
+        engine._token.unlink()
+        engine._nodes = engine._probed()
+        return engine
+
+    there = study(plan, smoke / "there", engine=alone)
+    assert not there.failed
+    assert numbers(smoke / "here") == numbers(smoke / "there")
+    assert bool(list(smoke.glob("there/*/model/*.safetensors"))) == weights
+    assert state_of(plan, smoke / "there").runs[0].stages == {"train": "done", "audit": "done", "score": "done"}
