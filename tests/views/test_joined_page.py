@@ -132,7 +132,6 @@ def test_losses_are_the_records(records, tree):
 
 def test_audits_stand_side_by_side(records, tree):
     (table, *_) = section(tree, "inside").all("table")
-<<<<<<< HEAD:tests/views/test_joined_page.py
     titles = [cell.text for cell in table.all("thead")[0].all("th")]
     rows = [row.all("th", "td") for row in table.all("tbody")[0].all("tr")]
     assert [row[0].text for row in rows] == ["full", "lora"]
@@ -142,14 +141,6 @@ def test_audits_stand_side_by_side(records, tree):
         assert found["Energy share"] == record.energy_share
         assert found["Relative norm"] == record.relative_norm
         assert found["Effective rank"] is not None
-=======
-    rows = {row.all("th")[0].text: [value(cell) for cell in row.all("td")] for row in table.all("tr")}
-    one, other = records[2], records[5]
-    assert rows["Intruders"] == [one.count, other.count]
-    assert rows["Energy share of intruders"] == [one.energy_share, other.energy_share]
-    assert rows["Relative norm of the update"] == [one.relative_norm, other.relative_norm]
-    assert None not in rows["Effective rank, median"]
->>>>>>> dial:tests/reports/test_joined_page.py
 
 
 def test_maps_of_one_kind_share_their_colours(page):
