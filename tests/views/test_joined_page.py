@@ -111,7 +111,7 @@ def test_every_chart_is_valid_and_drawn(page):
 
 def test_accuracies_are_the_records(records, tree):
     base, *rows = section(tree, "learned").table("McNemar p")
-    tasks = [records[1].task, records[4].task]
+    tasks = [records[1].task, records[5].task]
     assert value(base[1]) == tasks[0].base_accuracy
     for row, task in zip(rows, tasks, strict=True):
         assert value(row[1]) == task.tuned_accuracy
@@ -123,7 +123,7 @@ def test_accuracies_are_the_records(records, tree):
 
 def test_losses_are_the_records(records, tree):
     base, *rows = section(tree, "lost").table("Bits a byte")
-    lost = [records[1].forgetting, records[4].forgetting]
+    lost = [records[1].forgetting, records[5].forgetting]
     assert [value(base[1]), value(base[5])] == [lost[0].base_loss, lost[0].base_bits_per_byte]
     expected = [[f.tuned_loss, f.mean, None, f.document_mean, f.tuned_bits_per_byte] for f in lost]
     assert values(rows) == expected
