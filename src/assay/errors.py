@@ -14,6 +14,7 @@
     │   ├── ValuesError             NaN or infinite weights, or such as a precision does not hold
     │   ├── SettingError            an option, a specification key or a gate that is not understood
     │   └── RecordError             a record file that is not one of ours, or of another version
+    ├── EngineError                 (also OSError) a process or a node that ended without an answer
     ├── WriteError                  (also OSError) a file that cannot be written: a full disk, most often
     ├── StoppedError                (also TimeoutError) a time limit; the command exits with 3 and can go on
     └── NotConvergedError           (also ArithmeticError) an iteration stopped before its bound was met
@@ -110,6 +111,10 @@ class RecordError(InputError):
 
 class WriteError(AssayError, OSError):
     """A file that cannot be written; what was there before is as it was."""
+
+
+class EngineError(AssayError, OSError):
+    """A process or a node that ended without an answer."""
 
 
 class StoppedError(AssayError, TimeoutError):

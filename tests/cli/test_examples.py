@@ -45,8 +45,8 @@ ORDER = (
     "check_merge",
     "score",
     "dial",
-    "truncate",
     "repair",
+    "similarity",
     "advise",
     "study",
     "compare",
@@ -94,7 +94,7 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "tuned-rates/plan.toml",
         "correlation.json",
         "curves.json",
-        "truncation.json",
+        "ranks.json",
         "page.html",
     ):
         assert (tmp_path / written).exists(), written

@@ -72,9 +72,9 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/test_merges.py::test_what_else_changed_is_named",
     ),
     "replies that end at the tokenizer's token alone": (
-        "behaviour/generation.py",
-        "ends_of(model, stop)",
-        "tuple(stop)",
+        "models/generation.py",
+        "    ends = ends_of(model, how.ends)\n    return",
+        "    ends = how.ends\n    return",
         "tests/test_tasks.py::test_a_reply_ends_where_the_model_says_too",
     ),
     "padding by its token": (
@@ -102,9 +102,9 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/test_tasks.py::test_choices_are_the_likeliest_whole_and_by_the_character",
     ),
     "replies padded on the right": (
-        "behaviour/generation.py",
-        "padded(prompts, model, left=True)",
-        "padded(prompts, model)",
+        "models/generation.py",
+        "[[*(pad,) * gap, *ids] for gap",
+        "[[*ids, *(pad,) * gap] for gap",
         "tests/test_tasks.py::test_greedy_replies_are_those_of_one_token_after_the_other",
     ),
     "the next task begins at the base again": (
@@ -119,11 +119,47 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "(xy - xz * xz)",
         "tests/test_correlation.py::test_rho_is_scipys_and_the_partial_one_that_of_residual_ranks",
     ),
+    "runs of one arm taken for independent": (
+        "studies/correlation.py",
+        'return f"{run.method} {sorted(run.arm.items())}"',
+        "return run.key",
+        "tests/test_correlation.py::test_runs_of_one_arm_are_resampled_together",
+    ),
+    "losses that are not pooled as the scores are": (
+        "studies/matching.py",
+        'np.einsum("cij,cj->ci", alike, losses) / alike.sum(axis=2)',
+        "losses",
+        "tests/test_curves.py::test_the_regression_is_scikit_learns",
+    ),
+    "many differences, uncorrected": (
+        "behaviour/comparisons.py",
+        "(len(p_values) - rank) * p_values[place]",
+        "p_values[place]",
+        "tests/test_comparisons.py::test_holm_rejects_what_its_steps_reject",
+    ),
+    "a difference named that is too small": (
+        "views/paired.py",
+        "abs(self.mean) < self.smallest",
+        "False",
+        "tests/test_comparisons.py::test_a_difference_is_not_named_for_being_one_of_many_or_too_small",
+    ),
+    "a trained pooler that travels": (
+        "studies/continual.py",
+        "        _give_back_pooler(body, self.base)\n",
+        "",
+        "tests/test_continual.py::test_a_trained_pooler_does_not_travel_to_the_next_task",
+    ),
+    "the next rate up": (
+        "studies/tuning.py",
+        "            best -= 1\n",
+        "            best += 1\n",
+        "tests/test_tuning.py::test_a_rate_that_ruins_at_full_length_is_not_taken",
+    ),
     "the last directions instead of the first": (
-        "truncations.py",
-        "return Dense(-(U[:, rank:] * sigma[rank:]) @ V[:, rank:].T)",
-        "return Dense(-(U[:, :-rank] * sigma[:-rank]) @ V[:, :-rank].T)",
-        "tests/test_truncations.py::test_a_point_is_the_model_with_truncated_matrices",
+        "dials/paths.py",
+        "(part[..., : int(point.x)] for part in matrix.svd)",
+        "(part[..., int(point.x) :] for part in matrix.svd)",
+        "tests/dials/test_rank.py::test_a_point_is_the_model_with_truncated_matrices",
     ),
     "a loss on what the user says": (
         "data/chats.py",
@@ -217,8 +253,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "rates judged on what was learned": (
         "studies/tuning.py",
-        "if (position in held_out) == wanted]",
-        "]",
+        " if (position in held_out) == wanted",
+        "",
         "tests/test_tuning.py::test_held_out_rows_are_no_longer_learned_and_every_class_stays",
     ),
     "a classifier's loss times the number of processes": (
@@ -271,7 +307,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "scores of other questions taken for done": (
         "studies/worker.py",
-        "return judged and found == [digests.of_files([file]) if file else None for file in files]",
+        "return judged and read and found == [source_of(file).digest if file else None for file in files]",
         "return True",
         "tests/test_studies.py::test_new_scores_are_taken_when_the_questions_change",
     ),
@@ -312,10 +348,58 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/repairs/test_identity.py::test_only_intruders_are_edited_and_by_the_formula",
     ),
     "a shrink of another size": (
-        "repairs/plan.py",
-        "times(update, self.multiplier(keep) - 1)",
-        "times(update, keep - 1)",
-        "tests/repairs/test_curve.py::test_every_control_in_the_model_is_of_the_size_that_is_said",
+        "dials/paths.py",
+        "times(update, point.factor or 0.0)",
+        "times(update, point.x)",
+        "tests/dials/test_intruders.py::test_every_control_is_equal_in_what_its_name_says",
+    ),
+    "a removal of another energy": (
+        "dials/matrices.py",
+        'energy["outside"] if control == "equal-removal" else energy["whole"]',
+        'energy["whole"]',
+        "tests/dials/test_intruders.py::test_every_control_is_equal_in_what_its_name_says",
+    ),
+    "a removal that takes the intruders too": (
+        "measures/repair.py",
+        "return LowRank(factor * B + (1 - factor) * basis @ (basis.T @ B), A, update.scale)",
+        "return LowRank(factor * B, A, update.scale)",
+        "tests/dials/test_intruders.py::test_an_equal_removal_leaves_the_intruders_part_alone",
+    ),
+    "neighbours of another energy": (
+        "measures/repair.py",
+        "sigma *= math.sqrt(wanted / float(energy[-1]))",
+        "sigma *= 1.0",
+        "tests/dials/test_intruders.py::test_every_control_is_equal_in_what_its_name_says",
+    ),
+    "an amplification that is called a shrink": (
+        "dials/matrices.py",
+        "if 0 <= removed <= available:",
+        "if removed <= available:",
+        "tests/dials/test_intruders.py::test_a_path_that_adds_energy_has_no_shrink",
+    ),
+    "an amplified update that is picked": (
+        "dials/matched.py",
+        'point.path == "size" and point.x > 1',
+        "False",
+        "tests/dials/test_matched.py::test_an_amplified_update_is_never_picked",
+    ),
+    "a way back that is read at its highest size": (
+        "dials/matched.py",
+        "above = (scores >= goal - hair).argmax(0)",
+        "above = np.full(scores.shape[1], len(grid) - 1)",
+        "tests/dials/test_matched.py::test_the_size_is_the_smallest_that_reaches_the_score",
+    ),
+    "a verdict on a score that is not reached": (
+        "dials/matched.py",
+        "if low > 0 and reached >= LEVEL:",
+        "if low > 0:",
+        "tests/dials/test_matched.py::test_a_point_beside_the_way_back",
+    ),
+    "a path that scales matrices alone": (
+        "dials/engine.py",
+        'if point.path == "size":',
+        'if point.path == "size" and entry is not None:',
+        "tests/dials/test_size.py::test_a_classifier_is_dialled_with_a_task_under_the_head_that_was_tuned",
     ),
     "a multiplier upside down": (
         "measures/threshold.py",
@@ -498,7 +582,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/cli/test_outputs.py::test_an_output_is_new_or_an_earlier_one_of_its_kind[dial]",
     ),
     "a closed pipe that is a gate": (
-        "reports/text/terminal.py",
+        "render/terminal.py",
         "        raise BrokenPipeError\n",
         "        super().on_broken_pipe()\n",
         "tests/cli/test_outputs.py::test_a_closed_pipe_is_no_verdict",
@@ -580,6 +664,42 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "found.setdefault(name, owners[owner])",
         "pass",
         f"{FIELD}::test_scales_beside_codes_are_no_matrices",
+    ),
+    "a terminal without the intervals": (
+        "render/terminal.py",
+        "_said(terminal, cell.plain)",
+        "_said(terminal, cell.text)",
+        "tests/render/test_alike.py::test_every_number_is_written_alike[sweep/curves.json]",
+    ),
+    "Markdown without the intervals": (
+        "render/markdown.py",
+        "    text = given.plain",
+        "    text = given.text",
+        "tests/render/test_alike.py::test_every_number_is_written_alike[sweep/curves.json]",
+    ),
+    "a table cut at the width of a page": (
+        "render/terminal.py",
+        "min_width=wide",
+        "min_width=None",
+        "tests/render/test_alike.py::test_a_table_wider_than_a_page_is_whole",
+    ),
+    "a share that is carried in per cent": (
+        "views/cells.py",
+        "return value(given, formats.share)",
+        "return value(None if given is None else 100 * given, lambda share: formats.share(share / 100))",
+        "tests/render/test_page.py::test_the_headline_has_the_records_figures",
+    ),
+    "a page's details told on a terminal": (
+        "render/terminal.py",
+        "if not column.detail]",
+        "if column]",
+        "tests/views/test_a_new_kind.py",
+    ),
+    "a kind whose module has no view accepted": (
+        "views/registry.py",
+        "    if kind not in _VIEWS:\n        raise",
+        "    if False:\n        raise",
+        "tests/views/test_a_new_kind.py",
     ),
 }
 

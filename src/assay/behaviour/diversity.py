@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from assay.behaviour.batches import Ids
-from assay.behaviour.generation import Sampling, replies, stops_of
 from assay.behaviour.intervals import RESAMPLES, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.exact_match import found_answer, is_marked
 from assay.behaviour.tasks.task import Asking
 from assay.data.tables import Reference, name_of, raw_rows, rows
 from assay.errors import InputError, SettingError
+from assay.models.generation import Drawing, stops_of, texts
 from assay.records import Diversity, PromptDiversity, Source, Unique
 
 
@@ -53,8 +53,12 @@ class Prompts:
         longest, stop = self.asking.max_tokens, stops_of(self.asking.tokenizer)
 
         def ask(model: Any, batch: Sequence[int]) -> list[Ids]:
-            drawn = Sampling(self.temperature, seed * 1_000_003 + batch[0])  # any number that no other batch has
-            return replies(model, [self.prompts[owners[i]] for i in batch], longest, stop, drawn)
+            own = seed * 1_000_003 + batch[0]  # any number that no other batch has
+            return texts(
+                model,
+                [self.prompts[owners[i]] for i in batch],
+                Drawing(longest, stop, temperature=self.temperature, seed=own),
+            )
 
         return Pass(
             what="samples",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -160,31 +160,28 @@ def score(
     given |= {"samples": samples, "temperature": temperature, "max_tokens": max_tokens}
     given |= {"harness": [Path(name).name for name in harness], "limit": limit}
     device = str(device_of(device))
-    given |= {"harness_code": [Path(name).name for name in harness_code], "other_base": other_base}
-    given |= {
-        "window": window,
-        "batch_tokens": batch_tokens,
-        "device": device,
-        "dtype": dtype,
-        "device_map": device_map,
-    }
+    given |= {"harness_code": [Path(name).name for name in harness_code]}
+    given |= {"other_base": other_base, "window": window, "batch_tokens": batch_tokens}
+    given |= {"device": device, "dtype": dtype, "device_map": device_map}
     settings = _settings(given, seed)
     _refuse_aimless(given, text, task, prompts, harness)
     began = time.perf_counter()
-    base_place, tuned_place = places = find_pair(base, tuned, other_base)
+    base_place, tuned_place = find_pair(base, tuned, other_base)
+    places = (base_place, tuned_place)
     if (shortest := min(window, *(positions_of(place) or window for place in places))) < window:
         settings["window"] = Setting(value=shortest, origin="derived")
     text, task, prompts = (None if one is None else called(one, columns or {}) for one in (text, task, prompts))
     files = _Files(text, task, prompts, None if judge is None else str(judge), how, samples, temperature)
     asking = Asking(None, labels_of(tuned_place), shortest, chat, max_tokens)
-    tokenizers = [load_tokenizer(place) for place in places]
     masked = stored_objective(base_place) == "masked-lm"
+    tokenizers = [load_tokenizer(place) for place in places]
     questions = agreed(lambda tokenizer: _questions(files, masked, replace(asking, tokenizer=tokenizer)), tokenizers)
-    parts = _parts(questions, files, shortest, batch_tokens, seed, vocabulary_of(base_place))
+    vocabulary = vocabulary_of(base_place)
+    parts = _parts(questions, files, shortest, batch_tokens, seed, vocabulary)
     parts |= _judged(questions, files, tokenizers[1], batch_tokens, device, seed)
     parts |= _harnessed(harness, harness_code, tokenizers, limit, seed)
-    held = Held(numbers=dtype, spread=device_map is not None)
-    found = _settled(parts, places, Asker.of(shared, keep, device, held), progress, deadline(max_hours))
+    asker = Asker.of(shared, keep, device, Held(numbers=dtype, spread=device_map is not None))
+    found = _settled(parts, places, asker, progress, deadline(max_hours))
     harnessed = [found.pop(name) for name in list(found) if name.startswith("harness ")]
     record = Scores(
         provenance=Provenance.of((*_PACKAGES, "lm-eval") if harness else _PACKAGES, settings, seed),
@@ -198,23 +195,15 @@ def score(
         harness=tuple(one for scores, _ in harnessed for one in scores),
         seconds=time.perf_counter() - began,
     )
-    under_base = bool(parts.keys() - {"task", "reward"}) and _is_classifier(tuned_place)
+    foreign = stored_objective(tuned_place) == "sequence-classification"
+    under_base = bool(parts.keys() - {"task", "reward"}) and foreign
     left_out = 0 if text is None else len(raw_rows(text)) - len(questions.documents)
-    notes = [*_remarks(record, questions, base_place, under_base, left_out), *_unrun(places, harnessed)]
+    notes = [
+        *_remarks(record, questions, base_place, under_base, left_out),
+        *(note for place in places for note in place.code_not_run()),
+        *(note for _, out in harnessed for note in out),
+    ]
     return record.model_copy(update={"notes": tuple(dict.fromkeys(notes))})
-
-
-def _is_classifier(place: Place) -> bool:
-    """Whether a model predicts classes, so that its body reads text under its base's head."""
-    return stored_objective(place) == "sequence-classification"
-
-
-def _unrun(places: Sequence[Place], harnessed: Sequence[Any]) -> Iterator[str]:
-    """Code of the models that was not run, and metrics of the harness that were left out."""
-    for place in places:
-        yield from place.code_not_run()
-    for _, out in harnessed:
-        yield from out
 
 
 def _remarks(record: Scores, questions: _Questions, base: Place, under_base: bool, left_out: int) -> tuple[str, ...]:

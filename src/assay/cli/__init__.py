@@ -14,9 +14,9 @@ from assay.cli import (
     repair,
     report,
     score,
+    similarity,
     study,
     train,
-    truncate,
 )  # each joins the program
 from assay.cli.program import app
 
@@ -42,7 +42,7 @@ __all__ = [
     "repair",
     "report",
     "score",
+    "similarity",
     "study",
     "train",
-    "truncate",
 ]

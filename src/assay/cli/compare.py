@@ -56,7 +56,6 @@ def compare(
     Writes a plan, the runs and report.html to the folder. Exit 3: a run failed.
     """
     from assay.render.html import report
-    from assay.render.terminal import show
     from assay.studies.compare import compare as compared
     from assay.studies.folders import records_of
     from assay.views.study import left_in_words
@@ -96,6 +95,6 @@ def compare(
         )
     if not dry_run:
         say(f"wrote {report(records_of(output)).save(output / 'report.html')}")
-    finish(record, None, as_json, show)
+    finish(record, None, as_json)
     if record.failed and not dry_run:
         raise typer.Exit(INCONCLUSIVE)

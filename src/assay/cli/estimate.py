@@ -20,6 +20,5 @@ def estimate(
 ) -> None:
     """Will it fit: what a run would hold in memory and on disk, without running it."""
     from assay import estimates
-    from assay.reports.text.estimate import print_estimate
 
-    finish(estimates.estimate(spec, memory), None, as_json, print_estimate)
+    finish(estimates.estimate(spec, memory), None, as_json)

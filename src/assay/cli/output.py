@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from assay.studies.graph import Standing, Watch
 
 _MINUTE = 60.0
-_R = TypeVar("_R", bound="Record")
 
 
 def say(text: str) -> None:
@@ -67,8 +66,10 @@ def status() -> Iterator[Callable[[str], None] | None]:
         yield line.update
 
 
-def finish(record: _R, output: Path | None, as_json: bool, show: Callable[[_R], None]) -> None:
+def finish(record: Record, output: Path | None, as_json: bool) -> None:
     """Write a record where that was asked for, and show it."""
+    from assay.render.terminal import show
+
     if output is not None:
         say(f"wrote {record.save(output)}")
     with until_closed():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from assay.cli.arguments import AsJson, Device, MaxHours, Models, OtherBase, base_and_tuned, columns_given
-from assay.cli.output import finish, progress_bar, say
+from assay.cli.output import finish, print_json, progress_bar, say, until_closed
 from assay.cli.program import command
 from assay.errors import SettingError
 from assay.settings import deadline
@@ -109,19 +109,20 @@ def score(
 
 
 def _show(tuned: list[str], records: list[Scores], output: Path | None, as_json: bool) -> None:
-    """One record as every command shows it; several as a table, and a file of each."""
-    from assay.reports.text.scores import print_each, print_scores
+    """One record as every command shows it; several side by side, and a file of each."""
+    from assay.render.terminal import show
 
     if len(tuned) == 1:
-        finish(records[0], output, as_json, print_scores)
+        finish(records[0], output, as_json)
         return
     for name, record in zip(file_names(tuned), records, strict=True):
         if output is not None:
             say(f"wrote {record.save(output / name)}")
-    if as_json:
-        typer.echo("[" + ",".join(record.to_json() for record in records) + "]")
-    else:
-        print_each(tuned, records)
+    with until_closed():
+        if not as_json:
+            show(records)
+        for record in records if as_json else ():
+            print_json(record)
 
 
 def _each(

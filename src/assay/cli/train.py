@@ -22,7 +22,6 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """One training run, into a folder with its record: what learned, on which batches, at what cost."""
-    from assay.reports.text.run import print_run
     from assay.training import run
     from assay.training.processes import is_first
 
@@ -34,4 +33,4 @@ def train(
 
         record = run.train(spec, output, device, tell, max_hours)
     if is_first():
-        finish(record, None, as_json, print_run)
+        finish(record, None, as_json)

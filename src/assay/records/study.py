@@ -251,6 +251,9 @@ class Forecast(Part):
         untimed: runs and trials of which the time is not known.
         peak_bytes: what a run of an arm would hold above its start, by the arm's name; none of an arm whose model
             cannot be built without weights, and in older records.
+        slots: runs at once for which the next two are; None where that was not asked.
+        seconds_on_slots: of training steps on so many, scheduled as an engine does it.
+        seconds_of_longest_chain: that no number of slots goes under: trials, and the longest run that waits for them.
     """
 
     runs: int
@@ -260,6 +263,9 @@ class Forecast(Part):
     seconds_by_operations: float
     untimed: int
     peak_bytes: dict[str, int] = Field(default_factory=dict)
+    slots: int | None = None
+    seconds_on_slots: float | None = None
+    seconds_of_longest_chain: float | None = None
 
 
 class Study(Record):

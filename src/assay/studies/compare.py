@@ -51,7 +51,7 @@ def compare(
     precision: Literal["float32", "bf16", "bf16-weights"] = "float32",
     columns: Mapping[str, str] | None = None,
     device: str = "cpu",
-    engine: OpenEngine | None = None,
+    engine: str | OpenEngine = "local",
     watch: Watch | None = None,
     dry_run: bool = False,
     max_runs: int | None = None,

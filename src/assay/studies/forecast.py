@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from assay.engines.schedule import Piece, longest_chain, makespan
 from assay.errors import InputError, MismatchError, SettingError
 from assay.estimates import classes_of, disk_of, estimate
 from assay.models.loading import stored_objective
@@ -101,7 +102,12 @@ def refuse_headless(home: Home, entry: Planned) -> None:
 
 
 def forecast(
-    home: Home, planned: Sequence[Planned], settled: Sequence[Planned | None], tuner: Tuner, classes: Classes
+    home: Home,
+    planned: Sequence[Planned],
+    settled: Sequence[Planned | None],
+    tuner: Tuner,
+    classes: Classes,
+    slots: int | None = None,
 ) -> tuple[Forecast, int]:
     """Foresee what is left of a plan, and the bytes that it would store.
 
@@ -115,6 +121,7 @@ def forecast(
         planned: its runs; settled: the same at their rates, None where the rate is not known yet.
         tuner: how the rates were chosen so far.
         classes: from `check`.
+        slots: runs at once, to foresee the time on so many; None for no such time.
     """
     kinds = _kinds(home, planned, settled, tuner)
     stored, largest, unsized = 0, 0, 0
@@ -130,6 +137,9 @@ def forecast(
     untimed = [kind for kind in kinds if not kind.taken and (kind.runs or kind.trials)]
     speed = _speed(timed) if untimed else None
     guessed = [(kind, kind.operations() if speed else None) for kind in untimed]
+    steps = [(kind, statistics.median(kind.taken)) for kind in timed]
+    steps += [(kind, operations / speed) for kind, operations in guessed if speed and operations]
+    pieces = _pieces(steps)
     foreseen = Forecast(
         runs=sum(len(kind.runs) for kind in kinds),
         trials=sum(len(kind.trials) for kind in kinds),
@@ -138,6 +148,9 @@ def forecast(
         seconds_by_operations=sum(sum(kind.runs + kind.trials) * ops / speed for kind, ops in guessed if speed and ops),
         untimed=sum(len(kind.runs + kind.trials) for kind, operations in guessed if operations is None),
         peak_bytes=_peaks([kind for kind in kinds if kind.runs or kind.trials]),
+        slots=slots,
+        seconds_on_slots=None if slots is None else makespan(pieces, slots),
+        seconds_of_longest_chain=None if slots is None else longest_chain(pieces),
     )
     return foreseen, stored + largest
 
@@ -150,6 +163,23 @@ def _peaks(kinds: Sequence[_Kind]) -> dict[str, int]:
         if kind.needs is not None:
             peaks[name] = max(peaks.get(name, 0), kind.needs.peak_bytes)
     return peaks
+
+
+def _pieces(steps: Sequence[tuple[_Kind, float]]) -> list[Piece]:
+    """What is left as a graph: the runs of an arm wait for its trials, and those at full length for the others.
+
+    Args:
+        steps: of every kind whose time is known, the seconds of a step.
+    """
+    pieces: list[Piece] = []
+    for kind, seconds in steps:
+        shortest = min(kind.trials, default=0)
+        before: tuple[int, ...] = ()
+        for group in ([n for n in kind.trials if n == shortest], [n for n in kind.trials if n > shortest], kind.runs):
+            begin = len(pieces)
+            pieces += [Piece(count * seconds, before) for count in group]
+            before = tuple(range(begin, len(pieces))) or before
+    return pieces
 
 
 def _kinds(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | None], tuner: Tuner) -> list[_Kind]:

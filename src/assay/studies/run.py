@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from assay.engines.choice import opener
 from assay.engines.engine import AbstractEngine
-from assay.engines.local import LocalEngine
 from assay.io import digests
 from assay.models.loading import find
 from assay.records import Audit, Provenance, Run, Scores, Study, StudyRun, as_given
@@ -31,9 +31,10 @@ def study(
     out: str | Path | None = None,
     *,
     dry_run: bool = False,
+    slots: int | None = None,
     max_runs: int | None = None,
     device: str = "cpu",
-    engine: OpenEngine | None = None,
+    engine: str | OpenEngine = "local",
     watch: Watch | None = None,
 ) -> Study:
     """Do every run of a plan: train, audit and score it, each in a folder named by its hash.
@@ -46,10 +47,11 @@ def study(
         plan: a TOML file; paths in it are relative to it.
         out: the study's folder; `studies/NAME` beside the plan NAME.toml unless given.
         dry_run: check the plan, count its runs, foresee their bytes and time, and do nothing.
+        slots: of a dry run: foresee the time with so many runs at once.
         max_runs: the most runs that are allowed; 200 unless given.
         device: cpu, or cuda.
-        engine: opens what does the runs, for the study's folder; one process of this machine unless given. See
-            `assay.engines`.
+        engine: local (one process of this machine at a time), ray (a cluster of this machine), or what opens another
+            engine for the study's folder; see `assay.engines.choice.opener`.
         watch: told how the study stands after everything that happens.
 
     Returns:
@@ -71,8 +73,9 @@ def study(
     if dry_run:
         classes, tuner = check(home, planned), Tuner(home, acts=False)
         settled = [look(tuner.settle(entry)) for entry in planned]
-        return _record(path, home, planned, settled, tuner, *forecast(home, planned, settled, tuner, classes))
-    with locked(home.folder), LocalEngine() if engine is None else engine(home.folder) as running:
+        foreseen = forecast(home, planned, settled, tuner, classes, slots)
+        return _record(path, home, planned, settled, tuner, *foreseen)
+    with locked(home.folder), _open(engine, home.folder) as running:
         tuner = Tuner(home, acts=True)
         settled = drive([_run(entry, home, tuner) for entry in planned], running, watch)
         record = _record(path, home, planned, settled, tuner, notes=running.capacity().notes)
@@ -80,7 +83,7 @@ def study(
     return record
 
 
-def time_steps(plan: str | Path, out: str | Path, *, device: str = "cpu", engine: OpenEngine | None = None) -> None:
+def time_steps(plan: str | Path, out: str | Path, *, device: str = "cpu", engine: str | OpenEngine = "local") -> None:
     """Time a few steps of every arm on every task of which none is timed, as many at once as there will be.
 
     What fails here fails in its run too, and is said there.
@@ -91,8 +94,13 @@ def time_steps(plan: str | Path, out: str | Path, *, device: str = "cpu", engine
     _, home, planned = _opened(plan, out, None, device)
     tuner = Tuner(home, acts=False)
     works = unpaced(home, planned, [look(tuner.settle(entry)) for entry in planned], tuner)
-    with locked(home.folder), LocalEngine() if engine is None else engine(home.folder) as running:
+    with locked(home.folder), _open(engine, home.folder) as running:
         drive([_all(works)], running)
+
+
+def _open(engine: str | OpenEngine, folder: Path) -> AbstractEngine:
+    """The engine that was named, or that is opened by what was given, for a study's folder."""
+    return (opener(engine) if isinstance(engine, str) else engine)(folder)
 
 
 def _all(works: list[Work]) -> Job[None]:

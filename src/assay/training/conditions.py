@@ -114,7 +114,7 @@ def _shared(training: Schedule) -> dict[str, Any]:
 def arm_of(spec: Spec) -> dict[str, Condition]:
     """What this arm chose for itself."""
     chosen = {**spec.method.model_dump(), **spec.method.derived()}
-    for name, usual in (("targets", "all"), ("base_bits", None)):
+    for name, usual in (("targets", "all"), ("base_bits", None), ("dropout", None)):
         if name in chosen and chosen[name] == usual:
             del chosen[name]  # only a choice is named
     for table in ("options", "alpha_pattern"):

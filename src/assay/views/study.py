@@ -90,3 +90,9 @@ def left_in_words(record: Study) -> Iterator[str]:
     peaks = [f"{name} {size(peak)}" for name, peak in left.peak_bytes.items()]
     if peaks:
         yield f"Memory of a run above its start: {', '.join(peaks)}."
+    if left.slots is not None and left.seconds_on_slots is not None:
+        chain = (left.seconds_of_longest_chain or 0.0) / 60
+        yield (
+            f"With {left.slots:,} at once: {left.seconds_on_slots / 60:,.1f} minutes; the longest chain of trials and "
+            f"the run that waits for them takes {chain:,.1f}."
+        )

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, final
 
 from assay.behaviour.batches import by_length, width
-from assay.behaviour.generation import replies, stops_of
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.task import AbstractTask, Asking, refuse_one
 from assay.data.tables import Reference, rows
+from assay.models.generation import Drawing, stops_of, texts
 from assay.records.scores import NO_ANSWER, UNLISTED, How
 
 _MARK = "####"
@@ -84,7 +84,7 @@ class ExactMatch(AbstractTask):
             digest=digest_of("replies", self.prompts, self.longest, stop, batches),
             batches=batches,
             costs=tuple(width(self.prompts, batch) + len(batch) * self.longest for batch in batches),
-            ask=lambda model, batch: replies(model, [self.prompts[i] for i in batch], self.longest, stop),
+            ask=lambda model, batch: texts(model, [self.prompts[i] for i in batch], Drawing(self.longest, stop)),
         )
 
     def choices(self, given: Sequence[Any]) -> tuple[int, ...]:
