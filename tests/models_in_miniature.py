@@ -58,11 +58,11 @@ def llama(folder: Path, seed: int = 0, positions: int = 64) -> Path:
     return folder
 
 
-def bert(folder: Path, seed: int = 0, headed: bool = False) -> Path:
+def bert(folder: Path, seed: int = 0, headed: bool = False, tokens: int = len(WORDS)) -> Path:
     """A two-layer encoder, with or without a classification head, and its tokenizer."""
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=len(WORDS),
+        vocab_size=tokens,
         hidden_size=16,
         intermediate_size=24,
         num_hidden_layers=2,

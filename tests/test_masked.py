@@ -120,7 +120,7 @@ def test_a_classifiers_body_is_read_under_its_bases_own_head(tmp_path: Path, tex
 
 def test_what_has_no_language_head_is_refused(tmp_path: Path, text: Path) -> None:
     base = masked_bert(tmp_path / "base")
-    other = bert(tmp_path / "other", headed=True)
+    other = bert(tmp_path / "other", headed=True, tokens=len(TOKENIZER))
     masking_tokenizer().save_pretrained(other)
     with pytest.raises(MismatchError, match="classifies"):
         score(other, base, text=text)

@@ -70,7 +70,7 @@ COMMANDS = {
     "train": ["train", "spec.toml", "-o", "run"],
     "estimate": ["estimate", "spec.toml"],
     "dial": ["dial", *ON_BOTH, "--text", "prose.jsonl", "--at", "1"],
-    "truncate": ["truncate", *ON_BOTH, "--text", "prose.jsonl", "--ranks", "1"],
+    "ranks": ["dial", *ON_BOTH, "--by", "rank", "--text", "prose.jsonl", "--at", "1"],
     "repair": ["repair", *ON_BOTH, "-o", "repaired", "--even-unchanged", "--text", "prose.jsonl", "--at", "0.5"],
     "advise": ["advise", *ON_BOTH],
     "study": ["study", "plan.toml", "-o", "study"],
