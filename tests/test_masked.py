@@ -124,8 +124,10 @@ def test_what_has_no_language_head_is_refused(tmp_path: Path, text: Path) -> Non
     masking_tokenizer().save_pretrained(other)
     with pytest.raises(MismatchError, match="classifies"):
         score(other, base, text=text)
+    wider = bert(tmp_path / "wider", headed=True, tokens=len(TOKENIZER) + 1)
+    masking_tokenizer().save_pretrained(wider)
     with pytest.raises(MismatchError, match="not the base's"):
-        score(base, other, text=text)
+        score(base, wider, text=text)
     lines(tmp_path / "rows.jsonl", [{"text": letters(2, 9, seed), "label": "zk"[seed % 2]} for seed in range(12)])
     prefix = SPEC.replace("max_length = 16", "max_length = 12") + 'name = "prefix-embedding"\ntokens = 2\n'
     (tmp_path / "spec.toml").write_text(prefix, encoding="utf8")

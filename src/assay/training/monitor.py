@@ -34,7 +34,7 @@ class IntruderMonitor(TrainerCallback):  # type: ignore[misc]  # its base has no
     """Logs, every few steps, what an audit of the model as it stands would find, through the trainer's own log.
 
     `intruders/count`, `intruders/undecided` and `intruders/energy_share` over all matrices, `intruders/relative_norm`
-    = `||dW||_F / ||W0||_F` over the matrices that learn together, and `intruders/effective_rank`, the median of the matrices'.
+    = `||dW||_F / ||W0||_F` over the matrices that learn, together, and `intruders/effective_rank`, their median.
     So TensorBoard, W&B and trackio show them beside the loss. The spectra of the base are computed once and kept.
 
     A LoRA adapter is measured from its live factors. Full fine-tuning overwrites its base with the first step, so it is
