@@ -158,16 +158,14 @@ def score(
         "chat": chat,
     }
     given |= {"samples": samples, "temperature": temperature, "max_tokens": max_tokens}
-    given |= {"harness": [Path(name).name for name in harness], "limit": limit}
+    given |= {"harness": [Path(name).name for name in harness], "limit": limit, "other_base": other_base}
+    given |= {"harness_code": [Path(name).name for name in harness_code], "window": window}
     device = str(device_of(device))
-    given |= {"harness_code": [Path(name).name for name in harness_code]}
-    given |= {"other_base": other_base, "window": window, "batch_tokens": batch_tokens}
-    given |= {"device": device, "dtype": dtype, "device_map": device_map}
+    given |= {"batch_tokens": batch_tokens, "device": device, "dtype": dtype, "device_map": device_map}
     settings = _settings(given, seed)
     _refuse_aimless(given, text, task, prompts, harness)
     began = time.perf_counter()
-    base_place, tuned_place = find_pair(base, tuned, other_base)
-    places = (base_place, tuned_place)
+    base_place, tuned_place = places = find_pair(base, tuned, other_base)
     if (shortest := min(window, *(positions_of(place) or window for place in places))) < window:
         settings["window"] = Setting(value=shortest, origin="derived")
     text, task, prompts = (None if one is None else called(one, columns or {}) for one in (text, task, prompts))
@@ -176,8 +174,7 @@ def score(
     masked = stored_objective(base_place) == "masked-lm"
     tokenizers = [load_tokenizer(place) for place in places]
     questions = agreed(lambda tokenizer: _questions(files, masked, replace(asking, tokenizer=tokenizer)), tokenizers)
-    vocabulary = vocabulary_of(base_place)
-    parts = _parts(questions, files, shortest, batch_tokens, seed, vocabulary)
+    parts = _parts(questions, files, shortest, batch_tokens, seed, vocabulary_of(base_place))
     parts |= _judged(questions, files, tokenizers[1], batch_tokens, device, seed)
     parts |= _harnessed(harness, harness_code, tokenizers, limit, seed)
     asker = Asker.of(shared, keep, device, Held(numbers=dtype, spread=device_map is not None))
@@ -195,21 +192,21 @@ def score(
         harness=tuple(one for scores, _ in harnessed for one in scores),
         seconds=time.perf_counter() - began,
     )
-    foreign = stored_objective(tuned_place) == "sequence-classification"
-    under_base = bool(parts.keys() - {"task", "reward"}) and foreign
     left_out = 0 if text is None else len(raw_rows(text)) - len(questions.documents)
-    notes = [
-        *_remarks(record, questions, base_place, under_base, left_out),
-        *(note for place in places for note in place.code_not_run()),
-        *(note for _, out in harnessed for note in out),
-    ]
+    notes = _remarks(record, questions, places, bool(parts.keys() - {"task", "reward"}), left_out)
+    notes += [note for _, out in harnessed for note in out]
     return record.model_copy(update={"notes": tuple(dict.fromkeys(notes))})
 
 
-def _remarks(record: Scores, questions: _Questions, base: Place, under_base: bool, left_out: int) -> tuple[str, ...]:
-    """What a reader must know beside the numbers."""
+def _remarks(
+    record: Scores, questions: _Questions, places: tuple[Place, Place], on_text: bool, left_out: int
+) -> list[str]:
+    """Remarks beside the numbers: on what was asked, and on code of the models that was not run."""
+    base, tuned = places
     cut = questions.prompts.truncated if questions.prompts is not None else 0
-    return remarks(record, vocabulary_of(base), under_base, left_out, cut)
+    under_base = on_text and stored_objective(tuned) == "sequence-classification"
+    found = remarks(record, vocabulary_of(base), under_base, left_out, cut)
+    return [*found, *(note for place in places for note in place.code_not_run())]
 
 
 def _settings(given: dict[str, Any], seed: int) -> dict[str, Setting]:
