@@ -115,7 +115,14 @@ def test_another_plan_is_refused_with_the_difference(place: Path) -> None:
 def test_stopped_by_ctrl_c_it_says_how_to_go_on_and_goes_on(place: Path) -> None:
     said = ["--data", "smoke/rows.jsonl", "--arms", ARMS, "--rates", "given", "--steps", "400", "-o", "out"]
     command = [sys.executable, "-W", "ignore", "-m", "assay", "compare", "smoke/base", *said]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    child = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        # Tests that run in the background hand on that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     until = time.monotonic() + 300
     while not list((place / "out").glob("*/.model.partial/standing/standing.safetensors")):
         assert child.poll() is None
