@@ -120,3 +120,10 @@ def test_kept_records_fit_the_published_schemas() -> None:
 
 def test_the_changelog_names_this_version() -> None:
     assert re.search(rf"^## {re.escape(assay.__version__)}", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
+def test_every_command_with_an_output_says_what_it_writes_so_that_nothing_else_is_written_over() -> None:
+    for path in (ROOT / "src" / "assay" / "cli").glob("*.py"):
+        text = path.read_text()
+        if '"--output"' in text:
+            assert "writes=" in text, path.name

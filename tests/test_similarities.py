@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -82,4 +83,4 @@ def test_what_cannot_be_compared_is_refused_and_the_command_prints(tmp_path: Pat
         assay.similarity(one, away)
     result = CliRunner().invoke(app, ["similarity", str(one), str(one), "--base", str(base), "--json"])
     assert result.exit_code == 0
-    assert '"kind": "similarity"' in result.output
+    assert json.loads(result.output)["kind"] == "similarity"

@@ -18,7 +18,7 @@ Three = Annotated[
 ]
 
 
-@command("assay check-merge base adapter merged", "assay check-merge base adapter merged -o merge.json")
+@command("assay check-merge base adapter merged", "assay check-merge base adapter merged -o merge.json", writes="merge")
 def check_merge(
     models: Three,
     adapter: Annotated[str | None, typer.Option(help="Which one, if the folder holds several adapters.")] = None,

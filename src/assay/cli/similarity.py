@@ -12,7 +12,7 @@ from assay.cli.output import finish
 from assay.cli.program import command
 
 
-@command("assay similarity adapter adapter --base base -o similarity.json")
+@command("assay similarity adapter adapter --base base -o similarity.json", writes="similarity")
 def similarity(
     one: Annotated[str, typer.Argument(help="A tuned model: folder or hub id.")],
     other: Annotated[str, typer.Argument(help="Another of the same base: another rank, another seed.")],
