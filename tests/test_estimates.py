@@ -41,12 +41,12 @@ kinds = {"llama": (LlamaForCausalLM, LlamaConfig), "bert": (BertModel, BertConfi
 model, config = kinds[family]
 model(config(**sizes, max_position_embeddings=256, pad_token_id=0)).save_pretrained(home / "base")
 tokenizer().save_pretrained(home / "base")
-words = [{"text": letters(120, 125, s), "label": "kz"[s % 2]} for s in range(20)]
+words = [{"text": letters(60, 65, s), "label": "kz"[s % 2]} for s in range(20)]
 lines(home / "rows.jsonl", words)
 kind = "text" if family == "llama" else "classification"
 def spec(batch):
-    data = {"kind": kind, "path": str(home / "rows.jsonl"), "max_length": 120}
-    training = {"steps": 3, "batch_size": batch, **more}
+    data = {"kind": kind, "path": str(home / "rows.jsonl"), "max_length": 60}
+    training = {"steps": 2, "batch_size": batch, **more}
     method = {"name": name, "lr": 1e-3}
     return parse_spec({"base": str(home / "base"), "data": data, "training": training, "method": method})
 train(spec(1), home / "small")  # libraries that are loaded on first use are not the run's

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import shutil
-import subprocess
-import sys
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
+
+from child import LIBRARIES, run_tests
 
 ROOT = Path(__file__).parent.parent.parent
 PLANTED = "tests/measures/test_planted.py"
@@ -258,9 +259,9 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/test_tuning.py::test_held_out_rows_are_no_longer_learned_and_every_class_stays",
     ),
     "a classifier's loss times the number of processes": (
-        "training/loop.py",
-        '"average_tokens_across_devices": objective_of(spec.data) == "causal-lm"',
-        '"average_tokens_across_devices": True',
+        "training/trainers.py",
+        "        trainer.model_accepts_loss_kwargs = False\n    return trainer",
+        "        trainer.model_accepts_loss_kwargs = True\n    return trainer",
         "tests/test_many_processes.py::test_two_processes_train_what_one_trains",
     ),
     "rejected texts before chosen ones": (
@@ -704,15 +705,27 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
 }
 
 
+@pytest.fixture(scope="session")
+def forks() -> ForkServerContext:
+    """Processes that begin with the large libraries imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(LIBRARIES)
+    return context
+
+
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_caught(fault: str, tmp_path: Path) -> None:
+def test_a_planted_fault_is_caught(fault: str, forks: ForkServerContext, tmp_path: Path) -> None:
     file, right, wrong, tests = FAULTS[fault]
-    shutil.copytree(ROOT / "src", tmp_path / "src")
-    path = tmp_path / "src" / "assay" / file
+    source, output = tmp_path / "src", tmp_path / "output"
+    shutil.copytree(ROOT / "src", source)
+    path = source / "assay" / file
     text = path.read_text()
     assert text.count(right) == 1, f"{file} no longer has the one line that this fault changes"
     path.write_text(text.replace(right, wrong))
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", *(f"{ROOT}/{part}" for part in tests.split())]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
-    assert done.returncode == 1, done.stdout[-2000:]
+    process = forks.Process(target=run_tests, args=(source, ROOT, [f"{ROOT}/{part}" for part in tests.split()], output))
+    process.start()
+    process.join()
+    said = output.read_text()
+    # 1: tests failed; a test that is not there any more (4), or stops for another reason, has caught nothing.
+    assert process.exitcode == 1, said[-2000:]
+    assert "\nE  " in said, said[-2000:]

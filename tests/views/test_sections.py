@@ -182,7 +182,7 @@ def test_a_study_says_what_became_of_every_run() -> None:
         "1 of 3 done, 1 failed.",
         "lora on headlines failed: the loss is not finite",
         "rate 0.00300, the last that was allowed. Validation loss 1.25 at 0.00100, 0.875 at 0.00300.",
-        "dora, rank 8 on headlines: no rate is chosen yet.",
+        "dora r=8 on headlines: no rate is chosen yet.",
     ):
         assert said in document.text
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """Bytes of a forward pass that are there until the backward one.
 
     Attributes:
-        whole: of all storages, parameters left out; largest: of the largest of them.
+        whole: of all storages, parameters left out.
+        passing: what is there beside them for a moment, where the backward pass begins.
     """
 
     whole: int
-    largest: int
+    passing: int
 
 
 def kept_of(model: Any, batch: dict[str, Tensor], cast: bool = False, again: bool = False) -> Kept:
@@ -30,7 +29,8 @@ def kept_of(model: Any, batch: dict[str, Tensor], cast: bool = False, again: boo
         batch: on the meta device.
         cast: under autocast to bfloat16. The tensors are then torch's fake ones, which pass for a CPU's: on the meta
             device nothing is cast. Copies of weights are counted too: the backward pass needs them.
-        again: with activations that are computed again: of each layer its input is kept, and one layer at a time whole.
+        again: with activations that are computed again: of each layer its input is kept. One layer at a time is there
+            whole, when what the loss kept is gone: it passes.
     """
     if again:
         every = kept_of(model, batch, cast)
@@ -44,7 +44,8 @@ def kept_of(model: Any, batch: dict[str, Tensor], cast: bool = False, again: boo
             model.gradient_checkpointing_disable()
         layers, size = model.config.num_hidden_layers, model.config.hidden_size
         inputs = 4 * layers * size * examples * width
-        return Kept(outside.whole + inputs + (every.whole - outside.whole) // layers, every.largest)
+        layer = (every.whole - outside.whole) // layers
+        return Kept(outside.whole + inputs, max(every.passing, layer))
     kept: dict[int, Tensor] = {}
     own = {value.untyped_storage()._cdata for value in model.parameters()}
 
@@ -64,7 +65,8 @@ def kept_of(model: Any, batch: dict[str, Tensor], cast: bool = False, again: boo
         with mode, casting, torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             model(**given)
     sizes = [tensor.untyped_storage().nbytes() for tensor in kept.values()]
-    return Kept(sum(sizes), max(sizes))
+    # The largest is the logits' most often, and their gradient is there twice.
+    return Kept(sum(sizes), 2 * max(sizes))
 
 
 def _as_on_cpu(model: Any, batch: dict[str, Tensor]) -> tuple[Any, dict[str, Any], Any]:

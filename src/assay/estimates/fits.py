@@ -104,9 +104,8 @@ def fits_of(model: Any, spec: Spec, batch_of: Callable[[int], dict[str, Tensor]]
             fixed = sizes.weights + sizes.gradients + sizes.optimizer - copies
 
             def peak(part: int, one: Kept = one, two: Kept = two, fixed: int = fixed) -> int:
-                more = part - 1
-                largest = one.largest + more * (two.largest - one.largest)
-                return fixed + one.whole + more * (two.whole - one.whole) + 2 * largest
+                there, passing = (first + (part - 1) * (second - first) for first, second in zip(one, two, strict=True))
+                return fixed + there + passing
 
             parts = [part for part in _parts(varied.training.batch_size) if peak(part) <= memory]
             best = max(parts, default=None)

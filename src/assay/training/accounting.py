@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,6 +26,7 @@ class PeakMemory:
 
     def __init__(self, device: str) -> None:
         self._device, self._cuda = device, device.startswith("cuda")
+        gc.collect()  # what ran before may have left models in cycles, which would make room in the middle of this run
         self.start_bytes: int | None
         if self._cuda:
             torch.cuda.reset_peak_memory_stats(device)

@@ -147,9 +147,6 @@ class Job:
             "gradient_checkpointing": spec.training.gradient_checkpointing,
             "gradient_checkpointing_kwargs": {"use_reentrant": False},  # frozen inputs have no gradient to enter by
             **({"optim": OPTIMIZERS[optimizer]} if (optimizer := spec.training.optimizer) in OPTIMIZERS else {}),
-            # A language model's loss is over the tokens of all shares. A classifier's shares are equally large, so that
-            # the mean of their means is right; transformers (5.23) would multiply it by the number of processes.
-            "average_tokens_across_devices": objective_of(spec.data) == "causal-lm",
             # The first process makes every batch whole, so that it is the same one for any number of processes.
             "accelerator_config": {"split_batches": True, "dispatch_batches": self.processes.count > 1},
             "learning_rate": spec.method.lr,

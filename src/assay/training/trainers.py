@@ -54,7 +54,8 @@ def language_trainer(model: Any, arguments: dict[str, Any], examples: Ordered, t
         data_collator=lambda batch: note(collate(batch, pad)),
     )
     if isinstance(examples[0].labels, int):
-        # A mean over each part of a batch: transformers (5.23) would take the parts' sum for the mean over the whole.
+        # A mean over each part of a batch, and over each process's share of it; all are equally large, so that the mean
+        # of the means is right. transformers (5.23) would take their sum.
         trainer.model_accepts_loss_kwargs = False
     return trainer
 
