@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -29,14 +31,17 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head and a second node, of one processor each."""
+    """A head and a second node, of one processor each, whose workers find what the tests find."""
     from ray.cluster_utils import Cluster
 
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     size = {"num_cpus": 1, "object_store_memory": 100_000_000}
     found = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
     found.add_node(**size)
     yield found
     found.shutdown()
+    patch.undo()
 
 
 def numbers(home: Path) -> dict[str, Any]:
