@@ -23,7 +23,7 @@ def ls(
     elif what == "objectives":
         from assay.data.objectives import describe_objectives as describe
     elif what == "measures":
-        from assay.measures.catalogue import describe_measures as describe
+        from assay.records.measures import describe_measures as describe
     else:
         from assay.behaviour.tasks import describe_tasks as describe
     for name, second, text in describe():

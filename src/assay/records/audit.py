@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, computed_field
 
 from assay import gates
+from assay.records.measures import MEASURES
 from assay.records.record import Part, Record, Source
 
 if TYPE_CHECKING:
@@ -91,27 +92,27 @@ class Measures(Part):
     """
 
     rank: int | None
-    relative_norm: float | None
-    effective_rank: float | None
+    relative_norm: Annotated[float | None, MEASURES["relative_norm"].field]
+    effective_rank: Annotated[float | None, MEASURES["effective_rank"].field]
     effective_rank_bounds: tuple[float, float] | None = None
-    stable_rank: float | None
-    energy_rank: int | None
+    stable_rank: Annotated[float | None, MEASURES["stable_rank"].field]
+    energy_rank: Annotated[int | None, MEASURES["energy_rank"].field]
     energy_rank_bounds: tuple[float, float] | None = None
-    count: int
-    undecided: int
+    count: Annotated[int, MEASURES["count"].field]
+    undecided: Annotated[int, MEASURES["undecided"].field]
     counts: dict[str, tuple[int, int]]
-    energy_share: float | None
+    energy_share: Annotated[float | None, MEASURES["energy_share"].field]
     energy_share_bounds: tuple[float, float] | None
-    intruder_update_share: float | None
-    chance: Chance | None = None
+    intruder_update_share: Annotated[float | None, MEASURES["intruder_update_share"].field]
+    chance: Annotated[Chance | None, MEASURES["chance"].field] = None
     directions: tuple[Direction, ...]
     sigma_base: tuple[float, ...]
     sigma_tuned: tuple[float, ...]
     sigma_update: tuple[float, ...]
-    similarity: tuple[tuple[float, ...], ...]
-    amplification: float | None
+    similarity: Annotated[tuple[tuple[float, ...], ...], MEASURES["similarity"].field]
+    amplification: Annotated[float | None, MEASURES["amplification"].field]
     amplification_rank: int | None
-    critical_multiplier: float | None = None
+    critical_multiplier: Annotated[float | None, MEASURES["critical_multiplier"].field] = None
     critical_multiplier_bounds: tuple[float, float] | None = None
     solver: str
     missed: float = 0.0

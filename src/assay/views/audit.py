@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from assay.records import Audit
 from assay.views import audit_charts, cells
@@ -31,6 +32,7 @@ from assay.views.blocks import (
 from assay.views.cells import Cell
 from assay.views.formats import MISSING, number, plural, share_range
 from assay.views.made import how_made
+from assay.views.measured import measured, title
 from assay.views.registry import Entry, view
 from assay.views.summary import Summary
 
@@ -119,8 +121,9 @@ def _side_by_side(shown: Sequence[Summary]) -> Section:
 
 def _comparison(shown: Sequence[Summary], with_base: bool) -> Table:
     """One row an audit."""
-    columns = ["Tuned", *(["Base"] if with_base else []), "Matrices", "Intruders", "of directions", "Undecided"]
-    columns += ["Energy share", "Relative norm", "Effective rank", "Stable rank", "k, eps, side", "Not looked at"]
+    columns = ["Tuned", *(["Base"] if with_base else []), "Matrices", title("count"), "of directions"]
+    columns += map(title, ("undecided", "energy_share", "relative_norm", "effective_rank", "stable_rank"))
+    columns += ["k, eps, side", "Not looked at"]
     return table(columns, [_compared_row(one, with_base) for one in shown])
 
 
@@ -129,12 +132,12 @@ def _compared_row(one: Summary, with_base: bool) -> list[cells.Given]:
     row: list[cells.Given] = [Cell(one.arm.name, arm=one.arm.number, to=one.anchor)]
     row += [cells.name(found.base.name)] if with_base else []
     if one.state in ("ordinary", "zero"):
-        energy = cells.share(found.energy_share)
+        energy = measured("energy_share", found.energy_share)
         if found.undecided and one.energy_bounds:
-            energy = cells.estimate(found.energy_share, one.energy_bounds, lambda _: energy.text, share_range)
-        row += [len(found.matrices), cells.whole(found.count, hot=True), one.total, found.undecided, energy]
-        row += [cells.number(found.relative_norm), cells.number(one.everything.effective_rank)]
-        row += [cells.number(one.everything.stable_rank)]
+            energy = replace(energy, rest=f"({share_range(one.energy_bounds)})")
+        row += [len(found.matrices), measured("count", found.count), one.total, found.undecided, energy]
+        row += [measured("relative_norm", found.relative_norm)]
+        row += [measured(name, getattr(one.everything, name)) for name in ("effective_rank", "stable_rank")]
     else:
         row += [cells.text_number(one.state), *(cells.text_number(MISSING) for _ in range(7))]
     asked = f"{found.k}, {MISSING if one.eps is None else f'{one.eps:g}'}, {one.side}"
@@ -179,21 +182,14 @@ def _figures(summary: Summary) -> Figures:
     energy = "of the leading directions’ energy is in intruders"
     if found.undecided and summary.energy_bounds:
         energy += f"; {share_range(summary.energy_bounds)} with the undecided"
+    asides = {
+        "count": f"of {plural(summary.total, 'leading direction')}{at_eps}",
+        "undecided": "bounds too wide to tell" if found.undecided else "no verdict is open",
+        "energy_share": energy,
+        "relative_norm": "size of the change beside the base’s own",
+    }
     return Figures(
-        (
-            Figure(
-                "Intruders",
-                cells.whole(found.count, hot=True),
-                f"of {plural(summary.total, 'leading direction')}{at_eps}",
-            ),
-            Figure(
-                "Undecided",
-                cells.whole(found.undecided),
-                "bounds too wide to tell" if found.undecided else "no verdict is open",
-            ),
-            Figure("Energy share", cells.share(found.energy_share), energy),
-            Figure("Relative norm", cells.number(found.relative_norm), "size of the change beside the base’s own"),
-        )
+        tuple(Figure(title(name), measured(name, getattr(found, name)), aside) for name, aside in asides.items())
     )
 
 

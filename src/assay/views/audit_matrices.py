@@ -9,67 +9,46 @@ from assay.views import cells
 from assay.views.blocks import Block, Column, Fold, Heading, Note, Paragraph, Table, table
 from assay.views.cells import Cell, Given
 from assay.views.formats import bounds, number, plural, share
+from assay.views.measured import IN_TABLES, columns, measured, title
 from assay.views.summary import Group, Summary
+
+# Measures of matrices taken together: sums, shares of sums, and medians of ranks.
+_OF_GROUPS = ("undecided", "energy_share", "relative_norm", "effective_rank", "stable_rank")
 
 
 def roles_table(summary: Summary) -> Table:
     """One row a role, and all of them together."""
-    columns = ["Role", "Matrices", "Intruders", "of directions", "Undecided", "Energy share", "Relative norm"]
-    columns += ["Effective rank", "Stable rank"]
-    return table(columns, map(_role, summary.roles), _role(summary.everything, "All"))
+    heads = ["Role", "Matrices", title("count"), "of directions", *map(title, _OF_GROUPS)]
+    return table(heads, map(_role, summary.roles), _role(summary.everything, "All"))
 
 
 def _role(group: Group, name: str = "") -> list[Given]:
     found = group.audit
+    together = [found.undecided, found.energy_share, found.relative_norm, group.effective_rank, group.stable_rank]
     return [
         name or group.name,
         len(found.matrices),
-        cells.whole(found.count, hot=True),
+        measured("count", found.count),
         len(group.directions),
-        found.undecided,
-        cells.share(found.energy_share),
-        cells.number(found.relative_norm),
-        cells.number(group.effective_rank),
-        cells.number(group.stable_rank),
+        *map(measured, _OF_GROUPS, together),
     ]
 
 
 def matrices_table(summary: Summary, matrices: Sequence[MatrixAudit]) -> Table:
-    """One row a matrix; those of an adapter have a scale, those with a chance level show it."""
-    columns: list[Column | str] = [
-        "Matrix",
-        Column("Role", detail=True),
-        Column("Layer", detail=True),
-        Column("Shape", detail=True),
-        "Intruders",
-        "Undecided",
-        "Energy share",
-        "Relative norm",
-        Column("Effective rank", detail=True),
-        "Past threshold by",
-        "Least cosine under",
-        Column("By chance: median, 95%", detail=True),
-    ]
-    return table(columns, [_matrix(summary, matrix) for matrix in matrices])
+    """One row a matrix, one column a measure of the catalogue."""
+    where: list[Column | str] = ["Matrix", *(Column(title, detail=True) for title in ("Role", "Layer", "Shape"))]
+    return table([*where, *columns(), "Least cosine under"], [_matrix(summary, matrix) for matrix in matrices])
 
 
 def _matrix(summary: Summary, matrix: MatrixAudit) -> list[Given]:
-    past = 1 / matrix.critical_multiplier if matrix.critical_multiplier else None
     least = min((d.cosine_bounds[1] for d in matrix.on(summary.side)), default=None)
-    chance = matrix.chance
     return [
         cells.name(matrix.name),
         matrix.role,
         cells.text_number("–" if matrix.layer is None else str(matrix.layer)),
         cells.text_number(f"{matrix.shape[0]} × {matrix.shape[1]}"),
-        cells.whole(matrix.count, hot=True),
-        matrix.undecided,
-        cells.share(matrix.energy_share),
-        cells.number(matrix.relative_norm),
-        cells.number(matrix.effective_rank),
-        cells.value(past, lambda times: f"×{number(times)}"),
+        *(measured(one.name, getattr(matrix, one.name)) for one in IN_TABLES),
         cells.cosine(least),
-        cells.text_number("–" if chance is None else f"{chance.median:g}, {chance.percentile_95:g}"),
     ]
 
 
