@@ -17,6 +17,24 @@ ADAPTERS = "tests/weights/test_adapters_against_peft.py"
 
 # fault: file, what is there, what is put in its place, the tests that must notice
 FAULTS: dict[str, tuple[str, str, str, str]] = {
+    "a divergence from tuned to base": (
+        "behaviour/divergence.py",
+        "(p.exp() * (p - q))",
+        "(q.exp() * (q - p))",
+        "tests/test_divergence.py::test_it_is_that_of_the_models_own_logits",
+    ),
+    "an output layer that is not held against the logits": (
+        "behaviour/divergence.py",
+        "if len(hidden) and _makes(layer, hidden[:1], logits[:1]):",
+        "if len(hidden):",
+        "tests/test_divergence.py::test_logits_that_are_changed_after_the_layer_have_none",
+    ),
+    "positions counted from the beginning": (
+        "behaviour/divergence.py",
+        "off = len(row) - width",
+        "off = 0",
+        "tests/test_divergence.py::test_it_is_that_of_the_models_own_logits",
+    ),
     "one of several equal directions taken for the space": (
         "measures/principal.py",
         "        rank -= 1",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from assay.behaviour.divergence import diverging, keeping_states, output_layer, settled
 from assay.behaviour.diversity import Prompts, diversity, read_prompts
 from assay.behaviour.forgetting import Document, Reading, causal_reading, forgetting, read_documents
 from assay.behaviour.harness import harness_pass, harness_scores
@@ -70,6 +71,13 @@ class _Part:
 
     asked: Pass
     settle: Callable[[Any, Any], Any]
+
+    def settled(self, base: Any, tuned: Any, seed: int) -> Any:
+        """The part, with the divergence where both models' distributions were compared."""
+        if not self.asked.spans or base is None:
+            return self.settle(base, tuned)
+        found = self.settle(*([answer for answer, _ in given] for given in (base, tuned)))
+        return found.model_copy(update={"divergence": settled(self.asked, [nats for _, nats in tuned], seed)})
 
 
 def score(
@@ -168,7 +176,7 @@ def score(
     for name in harness:
         agreed(lambda tokenizer: tokenizer.get_vocab(), tokenizers)  # which texts there will be is not known here
         parts[f"harness {name}"] = _of_harness(name, harness_code, tokenizers[0], limit, seed)
-    found = _settled(parts, places, keep, device, progress)
+    found = _settled(parts, places, keep, device, progress, seed)
     harnessed = [found.pop(name) for name in list(found) if name.startswith("harness ")]
     record = Scores(
         provenance=Provenance.of((*_PACKAGES, "lm-eval") if harness else _PACKAGES, settings, seed),
@@ -324,6 +332,7 @@ def _settled(
     keep: str | Path | None,
     device: str,
     progress: Progress | None,
+    seed: int,
 ) -> dict[str, Any]:
     """Ask both models everything, one after the other, and settle the parts."""
     base, tuned = places
@@ -340,12 +349,27 @@ def _settled(
         [name for name in passes if not (place is base and without and passes[name].head == "sequence-classification")]
         for place in places
     ]
+    first = _sitting(base, base, keep, device)
     meter = Meter(sum(sum(passes[name].costs) for names in asked for name in names), progress)
-    answers = []
-    for place, names in zip(places, asked, strict=True):
-        sitting = _sitting(place, base, keep, device)
-        answers.append({name: sitting.answers(passes[name], meter) for name in names})
-    return {name: part.settle(answers[0].get(name), answers[1][name]) for name, part in parts.items()}
+    of_base = {
+        name: first.answers(keeping_states(one) if (one := passes[name]).spans else one, meter) for name in asked[0]
+    }
+    compared = next((one for name in asked[0] if (one := passes[name]).spans), None)
+    layers = [first.part(compared, output_layer)] if compared is not None and first.holds(compared) else []
+    first.release()
+
+    def layer() -> Any:
+        if not layers and compared is not None:  # the base's answers were kept: it was not loaded yet
+            layers.append(first.part(compared, output_layer))
+        return layers[0]
+
+    second, of_tuned = _sitting(tuned, base, keep, device), {}
+    for name in asked[1]:
+        one = passes[name]
+        if one.spans and name in of_base:
+            one = diverging(one, [state for _, state in of_base[name]], layer)
+        of_tuned[name] = second.answers(one, meter)
+    return {name: part.settled(of_base.get(name), of_tuned[name], seed) for name, part in parts.items()}
 
 
 def _refuse_other_classes(base: Place, labels: tuple[str, ...]) -> None:

@@ -16,6 +16,8 @@ Measure = Literal[
     "off_principal_left",
     "off_principal_right",
     "spectral_drift",
+    "divergence",
+    "task_divergence",
 ]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 
@@ -34,6 +36,7 @@ class SweptRun(Part):
         effective_rank: median effective rank of dW over the matrices that changed.
         update_sparsity, spectral_imbalance, off_principal_left, off_principal_right, spectral_drift: totals of the
             audit; None where it was made before they were measured.
+        divergence, task_divergence: KL from base to tuned, nats a token, on the text and after the task's prompts.
         ruined: why the model is past use (worse at text than a uniform guess, one reply to everything); empty if it is
             not, or if that is not known.
     """
@@ -57,6 +60,8 @@ class SweptRun(Part):
     off_principal_left: float | None = None
     off_principal_right: float | None = None
     spectral_drift: float | None = None
+    divergence: float | None = None
+    task_divergence: float | None = None
     ruined: str = ""
 
 

@@ -161,6 +161,8 @@ def _swept(one: Filed, audit: Audit, lost: Forgetting, task: TaskScore | None) -
         energy_share=audit.energy_share,
         relative_norm=audit.relative_norm,
         effective_rank=statistics.median(ranks) if ranks else None,
+        divergence=lost.divergence.mean if lost.divergence is not None else None,
+        task_divergence=task.divergence.mean if task is not None and task.divergence is not None else None,
         ruined=ruined(lost, task),
         **{name: total.value for name, total in audit.totals.items() if name in MEASURES},
     )
