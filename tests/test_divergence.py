@@ -14,6 +14,7 @@ from assay.behaviour.scoring import score
 from assay.behaviour.tasks import read_task
 from assay.models.loading import find, load
 from assay.records.scores import Divergence
+from assay.render.markdown import markdown
 from models_in_miniature import llama
 from test_behaviour import TOKENIZER, task, text
 
@@ -52,6 +53,9 @@ def test_it_is_that_of_the_models_own_logits(tmp_path: Path, text: Path, task: P
     assert (on_text.units, on_text.tokens) == (len(documents), sum(tokens))
     assert on_text.interval[0] < on_text.mean < on_text.interval[1]
     prompts = read_task(task, TOKENIZER).prompts
+    said = markdown([scores])
+    assert said.count("How far its distribution moved") == 2
+    assert f"{on_text.tokens:,}" in said
     ends = {prompt: float(kl(logits(base, prompt), logits(tuned, prompt))[-1]) for prompt in prompts}
     assert sorted(on_task.each) == pytest.approx(sorted(ends[prompt] for prompt in prompts), rel=1e-4)
 

@@ -138,7 +138,7 @@ class Sitting:
 
     def holds(self, one: Pass) -> bool:
         """Whether the model is in memory as a pass has it."""
-        return self._loaded == (one.head, one.labels)
+        return bool(self._loaded == (one.head, one.labels))
 
     def release(self) -> None:
         """Let the model go."""
