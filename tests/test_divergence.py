@@ -13,7 +13,7 @@ from assay.behaviour.forgetting import read_documents
 from assay.behaviour.scoring import score
 from assay.behaviour.tasks import read_task
 from assay.models.loading import find, load
-from assay.records.scores import Divergence
+from assay.records.divergence import Divergence
 from assay.render.markdown import markdown
 from models_in_miniature import llama
 from test_behaviour import TOKENIZER, task, text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from assay.behaviour.intervals import RESAMPLES, weighted_mean
-from assay.behaviour.passes import Pass, digest_of
-from assay.records.scores import Divergence
+from assay.behaviour.passes import Meter, Pass, Sitting, digest_of
+from assay.records.divergence import Divergence
 
 # Tokens of a text at which distributions are compared: their hidden states are kept, 64 MB at width 1024 in float32.
 MOST_TOKENS = 16_384
@@ -123,6 +123,42 @@ def settled(asked: Pass, found: Sequence[float | None], seed: int) -> Divergence
     return Divergence(
         mean=mean, interval=interval, units=len(nats), tokens=positions, each=each, resamples=RESAMPLES, seed=seed
     )
+
+
+def ask_both(
+    models: tuple[Sitting, Sitting], passes: Mapping[str, Pass], asked: Sequence[Sequence[str]], meter: Meter
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Ask a base and a tuned model, one after the other; the base's output layer is all that stays of it.
+
+    Args:
+        models: the base, the tuned model.
+        passes: by name; asked: the names of those that each of the two is asked.
+        meter: told what is done.
+
+    Returns:
+        The answers of each by the passes' names; of passes with spans each comes with what is compared.
+    """
+    base, tuned = models
+    of_base = {
+        name: base.answers(keeping_states(passes[name]) if passes[name].spans else passes[name], meter)
+        for name in asked[0]
+    }
+    compared = next((passes[name] for name in asked[0] if passes[name].spans), None)
+    layers = [base.part(compared, output_layer)] if compared is not None and base.holds(compared) else []
+    base.release()
+
+    def layer() -> Any:
+        if not layers and compared is not None:  # the base's answers were kept: it was not loaded yet
+            layers.append(base.part(compared, output_layer))
+        return layers[0]
+
+    of_tuned = {}
+    for name in asked[1]:
+        one = passes[name]
+        if one.spans and name in of_base:
+            one = diverging(one, [state for _, state in of_base[name]], layer)
+        of_tuned[name] = tuned.answers(one, meter)
+    return of_base, of_tuned
 
 
 def output_layer(model: Any) -> Any:

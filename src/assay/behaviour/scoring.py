@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from assay.behaviour.divergence import diverging, keeping_states, output_layer, settled
+from assay.behaviour.divergence import ask_both, settled
 from assay.behaviour.diversity import Prompts, diversity, read_prompts
 from assay.behaviour.forgetting import Document, Reading, causal_reading, forgetting, read_documents
 from assay.behaviour.harness import harness_pass, harness_scores
@@ -160,8 +160,7 @@ def score(
     settings = _settings(given, seed)
     _refuse_aimless(given, text, task, prompts, harness)
     began = time.perf_counter()
-    base_place, tuned_place = find_pair(base, tuned, other_base)
-    places = (base_place, tuned_place)
+    base_place, tuned_place = places = find_pair(base, tuned, other_base)
     shortest = min(window, *(positions_of(place) or window for place in places))
     if shortest < window:
         settings["window"] = Setting(value=shortest, origin="derived")
@@ -351,24 +350,7 @@ def _settled(
     ]
     first = _sitting(base, base, keep, device)
     meter = Meter(sum(sum(passes[name].costs) for names in asked for name in names), progress)
-    of_base = {
-        name: first.answers(keeping_states(one) if (one := passes[name]).spans else one, meter) for name in asked[0]
-    }
-    compared = next((one for name in asked[0] if (one := passes[name]).spans), None)
-    layers = [first.part(compared, output_layer)] if compared is not None and first.holds(compared) else []
-    first.release()
-
-    def layer() -> Any:
-        if not layers and compared is not None:  # the base's answers were kept: it was not loaded yet
-            layers.append(first.part(compared, output_layer))
-        return layers[0]
-
-    second, of_tuned = _sitting(tuned, base, keep, device), {}
-    for name in asked[1]:
-        one = passes[name]
-        if one.spans and name in of_base:
-            one = diverging(one, [state for _, state in of_base[name]], layer)
-        of_tuned[name] = second.answers(one, meter)
+    of_base, of_tuned = ask_both((first, _sitting(tuned, base, keep, device)), passes, asked, meter)
     return {name: part.settled(of_base.get(name), of_tuned[name], seed) for name, part in parts.items()}
 
 

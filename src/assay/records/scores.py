@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from assay.records.divergence import Divergence
 from assay.records.log_loss import LogLoss
 from assay.records.record import Interval, Part, Record, Source
 
@@ -19,27 +20,6 @@ def _agrees(value: float, found: float) -> bool:
     if not (math.isfinite(value) and math.isfinite(found)):
         return not (math.isfinite(value) or math.isfinite(found))
     return math.isclose(value, found, rel_tol=1e-6, abs_tol=1e-6)
-
-
-class Divergence(Part):
-    """Forward divergence from base to tuned, `KL(base || tuned)` a token, exact over the vocabulary.
-
-    Attributes:
-        mean: nats a token, with a 95 % bootstrap interval over documents or examples.
-        units: how many of them; tokens: positions at which the two distributions were compared.
-        each: mean of every unit, in the order of the file.
-        resamples, seed: of the bootstrap.
-
-    Source: arXiv 2509.04259, where on the task's prompts it foresees forgetting.
-    """
-
-    mean: float
-    interval: Interval
-    units: int
-    tokens: int
-    each: tuple[float, ...]
-    resamples: int
-    seed: int
 
 
 class DocumentLoss(Part):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from assay.records.scores import Divergence
+from assay.records.divergence import Divergence
 from assay.views import cells
 from assay.views.blocks import Block, table
 from assay.views.cells import Cell
