@@ -26,7 +26,7 @@ $(INSTALLED): pyproject.toml constraints.txt requirements-models.txt
 $(MODEL): | $(INSTALLED)
 	$(BIN)/python -c 'from pathlib import Path; from demo.assets import fetch_model; fetch_model(Path("demo/models"))'
 
-# The real run: two arms trained on the same batches, scored, audited and shown.
+# The real run: one `assay compare` of three arms, trained on the same batches, audited, scored and shown.
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
 
@@ -72,7 +72,7 @@ RECORDS := benchmarks/records
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/intruders.py --record $(RECORDS)/intruders.json
 	$(BIN)/python benchmarks/fails_safely.py --rounds 2 --record $(RECORDS)/fails_safely.json
-	$(BIN)/python benchmarks/real_weights.py demo/models/smollm2-135m demo/runs/lora demo/runs/full \
+	$(BIN)/python benchmarks/real_weights.py demo/models/smollm2-135m $$($(BIN)/python -m demo.trained) \
 		--record $(RECORDS)/real_weights.json
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/seven_billion.py --folder $(BENCH_FOLDER) \
 		--record $(RECORDS)/seven_billion.json

@@ -22,8 +22,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora.intruders import reduce_intruder_dimension
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from assay.dials.matrices import Looking, analyse
 from assay.measures.matrix import Question
-from assay.repairs.plan import make_plan
 from assay.repairs.run import repair
 from assay.repairs.writing import write_repaired
 from assay.weights.pairing import pair
@@ -73,9 +73,11 @@ def by_edit(base: Path, adapter: Path, out: Path) -> float:
     """Seconds from two folders to a third: intruders found and edited factors written."""
     began = time.perf_counter()
     found = pair(base, adapter)
-    plan = make_plan(found, Question(k=K, eps=(EPS,)), "all", torch.device("cpu"), SpectraCache.default())
+    question = Question(k=K, eps=(EPS,))
+    looking = Looking("intruders", question, "all", torch.device("cpu"), SpectraCache.default())
+    plan = [matrix for matrix in analyse(found.pairs, looking, lambda _: None) if matrix.intruders is not None]
     out.mkdir()
-    write_repaired(plan, adapter, None, KEEP, RANK, out, out)
+    write_repaired(found, plan, adapter, None, KEEP, RANK, out, out)
     return time.perf_counter() - began
 
 

@@ -71,7 +71,7 @@ def _convert(scratch: Path, target: Path) -> None:
 
 def fetch_data(folder: Path) -> None:
     """Headlines to learn and to test, and prose, as JSON Lines under `folder`."""
-    names = ("headlines.train.jsonl", "headlines.test.jsonl", "prose.jsonl", "prose.short.jsonl")
+    names = ("headlines.train.jsonl", "headlines.test.jsonl", "prose.jsonl")
     if all((folder / name).exists() for name in names):
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def fetch_data(folder: Path) -> None:
         for kind in PROSE_KINDS
         for row in [row for row in prose if row["type"] == kind and len(row["text"]) > PROSE_CHARACTERS][:each]
     ]
-    for name, rows in zip(names, (asked[:TRAIN_HEADLINES], asked[TRAIN_HEADLINES:], texts, texts[::2]), strict=True):
+    for name, rows in zip(names, (asked[:TRAIN_HEADLINES], asked[TRAIN_HEADLINES:], texts), strict=True):
         write_text(folder / name, _lines(rows))
 
 

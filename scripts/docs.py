@@ -1,31 +1,34 @@
 """Write what the docs hold of code and records: schemas, the map of files, tables, and the demo's picture.
 
 `python scripts/docs.py` writes; with `--check` it says what is old and exits 1. With `--demo` the records that the demo
-left under `demo/runs` become those that the README shows (`docs/records/demo`), with the picture of their dials.
+left under `demo/runs` become those that the README shows (`docs/records/demo`), with the picture of what was lost.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import demo.table
 from generated import ROOT, write_or_check
 
-from assay.records import Audit, Dial, Run, Scores, load
+from assay.records import Audit, Run, Scores, Study
 from assay.records.kinds import kinds
 from assay.records.record import write_bytes, write_text
-from assay.reports import report
+from assay.render import markdown
+from assay.render.html import report
+from assay.studies.folders import records_of
+from assay.views import Table, cells, formats, table
+from assay.views.by_arm import by_arm
 
 HOUSE = ROOT / "src" / "assay"
 RECORDS = ROOT / "docs" / "records" / "demo"
 MASKED = ROOT / "docs" / "records" / "masked"
-PICTURE = ROOT / "docs" / "demo.png"  # forgetting against the size of the update
+PICTURE = ROOT / "docs" / "demo.png"  # what every arm lost, with its interval
 
 
 def schemas() -> dict[Path, str]:
@@ -44,59 +47,51 @@ def file_map() -> dict[Path, str]:
     return {ROOT / "docs" / "map.md": "\n".join(lines) + "\n"}
 
 
-def masked_rows() -> Iterator[tuple[str, ...]]:
-    """What each arm of `plans/masked.py` learned and lost, the heading first."""
-    yield (
-        "arm",
-        "lr",
-        "right",
-        "pseudo-loss",
-        "forgetting, nats a token",
-        "relative norm",
-        "intruders",
-        "energy share",
-    )
-    frequencies = json.loads((MASKED / "frequencies.json").read_text(encoding="utf8"))
-    yield ("word frequencies", "", "", f"{frequencies['nats_a_token']:.3f}", "", "", "", "")
+def masked_table() -> Table:
+    """What each arm of `plans/masked.py` learned and lost."""
+    columns = ["arm", "lr", "right", "pseudo-loss", "forgetting, nats a token", "relative norm", "intruders"]
+    frequencies = json.loads((MASKED / "frequencies.json").read_text(encoding="utf8"))["nats_a_token"]
+    rows = [["word frequencies", "", "", cells.number(frequencies), *("",) * 4]]
     for arm in ("full", "lora-r1", "lora-r8", "lora-r64"):
         path = MASKED / f"{arm}.scores.json"
-        if not path.exists():
-            yield (arm, "not run", *("",) * 6)
-            continue
-        scores, audit = Scores.read(path), Audit.read(MASKED / f"{arm}.audit.json")
-        run, lost, task = Run.read(MASKED / arm / "run.json"), scores.forgetting, scores.task
-        if lost is None or task is None:
-            raise SystemExit(f"{path} holds no loss or no task")
-        low, high = lost.interval
-        yield (
-            arm,
-            f"{run.arm['method.lr']:g}",
-            f"{task.tuned_accuracy:.3f} ({task.tuned_interval[0]:.3f} to {task.tuned_interval[1]:.3f})",
-            f"{lost.base_loss:.3f} to {lost.tuned_loss:.3f}",
-            f"{lost.mean:+.3f} ({low:+.3f} to {high:+.3f})",
-            f"{audit.relative_norm:.4f}",
-            f"{audit.count}" + (f" to {audit.count + audit.undecided}" if audit.undecided else ""),
-            f"{audit.energy_share:.3f}",
-        )
+        rows.append(masked_row(arm, path) if path.exists() else [arm, "not run", *("",) * 6])
+    return table([*columns, "energy share"], rows)
 
 
-def table(rows: Iterable[tuple[str, ...]]) -> str:
-    """Rows as a table, the heading first."""
-    heading, *rest = rows
-    lines = [heading, tuple("---" for _ in heading), *rest]
-    return "".join(f"| {' | '.join(cell.strip() for cell in row)} |\n" for row in lines)
+def intruders(audit: Audit) -> cells.Cell:
+    """Intruders, from the least to the most that the verdicts allow."""
+    ends = (audit.count, audit.count + audit.undecided)
+    return cells.text_number(f"{ends[0]:,}" if ends[0] == ends[1] else f"{ends[0]:,} to {ends[1]:,}")
+
+
+def masked_row(arm: str, path: Path) -> list[str | cells.Cell]:
+    """One arm that was run."""
+    scores, audit = Scores.read(path), Audit.read(MASKED / f"{arm}.audit.json")
+    run, lost, task = Run.read(MASKED / arm / "run.json"), scores.forgetting, scores.task
+    if lost is None or task is None:
+        raise SystemExit(f"{path} holds no loss or no task")
+    return [
+        arm,
+        f"{run.arm['method.lr']:g}",
+        cells.share_estimate(task.tuned_accuracy, task.tuned_interval),
+        f"{formats.number(lost.base_loss)} to {formats.number(lost.tuned_loss)}",
+        cells.change(lost.mean, lost.interval),
+        cells.number(audit.relative_norm),
+        intruders(audit),
+        cells.share(audit.energy_share),
+    ]
 
 
 def tables() -> dict[Path, str]:
     """The pages that hold a table between two marks, with the table made anew from the records that are kept."""
     made = {}
-    for path, name, rows in (
-        (ROOT / "README.md", "demo", demo.table.rows(RECORDS)),
-        (ROOT / "docs" / "behaviour.md", "masked", masked_rows()),
+    for path, name, words in (
+        (ROOT / "README.md", "demo", demo_words()),
+        (ROOT / "docs" / "behaviour.md", "masked", markdown.table(masked_table()) + "\n"),
     ):
         begins, ends = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, _, rest = path.read_text(encoding="utf8").partition(begins)
-        made[path] = f"{before}{begins}\n{table(rows)}\n{ends}{rest.partition(ends)[2]}"
+        made[path] = f"{before}{begins}\n{words}\n{ends}{rest.partition(ends)[2]}"
     return made
 
 
@@ -104,10 +99,7 @@ def threshold_page() -> dict[Path, str]:
     """The page on the threshold with what its benchmark found."""
     path = ROOT / "docs" / "threshold.md"
     rows = json.loads((ROOT / "benchmarks" / "records" / "threshold.json").read_text(encoding="utf8"))["rows"]
-    lines = [
-        "| spectrum | cases | within a factor 2 | observed / foreseen, least | median | most |\n",
-        f"|{'---|' * 6}\n",
-    ]
+    made: list[list[str | cells.Cell]] = []
     for name in [*dict.fromkeys(row["spectrum"] for row in rows), "all"]:
         found = sorted(
             row["observed"] / row["estimate"]
@@ -115,24 +107,31 @@ def threshold_page() -> dict[Path, str]:
             if name in ("all", row["spectrum"]) and row["observed"] is not None and row["estimate"] is not None
         )
         near = sum(0.5 <= ratio <= 2 for ratio in found) / len(found)
-        middle = statistics.median(found)
-        lines.append(f"| {name} | {len(found)} | {near:.0%} | {found[0]:.2f} | {middle:.2f} | {found[-1]:.2f} |\n")
+        ratios = (found[0], statistics.median(found), found[-1])
+        made.append([name, len(found), cells.share(near), *map(cells.number, ratios)])
+    columns = ["spectrum", "cases", "within a factor 2", "observed / foreseen, least", "median", "most"]
     begins, ends = "<!-- threshold -->\n", "<!-- /threshold -->"
     before, _, rest = path.read_text(encoding="utf8").partition(begins)
-    return {path: f"{before}{begins}\n{''.join(lines)}\n{ends}{rest.partition(ends)[2]}"}
+    return {path: f"{before}{begins}\n{markdown.table(table(columns, made))}\n\n{ends}{rest.partition(ends)[2]}"}
+
+
+def demo_words() -> str:
+    """The demo's result by arm, as the view of its study says it."""
+    study = Study.read(RECORDS / "study.json")
+    result = next(iter(by_arm(study, 1)))
+    return "\n\n".join(markdown.blocks(result.blocks)) + "\n"
 
 
 def keep_demo() -> None:
-    """Keep the demo's records, and draw what the dials say."""
+    """Keep the demo's records, and draw what its arms lost."""
     runs = ROOT / "demo" / "runs"
-    records = []
-    for path in sorted([*runs.glob("*.json"), *runs.glob("*/run.json")]):
-        records.append(load(path))
-        write_text(RECORDS / path.relative_to(runs), path.read_text(encoding="utf8"))
-    dials = report([record for record in records if isinstance(record, Dial)])
+    shutil.rmtree(RECORDS, ignore_errors=True)
+    for run in Study.read(runs / "study.json").runs:
+        for path in (f"{run.key}/model/run.json", f"{run.key}/audit.json", f"{run.key}/scores.json", "study.json"):
+            write_text(RECORDS / path, (runs / path).read_text(encoding="utf8"))
     with tempfile.TemporaryDirectory() as folder:
-        drawn = next(path for path in dials.save_charts(folder) if path.name.endswith("forgetting.png"))
-        write_bytes(PICTURE, drawn.read_bytes())
+        charts = report(records_of(RECORDS)).save_charts(folder)
+        write_bytes(PICTURE, next(path for path in charts if path.name == "text-1-forgetting.png").read_bytes())
 
 
 def main() -> int:

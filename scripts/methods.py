@@ -17,13 +17,17 @@ from pathlib import Path
 from generated import ROOT, write_or_check
 from scipy import stats
 
+from assay.behaviour.intervals import FEWEST_SEEDS, seeds_interval
 from assay.records import Run, Scores, Study, StudyRun
+from assay.records.cautions import marks
 from assay.records.record import write_text
+from assay.render import markdown
 from assay.studies.run import state_of
+from assay.views import cells, table
 
 RECORDS = ROOT / "docs" / "records" / "methods"
 PAGE = ROOT / "docs" / "methods.md"
-NOT_RUN = "*not run*"
+NOT_RUN = "not run"
 MODELS = {"methods-minilm": "all-MiniLM-L6-v2", "methods-smollm2": "SmolLM2-135M-Instruct"}
 
 ABOUT = """\
@@ -35,10 +39,12 @@ stopped. A row or a cell without a record is *not run*.
 
 Within a table all runs share base, data and its order, steps, batch and schedule; an arm differs in what learns and at
 what rate. Rates are tuned on rows held out of the training data (see [studies](studies.md#tuned-rates)); one in
-parentheses won at the end of the grid. The head of a classifier learns in every arm and is among the trainable
-parameters. Score: accuracy on the test part, the mean over seeds with its 95 % t interval; with one seed, the Wilson
-interval over examples, marked †. So few seeds and steps show that the comparison runs, not which method is better.
-Times and memory are those of the machine that made the records, on one thread beside other work.
+parentheses won at the end of the grid. These rates won short trials and were not confirmed at full length: a run that
+ended worse than the trial of its rate, or is not shown above a constant reply, is marked. The head of a classifier
+learns in every arm and is among the trainable parameters. Score: accuracy on the test part, each seed by itself (two
+seeds have no interval that says anything), of three and more the mean with its 95 % t interval; with one seed, the
+Wilson interval over examples, marked †. Which method is better: *can't tell* from two seeds and these steps. Times and
+memory are those of the machine that made the records, on one thread beside other work.
 """
 
 GRADIENTS = """\
@@ -128,14 +134,34 @@ def methods_table(study: Study | None, runs: Sequence[Kept], task: str) -> str:
         said += f"; rates tuned in {study.tuned[0].steps} steps on {study.tuned[0].held_out} rows"
     forgetting = any(run.scores and run.scores.forgetting for run in runs)
     columns = ["method", "trainable", "rate", "seeds", "score", *(["forgetting"] if forgetting else [])]
-    columns += ["step, s", "peak memory, MB"]
-    lines = [said + ".\n", f"| {' | '.join(columns)} |", "|---|" + "---:|" * (len(columns) - 1)]
+    columns += ["step, s", "peak memory, MB", "mark"]
+    rows = []
     for name, entries in arms.items():
-        cells = row(study, entries, task)
+        found = row(study, entries, task)
         if not forgetting:
-            del cells[4]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+            del found[4]
+        rows.append([name, *map(cells.text_number, found)])
+    return f"{said}.\n\n{markdown.table(table(columns, rows))}\n{against_the_claim(arms)}"
+
+
+def against_the_claim(arms: dict[str, list[Kept]]) -> str:
+    """Where LoRA took more memory than full tuning, against what is said of it everywhere."""
+    peaks = {name: peak_of([one.run for one in entries if one.run is not None]) for name, entries in arms.items()}
+    full = peaks.get("full")
+    more = [
+        f"{name} {peak / 1e6:,.0f}" for name, peak in peaks.items() if full and peak and peak > full and "lora" in name
+    ]
+    if not full or not more:
+        return ""
+    return (
+        f"\nAgainst the claim that LoRA saves memory: here {', '.join(more)} MB stand against full tuning's "
+        f"{full / 1e6:,.0f}.\n"
+    )
+
+
+def peak_of(runs: Sequence[Run]) -> int | None:
+    """The largest peak of some runs; None where none was measured."""
+    return max((run.cost.peak_bytes for run in runs if run.cost.peak_bytes is not None), default=None)
 
 
 def name_of(entry: StudyRun) -> str:
@@ -149,7 +175,7 @@ def row(study: Study | None, entries: Sequence[Kept], task: str) -> list[str]:
     runs = [entry.run for entry in entries if entry.run is not None]
     scored = [entry.scores for entry in entries if entry.scores is not None]
     if not runs:
-        return [NOT_RUN] * 7
+        return [*[NOT_RUN] * 7, ""]
     rate = f"{runs[0].arm['method.lr']:.3g}"
     mine = [
         tuned
@@ -157,7 +183,9 @@ def row(study: Study | None, entries: Sequence[Kept], task: str) -> list[str]:
         if tuned.task == task and {**tuned.arm, "method.lr": runs[0].arm["method.lr"]} == entries[0].entry.arm
     ]
     rate = f"({rate})" if any(tuned.at_edge for tuned in mine) else rate
-    peaks = [run.cost.peak_bytes for run in runs if run.cost.peak_bytes is not None]
+    peak = peak_of(runs)
+    trial = next((tuned.trial_loss(float(str(runs[0].arm["method.lr"]))) for tuned in mine), None)
+    marked = [(one.entry.seed, mark) for one in entries for mark in marks(one.run, one.scores, trial)]
     return [
         f"{runs[0].trained.parameters:,}",
         rate,
@@ -165,7 +193,8 @@ def row(study: Study | None, entries: Sequence[Kept], task: str) -> list[str]:
         score(scored),
         over_seeds([one.forgetting.mean for one in scored if one.forgetting], "{:+.3f}"),
         f"{statistics.median(run.cost.step_seconds for run in runs):.2f}",
-        f"{max(peaks) / 1e6:,.0f}" if peaks else "not told",
+        f"{peak / 1e6:,.0f}" if peak is not None else "not told",
+        "; ".join(f"seed {seed}: {mark}" for seed, mark in marked),
     ]
 
 
@@ -179,14 +208,13 @@ def score(scored: Sequence[Scores]) -> str:
 
 
 def over_seeds(values: Sequence[float], form: str) -> str:
-    """A mean with its t interval; of one value, itself."""
+    """Two seeds side by side; of more, the mean with its t interval."""
     if not values:
         return NOT_RUN
-    mean = form.format(statistics.fmean(values))
-    if len(values) == 1:
-        return mean
-    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{mean} ± {half:.3f}"
+    if len(values) < FEWEST_SEEDS:
+        return "; ".join(form.format(value) for value in values)
+    mean, (low, high) = seeds_interval(values)
+    return f"{form.format(mean)} ({form.format(low)} to {form.format(high)})"
 
 
 def ranks_table(runs: Sequence[Kept]) -> str:
@@ -194,36 +222,34 @@ def ranks_table(runs: Sequence[Kept]) -> str:
     if not any(run.run for run in runs):
         return f"`plans/rslora.toml`: {NOT_RUN}.\n"
     ranks = sorted({run.entry.arm["method.rank"] for run in runs})
-    cells: list[tuple[str, Callable[[list[Run], list[Scores]], str]]] = [
+    asked: list[tuple[str, Callable[[list[Run], list[Scores]], str]]] = [
         ("scale", lambda found, _: f"{found[0].arm['method.scale']:.3g}"),
         ("gradient norm", lambda found, _: f"{gradient(found):.3g}"),
         ("last loss", lambda found, _: f"{statistics.fmean(run.losses[-1] for run in found):.2f}"),
         ("score", lambda _, scored: score(scored)),
     ]
     methods = ("lora", "rslora")
-    lines = [
-        f"| rank | seeds | {' | '.join(f'{what}, {method}' for what, _ in cells for method in methods)} |",
-        "|---:|" + "---:|" * (1 + len(cells) * len(methods)),
-    ]
+    columns = ["rank", "seeds", *(f"{what}, {method}" for what, _ in asked for method in methods)]
+    rows = []
     norms: dict[str, dict[int, float]] = {method: {} for method in methods}
     for rank in ranks:
         shown, seeds = [], dict[str, int]()
-        for _, cell in cells:
+        for _, say in asked:
             for method in methods:
                 mine = [run for run in runs if run.entry.method == method and run.entry.arm["method.rank"] == rank]
                 found = [run.run for run in mine if run.run is not None]
                 scored = [run.scores for run in mine if run.scores is not None]
-                shown.append(cell(found, scored) if found else NOT_RUN)
+                shown.append(cells.text_number(say(found, scored) if found else NOT_RUN))
                 seeds[method] = len(found)
                 if found:
                     norms[method][rank] = gradient(found)
-        lines.append(f"| {rank} | {', '.join(map(str, seeds.values()))} | {' | '.join(shown)} |")
+        rows.append([cells.text_number(str(rank)), cells.text_number(", ".join(map(str, seeds.values()))), *shown])
     slopes = [f"{method} {slope(found):+.2f}" for method, found in norms.items() if len(found) > 1]
     done = next(run.run for run in runs if run.run is not None)
     said = f"{MODELS['methods-minilm']} on {runs[0].entry.task}, {runs[0].entry.steps} steps,"
     said += f" batch {done.conditions['training.batch_size']}, rate {done.arm['method.lr']:g}.\n"
     power = f"\nPower of the rank by which the gradient's norm goes: {', '.join(slopes)}.\n" if slopes else ""
-    return "\n".join([said, *lines]) + "\n" + power
+    return f"{said}\n{markdown.table(table(columns, rows))}\n{power}"
 
 
 def gradient(runs: Sequence[Run]) -> float:

@@ -24,7 +24,7 @@ QUIET = 2.0  # load of the machine, of which a benchmark itself makes one
 COMMANDS = {
     "intruders": "python benchmarks/intruders.py --record benchmarks/records/intruders.json",
     "fails_safely": "python benchmarks/fails_safely.py --rounds 2 --record benchmarks/records/fails_safely.json",
-    "real_weights": "python benchmarks/real_weights.py demo/models/smollm2-135m demo/runs/lora demo/runs/full"
+    "real_weights": "python benchmarks/real_weights.py demo/models/smollm2-135m LORA FULL"
     " --record benchmarks/records/real_weights.json",
     "real_weights, MiniLM": "python benchmarks/real_weights.py plans/materials/minilm-l6 ADAPTER..."
     " --matrices 9 --record benchmarks/records/real_weights.json (three that plans/rslora.toml trains)",

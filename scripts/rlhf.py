@@ -15,12 +15,15 @@ from pathlib import Path
 
 from generated import ROOT, write_or_check
 
+from assay import views
 from assay.records import Audit, Run, Scores
+from assay.records.cautions import cautions
 from assay.records.run import Cost
+from assay.render import markdown
 
 RECORDS = ROOT / "docs" / "records" / "rlhf"
 PAGE = ROOT / "docs" / "rlhf.md"
-NOT_RUN = "*not run*"
+NOT_RUN = "not run"
 LAST = 10  # steps over which a policy's reward and divergence are averaged
 
 ARMS = ("full", "lora r=16", "lora r=1")
@@ -41,8 +44,9 @@ ABOUT = """\
 
 Written by `python scripts/rlhf.py` from the records in `docs/records/rlhf`; the plans are `plans/rlhf-*.toml`. PERL's
 claim is that a reward model and a policy trained with LoRA match full RLHF at a fraction of memory and time. No code
-was published with it. Here both run on SmolLM2-135M-Instruct, float32, LoRA on the attention's projections as in PERL,
-on one CPU thread of a machine that did other work too: the times below are worth their order, no more.
+was published with it. Here both run on SmolLM2-135M-**Instruct**, whose weights were widened from 4 bits, in float32,
+LoRA on the attention's projections as in PERL, on one CPU thread of a machine that did other work too: the times below
+are worth their order, no more.
 
 What the plans ask for (each can be stopped, and goes on):
 
@@ -122,8 +126,7 @@ def each(runs: Sequence[Kept], arm: str, say: Callable[[Kept], str]) -> str:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return markdown.table(views.table(header, rows)) + "\n"
 
 
 def cost(runs: Sequence[Kept], arm: str) -> tuple[str, str]:
@@ -265,6 +268,8 @@ def page() -> str:
         "reference's, equal ones half.\n",
         "## PERL's figures\n",
         PUBLISHED,
+        "Against these claims, and what weakens the numbers above:\n",
+        against_perl(studies),
         "## What it did to the weights\n",
         audited(studies),
         "Intruders are of the ten leading left directions of every changed matrix (eps .5). Ranks are of the update,\n"
@@ -277,7 +282,7 @@ def page() -> str:
 
 
 def against(learned: Sequence[Kept], supervised: Sequence[Kept]) -> str:
-    """RL beside supervised tuning on the same sums: what lies in a direction, and what a unit of norm cost."""
+    """RL beside supervised tuning on the same sums: how far each went, what it learned, and what it forgot."""
     rows = []
     for arm in ARMS:
         for name, runs in (("RL", learned), ("supervised", supervised)):
@@ -291,15 +296,56 @@ def against(learned: Sequence[Kept], supervised: Sequence[Kept]) -> str:
                     name,
                     NOT_RUN if norm is None else f"{norm:.5f}",
                     NOT_RUN if wins is None else f"{wins.base_reward:.3f} to {wins.tuned_reward:.3f}",
-                    NOT_RUN if lost is None or norm is None else f"{lost.mean:+.4f}",
-                    NOT_RUN if lost is None or not norm else f"{lost.mean / norm:+.2f}",
+                    NOT_RUN if lost is None else signed(lost.mean, lost.interval),
                 ]
             )
-    header = ["arm", "learned by", "relative norm", "sums right, base to tuned", "forgetting"]
+    header = ["arm", "learned by", "relative norm", "sums right, base to tuned", "forgetting (95 %)"]
     said = (
-        "The last column is forgetting divided by relative norm: a first-order comparison at equal norm, not a dial.\n"
+        "Whether RL forgets less than supervised tuning at equal norm, or at equal score: *can't tell*. The updates "
+        "differ in both, and forgetting is no straight line of the norm, so that it is not divided by it; the way back "
+        "from each model to its base (`assay dial`) would tell.\n"
     )
-    return table([*header, "forgetting a unit of norm"], rows) + "\n" + said
+    return table(header, rows) + "\n" + said
+
+
+def signed(value: float, interval: tuple[float, float]) -> str:
+    """A difference with its interval."""
+    return f"{value:+.4f} ({interval[0]:+.4f} to {interval[1]:+.4f})"
+
+
+def speed_of(runs: Sequence[Kept], arm: str) -> float | None:
+    """Speed as a multiple of full tuning's, medians over seeds; None where one of the two is not there."""
+    own, full = ([one.run.cost.step_seconds for one in runs if one.arm == name] for name in (arm, "full"))
+    return statistics.median(full) / statistics.median(own) if own and full else None
+
+
+def against_perl(studies: dict[str, Sequence[Kept]]) -> str:
+    """Where the numbers above go against the claims that they stand beside."""
+    said = []
+    slow = {name: speed for name in ("RL, harmless", "RL, sums") if (speed := speed_of(studies[name], "lora r=16"))}
+    if slow and max(slow.values()) < 1:
+        values = " and ".join(f"{speed:.2f}x ({name})" for name, speed in slow.items())
+        said.append(
+            f"RL with LoRA of rank 16 was *slower* than full tuning here, {values}, where PERL has 1.05x to 1.3x."
+        )
+    coins = [
+        f"{one.arm}, seed {one.seed} {within(found.accuracy, found.interval)}"
+        for one in sorted(studies["reward model"], key=lambda one: (ARMS.index(one.arm), one.seed))
+        if one.scores is not None and (found := one.scores.reward) is not None and found.interval[0] <= 0.5
+    ]
+    if coins:
+        said.append(
+            f"Reward models that are not shown to judge better than a coin: {'; '.join(coins)}. The learned reward "
+            "above is that of LoRA of rank 16, seed 0: what a policy learned from it is no evidence on RLHF."
+        )
+    few = {
+        caution
+        for runs in studies.values()
+        for one in runs
+        if one.scores is not None
+        for caution in cautions(one.scores)
+    }
+    return "\n".join(f"- {words}" for words in (*said, *sorted(few))) + "\n"
 
 
 def main() -> int:

@@ -15,8 +15,8 @@ import assay
 import tiny
 from assay.advice import advise
 from assay.errors import InputError, SettingError
-from assay.reports.advice_section import SHOWN
-from assay.reports.formats import number
+from assay.views.advice import SHOWN
+from assay.views.formats import number
 
 BaseOf = Callable[[str], Path]
 

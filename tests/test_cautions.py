@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from arm_records import dial, forgetting, run, scores, task_score
 from assay.records.cautions import cautions, marks, ruined, ruined_on_text
 from assay.render.markdown import markdown
-from reports.arm_records import dial, forgetting, run, scores, task_score
 
 FEW = "The intervals rest on 24 documents, fewer than 50: they are too narrow."
 

@@ -350,7 +350,7 @@ def test_the_command_knows_a_sequence_by_its_kind(place: Path, capsys: pytest.Ca
     result = CliRunner().invoke(app, ["study", str(path)])
     assert result.exit_code == 0
     words = capsys.readouterr().out + result.output
-    for expected in ("full", "lora r4", "backward transfer", "nothing", "4 of 4 stages done"):
+    for expected in ("full", "lora r4", "Backward transfer", "nothing", "4 of 4 stages done"):
         assert expected in words
     result = CliRunner().invoke(app, ["study", str(plan(place, FULL, seeds=[0, 7])), "--dry-run"])
     assert "not run" in capsys.readouterr().out + result.output

@@ -126,7 +126,8 @@ def test_a_step_in_the_norm_is_not_identified_beside_it(ends: tuple[int, ...]) -
     one = next(iter(coefficients(runs, seed=0)))
     assert one.rho is not None
     assert (one.given_norm, one.given_norm_interval) == (None, None)
-    assert one.unidentified == f"but for {int(ends[2] == 3)} of 20 runs it only rises, or falls, with the norm"
+    but = "but for 1 of 20 runs " if ends[2] == 3 else ""
+    assert one.unidentified == f"{but}it only rises, or falls, with the norm"
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.data.examples import IGNORED, Classification, Example, PromptAnswer, Text, collate, order
+from assay.data.examples import IGNORED, Example, collate, order
+from assay.data.kinds import Classification, PromptAnswer, Text
 from assay.data.tables import rows
 from assay.errors import InputError, SourceError
 from assay.training.resuming import batch_hash

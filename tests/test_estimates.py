@@ -35,7 +35,7 @@ from assay.estimates import estimate
 from assay.training.run import train
 from assay.training.spec import parse_spec
 
-home, family, name = Path(sys.argv[1]), sys.argv[3], sys.argv[4]
+home, family, name, more = Path(sys.argv[1]), sys.argv[3], sys.argv[4], json.loads(sys.argv[5])
 sizes = dict(vocab_size=4096, hidden_size=256, intermediate_size=768, num_hidden_layers=4, num_attention_heads=4)
 kinds = {"llama": (LlamaForCausalLM, LlamaConfig), "bert": (BertModel, BertConfig)}
 model, config = kinds[family]
@@ -46,7 +46,7 @@ lines(home / "rows.jsonl", words)
 kind = "text" if family == "llama" else "classification"
 def spec(batch):
     data = {"kind": kind, "path": str(home / "rows.jsonl"), "max_length": 120}
-    training = {"steps": 3, "batch_size": batch}
+    training = {"steps": 3, "batch_size": batch, **more}
     method = {"name": name, "lr": 1e-3}
     return parse_spec({"base": str(home / "base"), "data": data, "training": training, "method": method})
 train(spec(1), home / "small")  # libraries that are loaded on first use are not the run's
@@ -56,12 +56,25 @@ print(json.dumps([estimate(spec(16)).peak_bytes, peak]))
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells a process's peak memory")
-@pytest.mark.parametrize(("family", "name"), [("llama", "full"), ("llama", "lora"), ("bert", "bitfit")])
-def test_peak_memory_is_near_what_was_measured(tmp_path: Path, family: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "name", "training"),
+    [
+        ("llama", "full", {}),
+        ("llama", "lora", {}),
+        ("bert", "bitfit", {}),
+        ("llama", "lora", {"precision": "bf16"}),
+        ("llama", "full", {"precision": "bf16"}),
+        ("llama", "lora", {"gradient_checkpointing": True}),
+    ],
+)
+def test_peak_memory_is_near_what_was_measured(
+    tmp_path: Path, family: str, name: str, training: dict[str, object]
+) -> None:
     # glibc returns what is freed at once, so that the peak is what the run holds and not what the allocator keeps.
     allocator = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_TOP_PAD_": "0"}
     environment = {**os.environ, **allocator, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-W", "ignore", "-c", MEASURE, str(tmp_path), str(Path(__file__).parent), family, name]
+    command.append(json.dumps(training))
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     estimated, measured = json.loads(done.stdout.splitlines()[-1])
     if measured is None:
@@ -139,3 +152,44 @@ def test_a_model_that_reads_its_tokens_for_padding_is_estimated(tmp_path: Path, 
     data = {"kind": "text", "path": str(tmp_path / "rows.jsonl"), "max_length": 8}
     tables = {"base": str(base), "data": data, "training": {"steps": 1, "batch_size": 2}}
     assert estimate(parse_spec({**tables, "method": {"name": method, "lr": 1e-3}})).activation_bytes > 0
+
+
+def test_what_fits_a_memory_is_said_for_every_combination(tmp_path: Path) -> None:
+    base = llama(tmp_path / "base")
+    lines(tmp_path / "rows.jsonl", [{"text": letters(30, 31, s)} for s in range(12)])
+    data = {"kind": "text", "path": str(tmp_path / "rows.jsonl"), "max_length": 16}
+    training = {"steps": 1, "batch_size": 8}
+    tables = {"base": str(base), "data": data, "training": training, "method": {"name": "lora", "lr": 1e-3}}
+    spec = parse_spec(tables)
+    alone = estimate(spec)
+    assert alone.fits == ()
+    plenty, little = estimate(spec, "12GB"), estimate(spec, "40kB")
+    settings = {(fit.precision, fit.base_bits, fit.gradient_checkpointing) for fit in plenty.fits}
+    numbers = ("float32", "bf16", "bf16-weights")
+    assert settings == {(number, bits, again) for number in numbers for bits in (None, 4) for again in (False, True)}
+    assert {fit.examples_at_once for fit in plenty.fits} == {8}
+    assert {fit.examples_at_once for fit in little.fits} == {None}
+    peaks = {(fit.precision, fit.base_bits, fit.gradient_checkpointing): fit.peak_bytes for fit in plenty.fits}
+    # The whole batch in float32 is what is estimated anyway, but for how eight examples follow from two.
+    assert peaks["float32", None, False] == pytest.approx(alone.peak_bytes, rel=0.02)
+    for precision in ("float32", "bf16", "bf16-weights"):
+        for bits in (None, 4):
+            assert peaks[precision, bits, True] < peaks[precision, bits, False]
+        assert peaks[precision, 4, False] < peaks[precision, None, False]
+    assert peaks["bf16-weights", None, False] < peaks["bf16", None, False]
+    # Room for the peak of four at once, and a little: so many, and no more.
+    with_room = estimate(spec, f"{(alone.peak_bytes * 3) // 4} B")
+    chosen = next(fit for fit in with_room.fits if (fit.precision, fit.base_bits) == ("float32", None))
+    assert chosen.examples_at_once in (2, 4)
+    assert chosen.peak_bytes <= alone.peak_bytes * 3 // 4
+    with pytest.raises(SettingError, match="the memory is 'much'"):
+        estimate(spec, "much")
+
+
+def test_full_tuning_has_no_base_in_codes(tmp_path: Path) -> None:
+    base = llama(tmp_path / "base")
+    lines(tmp_path / "rows.jsonl", [{"text": letters(30, 31, s)} for s in range(12)])
+    data = {"kind": "text", "path": str(tmp_path / "rows.jsonl"), "max_length": 16}
+    tables = {"base": str(base), "data": data, "training": {"steps": 1, "batch_size": 2}}
+    found = estimate(parse_spec({**tables, "method": {"name": "full", "lr": 1e-5}}), "1GB")
+    assert {fit.base_bits for fit in found.fits} == {None}

@@ -105,10 +105,13 @@ def test_published_schemas_are_those_of_the_records() -> None:
 
 
 def test_kept_records_fit_the_published_schemas() -> None:
+    from assay.records import load
+
     kept = sorted((ROOT / "docs" / "records").rglob("*.json"))
-    found = [(path, json.loads(path.read_text())) for path in kept]
-    records = [(path, record) for path, record in found if "kind" in record]
-    assert {record["kind"] for _, record in records} >= {"audit", "dial", "repair", "run", "scores", "study"}
+    found = [path for path in kept if "kind" in json.loads(path.read_text())]
+    # Those of an earlier version as they are read.
+    records = [(path, json.loads(load(path).to_json())) for path in found]
+    assert {record["kind"] for _, record in records} >= {"audit", "repair", "run", "scores", "study"}
     for path, record in records:
         schema = json.loads((ROOT / "docs" / "schemas" / f"{record['kind']}.json").read_text())
         errors = jsonschema.Draft202012Validator(schema).iter_errors(record)

@@ -20,7 +20,7 @@ from assay.errors import AdapterError, MismatchError, SettingError
 from assay.methods import METHODS, AnyMethod, Method, describe_methods
 from assay.methods.method import body_matrices, head_modules
 from assay.models.loading import find, load, load_base, positions_of, relative
-from assay.training.run import train
+from assay.training.run import arm_of, train
 from assay.training.spec import parse_spec
 from assay.weights.model_files import BITFIT_CONFIG, BITFIT_FILE
 from models_in_miniature import bert, letters, lines, llama, other_family
@@ -261,6 +261,31 @@ def test_what_peft_refuses_or_would_pass_over_is_said(
     with pytest.raises(SettingError) as caught:
         prepared(tmp_path, method(name, **settings), "llama")
     assert said in str(caught.value)
+
+
+def test_full_tuning_drops_inputs_of_matrices_while_it_learns_and_stores_nothing_of_it(tmp_path: Path) -> None:
+    model = prepared(tmp_path, method("full", dropout=0.25), "llama")
+    matrix, given = model.get_submodule(body_matrices(model)[0]), torch.ones(1, 4000, model.config.hidden_size)
+    seen: list[torch.Tensor] = []
+    matrix.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    for learns in (True, False):
+        model.train(learns)
+        matrix(given)
+    # Four standard errors of a share of so many coins; what is left is scaled up.
+    assert (seen[0] == 0).double().mean() == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / given.numel()) ** 0.5)
+    assert seen[0].max() == pytest.approx(1 / 0.75)
+    assert torch.equal(seen[1], given)
+    assert model.state_dict().keys() == prepared(tmp_path, method("full"), "llama").state_dict().keys()
+    tables = {
+        "base": "b",
+        "data": {"kind": "text", "path": "t", "max_length": 8},
+        "training": {"steps": 1, "batch_size": 1},
+    }
+    arms = [
+        arm_of(parse_spec({**tables, "method": {"name": "full", "lr": 1e-3, **more}}))
+        for more in ({}, {"dropout": 0.1})
+    ]
+    assert ["method.dropout" in arm for arm in arms] == [False, True]  # an arm without it is the one it always was
 
 
 @pytest.mark.parametrize("name", ["lora", "loha"])

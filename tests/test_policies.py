@@ -20,12 +20,12 @@ from assay.behaviour.tasks.task import Asking
 from assay.behaviour.winning import read_contest, win_rate
 from assay.data.examples import Prompt
 from assay.errors import InputError, MismatchError, SettingError
+from assay.models.generation import Drawing, draw, log_probabilities
 from assay.models.rewards import exact_number, reward_of
 from assay.records import Run, Source
 from assay.studies.run import study
 from assay.training.loop import Job
 from assay.training.policy import collapsed_at, reinforce_loss
-from assay.training.replies import Drawing, draw, reply_log_probabilities
 from assay.training.run import train
 from models_in_miniature import letters, lines, llama, other_family, tokenizer
 from test_training import StoppedError, kill_after, stop_at
@@ -301,7 +301,7 @@ def test_rloo_is_paid_the_objective_over_the_other_replies(place: Path, monkeypa
     from trl import RLOOTrainer
 
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    compute, words, how = RLOOTrainer._compute_loss, tokenizer(), Drawing(5, 1.0, 0, (0,))
+    compute, words, how = RLOOTrainer._compute_loss, tokenizer(), Drawing(5, (0,), temperature=1.0)
 
     def keep(trainer: Any, model: Any, inputs: Any) -> Any:
         asked, replies = (
@@ -310,7 +310,7 @@ def test_rloo_is_paid_the_objective_over_the_other_replies(place: Path, monkeypa
         )
         rewards = torch.tensor(likes_yes([], words.batch_decode(replies, skip_special_tokens=True)))
         with torch.no_grad():
-            before = reply_log_probabilities(trainer.ref_model, asked, replies, how)
+            before = log_probabilities(trainer.ref_model, asked, replies, how)
         target = 0.95 * rewards - 0.05 * (inputs["old_logps"] - before)
         same = torch.tensor([[one == other for other in asked] for one in asked]).float()  # TRL shuffles the replies
         assert same.sum() == 3 * 4 * 4
@@ -339,12 +339,12 @@ def test_reinforce_is_paid_the_objective(place: Path, monkeypatch: pytest.Monkey
 
 def test_log_probabilities_are_those_that_replies_are_drawn_from(place: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(place / "base", dtype=torch.float32).eval()
-    how = Drawing(4, 0.7, 0, (0,))
+    how = Drawing(4, (0,), temperature=0.7)
     prompts = [(3, 4, 5), (6, 7), (8,)]
     torch.manual_seed(0)
     replies = draw(model, prompts, how)
     assert all(0 < len(reply) <= 4 and 0 not in reply[:-1] for reply in replies)
-    found = reply_log_probabilities(model, prompts, replies, how)
+    found = log_probabilities(model, prompts, replies, how)
     for prompt, reply, value in zip(prompts, replies, found, strict=True):
         logits = model(torch.tensor([[*prompt, *reply]])).logits.detach()[0, len(prompt) - 1 : -1] / 0.7
         spoken = torch.log_softmax(logits, dim=-1)

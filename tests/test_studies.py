@@ -15,7 +15,7 @@ import pytest
 
 from assay.errors import InputError, SettingError, SourceError
 from assay.records import Failure, Run, Study
-from assay.reports.text.study import print_study
+from assay.render.terminal import show
 from assay.studies.plan import read_plan, runs_of
 from assay.studies.run import state_of, study
 from assay.studies.sequence_plan import is_sequence, read_sequence_plan, sequences_of
@@ -148,9 +148,9 @@ def test_a_dry_run_refuses_what_every_run_would(place: Path) -> None:
 
 
 def test_runs_of_other_durations_do_not_look_alike(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_study(state_of(plan(place, steps=[40, 80]), place / "none"))
+    show(state_of(plan(place, steps=[40, 80]), place / "none"))
     table = capsys.readouterr().out
-    assert all(word in table for word in ("steps", " 40 ", " 80 "))
+    assert all(word in table for word in ("Steps", " 40 ", " 80 "))
 
 
 def test_new_scores_are_taken_when_the_questions_change(place: Path) -> None:

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.behaviour.diversity import read_prompts
-from assay.behaviour.generation import Sampling, replies
 from assay.behaviour.scoring import score
 from assay.behaviour.tasks import TASKS, Asking, answer_likelihoods, choose, kind_of_task, read_task
 from assay.behaviour.tasks.exact_match import found_answer
 from assay.errors import InputError, SettingError, SourceError
+from assay.models.generation import Drawing, texts
 from assay.models.loading import find, load
 from assay.records import Scores
 from assay.records.scores import NO_ANSWER, UNLISTED
@@ -122,7 +122,7 @@ def greedy(model: Any, prompt: list[int], count: int) -> list[int]:
 def test_greedy_replies_are_those_of_one_token_after_the_other(tmp_path: Path) -> None:
     model = load(find(llama(tmp_path / "base")), "causal-lm")
     prompts = [tuple(TOKENIZER(letters(1, 9, seed)).input_ids) for seed in range(8)]
-    found = replies(model, prompts, 7, (TOKENIZER.eos_token_id,))
+    found = texts(model, prompts, Drawing(7, (TOKENIZER.eos_token_id,)))
     assert [list(ids) for ids in found] == [greedy(model, list(prompt), 7) for prompt in prompts]
     assert any(len(ids) < 7 for ids in found) or len(set(found)) > 1
 
@@ -131,10 +131,10 @@ def test_a_reply_ends_where_the_model_says_too(tmp_path: Path) -> None:
     """At the tokens at which a policy's replies ended in training, which the model names beside the tokenizer's."""
     model = load(find(llama(tmp_path / "base")), "causal-lm")
     prompts = [tuple(TOKENIZER(letters(1, 9, seed)).input_ids) for seed in range(8)]
-    whole = replies(model, prompts, 7, (TOKENIZER.eos_token_id,))
+    whole = texts(model, prompts, Drawing(7, (TOKENIZER.eos_token_id,)))
     end = max(whole, key=len)[2]
     model.generation_config.eos_token_id = [end]
-    found = replies(model, prompts, 7, (TOKENIZER.eos_token_id,))
+    found = texts(model, prompts, Drawing(7, (TOKENIZER.eos_token_id,)))
     assert found == [ids[: ids.index(end)] if end in ids else ids for ids in whole]
     assert found != whole
     assert model.generation_config.eos_token_id == [end]
@@ -144,13 +144,13 @@ def test_samples_follow_the_models_distribution_and_their_seed(tmp_path: Path) -
     model = load(find(llama(tmp_path / "base")), "causal-lm")
     prompt = tuple(TOKENIZER("a b c").input_ids)
     before = torch.random.get_rng_state()
-    one, two, other = (replies(model, [prompt] * 400, 1, (), Sampling(2.0, seed)) for seed in (0, 0, 1))
+    one, two, other = (texts(model, [prompt] * 400, Drawing(1, (), temperature=2.0, seed=seed)) for seed in (0, 0, 1))
     assert torch.equal(before, torch.random.get_rng_state())
     assert one == two != other
     with torch.no_grad():
         share = torch.softmax(model(input_ids=torch.tensor([prompt])).logits[0, -1] / 2.0, dim=-1)
     likeliest = int(share.argmax())
-    drawn = sum(ids[0] == likeliest for ids in one + other) / 800
+    drawn = sum(ids[:1] == (likeliest,) for ids in one + other) / 800  # an end is drawn too, and left out
     assert drawn == pytest.approx(float(share[likeliest]), abs=5 * (0.25 / 800) ** 0.5)
 
 

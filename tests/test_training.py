@@ -519,7 +519,8 @@ def test_a_disk_that_is_full_leaves_the_checkpoint_before(place: Path, monkeypat
 
 @pytest.mark.parametrize("clip", [1e-3, 1e3])
 def test_gradient_norms_are_told_before_clipping_and_the_heads_apart(classes: Path, clip: float) -> None:
-    from assay.data.examples import Classification, collate, order
+    from assay.data.examples import collate, order
+    from assay.data.kinds import Classification
     from assay.models.loading import load_base, load_tokenizer
 
     text = (classes / "full.toml").read_text().replace("batch_size = 4", f"batch_size = 4\nmax_grad_norm = {clip}")

@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.data.examples import Classification, PromptAnswer
+from assay.data.kinds import Classification, PromptAnswer
+from assay.engines.engine import AbstractEngine, Capacity, Ended, Item
 from assay.errors import InputError, SettingError
 from assay.models.loading import find
 from assay.records import Failure, Run, Study
+from assay.studies.graph import drive
 from assay.studies.home import Home, locked
 from assay.studies.plan import read_plan, runs_of
 from assay.studies.run import study
 from assay.studies.tuning import Tuner, hold_out, next_places, parts_of, rate_at, winner
-from assay.studies.worker import Work
 from assay.training.run import train
 from assay.training.spec import parse_spec
 from models_in_miniature import bert, letters, lines
@@ -157,9 +158,11 @@ def test_a_rate_that_ruins_at_full_length_is_not_taken(smoke: Path, monkeypatch:
         return record
 
     monkeypatch.setattr("assay.studies.worker.train", trained)
-    tuner = Tuner(Home(read_plan(path), smoke, find(smoke / "smoke/base"), smoke / "home", "cpu"), here)
+    tuner = Tuner(Home(read_plan(path), smoke, find(smoke / "smoke/base"), smoke / "home", "cpu"), acts=True)
     (entry, *_) = runs_of(read_plan(path))
-    assert tuner.settle(entry).spec.method.lr == 1e-3
+    (settled,) = drive([tuner.settle(entry)], Here())
+    assert settled is not None
+    assert settled.spec.method.lr == 1e-3
     tuned = tuner.of(entry)
     assert [(one.lr, one.seed, one.fails) for one in tuned.confirmations] == [
         (1e-2, 0, "worse than its trial"),
@@ -172,10 +175,24 @@ def test_a_rate_that_ruins_at_full_length_is_not_taken(smoke: Path, monkeypatch:
     assert not tuned.at_edge
 
 
-def here(work: Work) -> None:
-    """Do a trial in this process."""
-    if not work.is_done("train"):
-        work.do("train")
+class Here(AbstractEngine):
+    """Trials in this process, where what trains can be another function."""
+
+    def __init__(self) -> None:
+        self.ended: list[Ended] = []
+
+    def submit(self, item: Item) -> None:
+        item.argument.do("train")
+        self.ended.append(Ended(item.key))
+
+    def wait(self) -> Ended:
+        return self.ended.pop(0)
+
+    def capacity(self) -> Capacity:
+        return Capacity(1)
+
+    def close(self) -> None:
+        self.ended.clear()
 
 
 def test_a_winner_at_the_end_of_the_grid_is_told(smoke: Path) -> None:
@@ -187,7 +204,7 @@ def test_a_winner_at_the_end_of_the_grid_is_told(smoke: Path) -> None:
 
 
 def test_an_arm_that_cannot_be_trained_fails_and_stops_no_other(smoke: Path) -> None:
-    record = study(plan(smoke, ("bitfit", 1e-3), ("prefix-layer", 1e-2), seeds=(0,)))
+    record = study(plan(smoke, ("bitfit", 1e-3), ("full", 1e-7), reach=1, seeds=(0,)))
     failed, done = record.runs
     assert failed.stages == {"train": "failed", "score": "not run"}
     assert set(done.stages.values()) == {"done"}
@@ -266,7 +283,7 @@ def test_a_dry_run_says_what_its_time_is_known_from(smoke: Path) -> None:
     left = record.forecast
     assert left is not None
     assert (left.runs, left.trials, left.untimed) == (3, 5, 0)
-    models = list((smoke / "studies/tuned").glob("*/model/run.json"))
+    models = list((smoke / "studies/tuned").glob("**/model/run.json"))
     step = sorted(Run.read(path).cost.step_seconds for path in models)
     assert 6 * step[0] <= left.seconds_by_runs <= 6 * step[-1]  # one run of full at its other seed
     assert 0 < left.seconds_by_operations < 100 * left.seconds_by_runs

@@ -14,19 +14,20 @@ if TYPE_CHECKING:
     from assay.advice import advise
     from assay.audits import audit
     from assay.behaviour.scoring import score
-    from assay.dials import dial
+    from assay.dials.run import dial
     from assay.estimates import estimate
     from assay.merges import check_merge
     from assay.records import Audit, load
+    from assay.render.html import report
     from assay.repairs.run import repair
-    from assay.reports.page import report
+    from assay.similarities import similarity
+    from assay.studies.compare import compare
     from assay.studies.continual import continual
     from assay.studies.correlation import correlate
     from assay.studies.curves import curves
     from assay.studies.run import study
     from assay.training.monitor import IntruderMonitor
     from assay.training.run import train
-    from assay.truncations import truncate
 
 _HOMES = {
     "Audit": "assay.records",
@@ -34,18 +35,19 @@ _HOMES = {
     "IntruderMonitor": "assay.training.monitor",
     "audit": "assay.audits",
     "check_merge": "assay.merges",
+    "compare": "assay.studies.compare",
     "continual": "assay.studies.continual",
     "correlate": "assay.studies.correlation",
     "curves": "assay.studies.curves",
-    "dial": "assay.dials",
+    "dial": "assay.dials.run",
     "estimate": "assay.estimates",
     "load": "assay.records",
     "repair": "assay.repairs.run",
-    "report": "assay.reports.page",
+    "report": "assay.render.html",
     "score": "assay.behaviour.scoring",
+    "similarity": "assay.similarities",
     "study": "assay.studies.run",
     "train": "assay.training.run",
-    "truncate": "assay.truncations",
 }
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "advise",
     "audit",
     "check_merge",
+    "compare",
     "continual",
     "correlate",
     "curves",
@@ -64,9 +67,9 @@ __all__ = [
     "repair",
     "report",
     "score",
+    "similarity",
     "study",
     "train",
-    "truncate",
 ]
 
 

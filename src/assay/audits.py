@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from assay.errors import SettingError, ValuesError
+from assay.engines.engine import AbstractEngine, Item
+from assay.errors import AssayError, EngineError, SettingError, ValuesError
 from assay.io import digests
 from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets, sigma_min_bound
 from assay.linalg.devices import device_of
@@ -30,6 +32,7 @@ from assay.weights.updates import AbstractPair, Operators
 
 Progress = Callable[[int, int, str], None]  # matrices done, of how many, the one that comes next
 PACKAGES = ("torch", "transformers", "peft", "safetensors")
+_SHARDS_A_SLOT = 4  # so that slots are all at work until near the end, and each shard is worth its start
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -50,6 +53,7 @@ def audit(
     device: str = "cpu",
     cache: bool = True,
     resume: str | Path | None = None,
+    engine: AbstractEngine | None = None,
     progress: Progress | None = None,
 ) -> Audit:
     """Say what fine-tuning did to every weight matrix of a model.
@@ -73,7 +77,9 @@ def audit(
         cache: keep what is known of the base's spectra in the user's cache folder, and use what is kept there.
         resume: a file for matrices that are done: after a kill, the same call goes on where it stood. It is left there:
             delete it when the record is saved.
-        progress: called before every matrix.
+        engine: measures the matrices in shards, each in a process or on a node of its own; here, unless given. The
+            record is the same.
+        progress: called before every matrix, or after every shard.
 
     Returns:
         The record, with a verdict and its bounds for every direction, and every stored tensor accounted for.
@@ -99,7 +105,8 @@ def audit(
         "seed": seed,
         "device": device,
     }
-    found = pair(base, tuned, adapter, Scope(include, patterns))
+    scope = Scope(include, patterns)
+    found = pair(base, tuned, adapter, scope)
     question = Question(k, thresholds, side, solver, _PRECISIONS[precision], chance, seed)
     sources = (found.base.described(), tuple(side.described() for side in found.tuned))
     settings = settings_of(audit, given)
@@ -107,7 +114,13 @@ def audit(
         settings |= as_given({"weights": [weight for _, weight in tuned]})
     partial = _partial(resume, found, sources, settings) if resume is not None else None
     kept = SpectraCache.default() if cache else None
-    measured = _measure_all(found, question, device_of(device), kept, partial, progress)
+    if engine is None:
+        measured = _measure_all(found, question, device_of(device), kept, partial, progress)
+    else:
+        folders = tuple(side.folder for side in found.tuned)
+        weights = None if isinstance(tuned, str | Path) else tuple(weight for _, weight in tuned)
+        whole = Shard(found.base.folder, folders, weights, (), scope, question, device, cache)
+        measured = _measure_on(engine, whole, [entry.name for entry in found.pairs], partial, progress)
     for matrix in measured:
         if matrix.update_norm == 0.0:
             found.coverage[matrix.name] = found.coverage[matrix.name].model_copy(update={"status": "unchanged"})
@@ -191,6 +204,82 @@ def _key_of(entry: AbstractPair, operators: Operators) -> str:
     """What a base matrix is kept by: the same bytes can be one of another shape, precision or orientation."""
     shape = "x".join(map(str, operators.base.shape)) + ("t" if entry.slot.transposed else "")
     return f"{operators.digest}-{operators.stored}-{shape}"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some matrices of an audit, to be measured elsewhere.
+
+    Attributes:
+        base: its folder; tuned: the folders of what was tuned; weights: of their sum, None where there is no sum.
+        names: the matrices; scope: what the audit looks at.
+        question, device, cache: as for the audit.
+    """
+
+    base: Path
+    tuned: tuple[Path, ...]
+    weights: tuple[float, ...] | None
+    names: tuple[str, ...]
+    scope: Scope
+    question: Question
+    device: str
+    cache: bool
+
+    def at(self, places: Mapping[Path, Path]) -> Shard:
+        """The same matrices where the folders lie elsewhere."""
+        tuned = tuple(places.get(folder, folder) for folder in self.tuned)
+        return replace(self, base=places.get(self.base, self.base), tuned=tuned)
+
+    def item(self, number: int) -> Item:
+        """The shard as an engine takes it."""
+        return Item(f"shard {number}", measure_shard, self, (self.base, *self.tuned))
+
+
+def measure_shard(shard: Shard) -> list[MatrixAudit] | AssayError:
+    """Measure the matrices of a shard; an error of ours is an answer, which the audit raises."""
+    try:
+        if shard.weights is None:
+            found = pair(shard.base, shard.tuned[0], None, shard.scope)
+        else:
+            found = pair(shard.base, list(zip(shard.tuned, shard.weights, strict=True)), None, shard.scope)
+        wanted = set(shard.names)
+        found.pairs[:] = [entry for entry in found.pairs if entry.name in wanted]
+        kept = SpectraCache.default() if shard.cache else None
+        return _measure_all(found, shard.question, device_of(shard.device), kept, None, None)
+    except AssayError as error:
+        return error
+
+
+def _measure_on(
+    engine: AbstractEngine,
+    whole: Shard,
+    names: Sequence[str],
+    partial: Partial[MatrixAudit] | None,
+    progress: Progress | None,
+) -> list[MatrixAudit]:
+    """Measure matrices in shards on an engine. Layers are alike: dealt out in turn, shards take about as long."""
+    done = dict(partial.done) if partial is not None else {}
+    left = [name for name in names if name not in done]
+    count = min(len(left), _SHARDS_A_SLOT * max(1, engine.capacity().slots))
+    for number in range(count):
+        engine.submit(replace(whole, names=tuple(left[number::count])).item(number))
+    for _ in range(count):
+        ended = engine.wait()
+        if isinstance(ended.value, AssayError):
+            raise ended.value
+        if ended.value is None:
+            raise EngineError(
+                f"{ended.key} of the audit was ended by {ended.crash}",
+                wanted="its matrices",
+                remedy="run the same command again: what is measured is kept where there is an output folder",
+            )
+        for matrix in ended.value:
+            done[matrix.name] = matrix
+            if partial is not None:
+                partial.add(matrix)
+        if progress is not None:
+            progress(len(done), len(names), ended.key)
+    return [done[name] for name in names]
 
 
 def known_of_base(entry: AbstractPair, operators: Operators, kept: SpectraCache | None) -> tuple[Spectrum, SigmaMin]:

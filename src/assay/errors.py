@@ -14,7 +14,9 @@
     │   ├── ValuesError             NaN or infinite weights, or such as a precision does not hold
     │   ├── SettingError            an option, a specification key or a gate that is not understood
     │   └── RecordError             a record file that is not one of ours, or of another version
+    ├── EngineError                 (also OSError) a process or a node that ended without an answer
     ├── WriteError                  (also OSError) a file that cannot be written: a full disk, most often
+    ├── StoppedError                (also TimeoutError) a time limit; the command exits with 3 and can go on
     └── NotConvergedError           (also ArithmeticError) an iteration stopped before its bound was met
 
 Each message says what was found, what was wanted and what to do; `where` names the file and the tensor.
@@ -109,6 +111,14 @@ class RecordError(InputError):
 
 class WriteError(AssayError, OSError):
     """A file that cannot be written; what was there before is as it was."""
+
+
+class EngineError(AssayError, OSError):
+    """A process or a node that ended without an answer."""
+
+
+class StoppedError(AssayError, TimeoutError):
+    """A time limit that was given is reached: what was done is kept, and the same command goes on from there."""
 
 
 class NotConvergedError(AssayError, ArithmeticError):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 from assay.errors import SettingError
 
 
@@ -16,6 +19,19 @@ def check_count(k: int, *eps: float) -> None:
     for value in eps or (None,):
         if not isinstance(value, int | float) or not 0.0 < value <= 1.0:
             raise SettingError(f"eps is {value!r}", wanted="a number over 0 and up to 1, or several")
+
+
+def deadline(max_hours: float | None) -> float:
+    """When work is to stop, on the clock of `time.monotonic`; infinity for never.
+
+    Raises:
+        SettingError: no time at all.
+    """
+    if max_hours is None:
+        return math.inf
+    if not isinstance(max_hours, int | float) or not 0 < max_hours < math.inf:
+        raise SettingError(f"max_hours is {max_hours!r}", wanted="a number of hours above 0")
+    return time.monotonic() + 3600 * max_hours
 
 
 def check_seed(seed: int) -> None:

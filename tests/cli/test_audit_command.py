@@ -36,7 +36,8 @@ def test_the_table_says_what_was_found(pair: tuple[str, str]) -> None:
     result = run.invoke(app, ["audit", *pair])
     assert result.exit_code == 0, result.output
     record = assay.audit(*pair)
-    assert f"{record.count} intruders of 40 leading directions in 4 matrices" in result.stdout
+    assert f"{record.count} of the 40 leading directions are intruders" in result.stdout
+    assert "of 4 analysed matrices" in result.stdout
     assert "self_attn.q_proj" in result.stdout
     assert result.stdout.count("\n") < 40
 

@@ -45,10 +45,11 @@ ORDER = (
     "check_merge",
     "score",
     "dial",
-    "truncate",
     "repair",
+    "similarity",
     "advise",
     "study",
+    "compare",
     "correlate",
     "curves",
     "report",
@@ -66,7 +67,7 @@ def examples() -> list[str]:
 def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     llama(tmp_path / "base")
-    rows = [{"prompt": letters(2, 9, seed), "answer": ("yes", "no")[seed % 2]} for seed in range(12)]
+    rows = [{"prompt": letters(2, 9, seed), "answer": ("yes", "no")[seed % 2]} for seed in range(24)]
     lines(tmp_path / "headlines.jsonl", rows)
     lines(tmp_path / "questions.jsonl", [{"question": letters(2, 9, seed), "answer": "yes"} for seed in range(3)])
     lines(tmp_path / "prose.jsonl", [{"text": letters(12, 20, seed)} for seed in range(4)])
@@ -75,7 +76,10 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "plan.toml").write_text(PLAN, encoding="utf8")
     run = CliRunner()
     assert run.invoke(app, ["train", "full.toml", "-o", "tuned"]).exit_code == 0
-    shutil.copytree("tuned", "merged")
+    for copy in ("merged", "checkpoint-100", "checkpoint-200"):
+        shutil.copytree("tuned", copy)
+    held_out = "".join(f"{row['prompt']},{row['answer']}\n" for row in rows)
+    (tmp_path / "held-out.csv").write_text(f"prompt,answer\n{held_out}", encoding="utf8")
     for example in examples():
         result = run.invoke(app, shlex.split(example)[1:])
         assert result.exit_code in (0, 1), f"{example}\n{result.output}\n{result.exception!r}"
@@ -86,9 +90,11 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "dial.json",
         "merge.json",
         "study/study.json",
+        "out/report.html",
+        "tuned-rates/plan.toml",
         "correlation.json",
         "curves.json",
-        "truncation.json",
+        "ranks.json",
         "page.html",
     ):
         assert (tmp_path / written).exists(), written

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from assay.audits import audit
 from assay.engines.choice import opener
 from assay.engines.engine import Item
 from assay.engines.ray import Needs, RayEngine
 from assay.errors import SettingError
+from assay.records import Audit
 from assay.studies.graph import Standing
-from assay.studies.run import study
+from assay.studies.run import state_of, study
 from engines.work import crash, double, sleep
 
 pytestmark = [
@@ -111,3 +113,40 @@ def test_needs_that_are_none_are_refused() -> None:
     for text in ("cpus", "cpus=many", "tpus=1", "cpus=-1"):
         with pytest.raises(SettingError, match="cpus=4,gpus=1"):
             Needs.read(text)
+
+
+def test_an_audit_in_shards_is_the_audit_of_one_process(cluster: Any, smoke: Path) -> None:
+    plan = smoke / "smoke.toml"
+    plan.write_text(plan.read_text().replace("seeds = [0, 1]", "seeds = [0]").replace('"audit", "score"', '"audit"'))
+    study(plan, smoke / "here")
+    tuned = next(path.parent for path in sorted(smoke.glob("here/*/model/model.safetensors")))
+    here = audit(smoke / "smoke/base", tuned, cache=False)
+    with RayEngine(smoke / "shards", cluster.address) as engine:
+        there = audit(smoke / "smoke/base", tuned, cache=False, engine=engine)
+    assert without_times(here) == without_times(there)
+
+
+def without_times(record: Audit) -> dict[str, Any]:
+    """An audit without the time it took."""
+    return record.model_dump(exclude={"seconds"})
+
+
+@pytest.mark.parametrize(("keep", "weights"), [("all", True), ("none", False)])
+def test_files_travel_where_no_folder_is_shared(cluster: Any, smoke: Path, keep: str, weights: bool) -> None:
+    plan = smoke / "smoke.toml"
+    text = plan.read_text().replace("seeds = [0, 1]", "seeds = [0]")
+    plan.write_text(text[: text.index("[[arms]]", text.index("[[arms]]") + 1)])  # full fine-tuning alone
+    study(plan, smoke / "here")
+
+    def alone(folder: Path) -> RayEngine:
+        """An engine of which no node sees the driver's folder."""
+        engine = RayEngine(folder, cluster.address, keep_weights=keep)  # type: ignore[arg-type]
+        engine._token.unlink()
+        engine._nodes = engine._probed()
+        return engine
+
+    there = study(plan, smoke / "there", engine=alone)
+    assert not there.failed
+    assert numbers(smoke / "here") == numbers(smoke / "there")
+    assert bool(list(smoke.glob("there/*/model/*.safetensors"))) == weights
+    assert state_of(plan, smoke / "there").runs[0].stages == {"train": "done", "audit": "done", "score": "done"}

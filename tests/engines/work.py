@@ -13,6 +13,10 @@ def double(number: int) -> int:
     return 2 * number
 
 
+def large(size: int) -> bytes:
+    return bytes(size)
+
+
 def sleep(asked: tuple[float, Any]) -> Any:
     """Sleep, then return the answer; of a path, write it."""
     seconds, answer = asked

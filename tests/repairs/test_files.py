@@ -94,7 +94,7 @@ def test_without_intruders_nothing_is_written_unless_asked(base_of: BaseOf, tmp_
     base = base_of("llama")
     make("plain", base, tmp_path / "adapter", size=0.01)
     found = assay.repair(base, tmp_path / "adapter", tmp_path / "out")
-    assert (found.count, found.out, found.arms, found.matrices) == (0, None, (), ())
+    assert (found.count, found.out, found.dial, found.matrices) == (0, None, None, ())
     assert "None of the 4 matrices has an intruder: nothing was written." in found.notes
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
     assay.repair(base, tmp_path / "adapter", tmp_path / "out", even_unchanged=True)

@@ -378,6 +378,14 @@ def test_a_model_is_not_run_under_settings_that_peft_does_not_know(adapter: Path
         with_update(tiny.build("llama"), adapter, "tuned")
 
 
+def test_a_model_is_not_run_with_factors_that_alpha_zero_makes_nothing_of(adapter: Path) -> None:
+    from assay.models.unmerged import with_update
+
+    edit(adapter, alpha_pattern={"up_proj": 0})
+    with pytest.raises(AdapterError, match=r"alpha is 0 beside trained factors .*up_proj"):
+        with_update(tiny.build("llama"), adapter, "tuned")
+
+
 def test_alpha_zero_of_an_untrained_adapter_is_a_zero_update(base_of: BaseOf, tmp_path: Path) -> None:
     save_adapter(tiny.build("llama"), tmp_path, target_modules=["q_proj"], lora_alpha=1, init_lora_weights=True)
     edit(tmp_path, lora_alpha=0)

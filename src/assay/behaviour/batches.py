@@ -25,19 +25,18 @@ def by_length(sequences: Sequence[Ids], batch_tokens: int) -> Iterator[list[int]
         yield batch
 
 
-def padded(sequences: Sequence[Ids], model: Any, left: bool = False) -> dict[str, torch.Tensor]:
+def padded(sequences: Sequence[Ids], model: Any) -> dict[str, torch.Tensor]:
     """Sequences as a model's inputs, padded on the right; the attention mask tells padding, not the token.
 
-    The model's own padding token is used all the same: decoders with a classification head look for it. What is to be
-    continued is padded on the left.
+    The model's own padding token is used all the same: decoders with a classification head look for it.
     """
     pad, device = model.config.pad_token_id or 0, next(iter(model.parameters())).device
+    device = torch.device("cpu") if device.type == "meta" else device  # of a model that is spread: moved where it runs
     ids, mask = [], []
     for sequence in sequences:
         gap = max(map(len, sequences)) - len(sequence)
-        filling, unseen, seen = (pad,) * gap, (0,) * gap, (1,) * len(sequence)
-        ids.append([*filling, *sequence] if left else [*sequence, *filling])
-        mask.append([*unseen, *seen] if left else [*seen, *unseen])
+        ids.append([*sequence, *(pad,) * gap])
+        mask.append([*(1,) * len(sequence), *(0,) * gap])
     return {
         "input_ids": torch.tensor(ids, device=device),
         "attention_mask": torch.tensor(mask, device=device),

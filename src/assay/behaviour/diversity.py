@@ -5,19 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from assay.behaviour.batches import Ids
-from assay.behaviour.generation import Sampling, replies, stops_of
 from assay.behaviour.intervals import RESAMPLES, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.exact_match import found_answer, is_marked
 from assay.behaviour.tasks.task import Asking
-from assay.data.tables import raw_rows, rows
+from assay.data.tables import Reference, name_of, raw_rows, rows
 from assay.errors import InputError, SettingError
+from assay.models.generation import Drawing, stops_of, texts
 from assay.records import Diversity, PromptDiversity, Source, Unique
 
 
@@ -54,8 +53,12 @@ class Prompts:
         longest, stop = self.asking.max_tokens, stops_of(self.asking.tokenizer)
 
         def ask(model: Any, batch: Sequence[int]) -> list[Ids]:
-            drawn = Sampling(self.temperature, seed * 1_000_003 + batch[0])  # any number that no other batch has
-            return replies(model, [self.prompts[owners[i]] for i in batch], longest, stop, drawn)
+            own = seed * 1_000_003 + batch[0]  # any number that no other batch has
+            return texts(
+                model,
+                [self.prompts[owners[i]] for i in batch],
+                Drawing(longest, stop, temperature=self.temperature, seed=own),
+            )
 
         return Pass(
             what="samples",
@@ -89,7 +92,7 @@ class Prompts:
         return tuple(found)
 
 
-def read_prompts(path: str | Path, asking: Asking, samples: int, temperature: float) -> Prompts:
+def read_prompts(path: Reference, asking: Asking, samples: int, temperature: float) -> Prompts:
     """Prompts from rows of `prompt` (or `question`), which are checked where all rows have an `answer`.
 
     Raises:
@@ -100,7 +103,7 @@ def read_prompts(path: str | Path, asking: Asking, samples: int, temperature: fl
         raise SettingError(f"{samples} sample(s) of each prompt", wanted="two or more, which can differ")
     raw = raw_rows(path)
     if len(raw) < 2:
-        raise InputError("there is one prompt", wanted="at least two, so that there is a spread", where=Path(path).name)
+        raise InputError("there is one prompt", wanted="at least two, so that there is a spread", where=name_of(path))
     prompts, cut = asking.prompts(path, asking.max_tokens)
     if not all("answer" in row for _, row in raw):
         return Prompts(prompts, None, False, samples, temperature, cut, asking)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -16,7 +15,7 @@ from assay.behaviour.divergence import MOST_TOKENS
 from assay.behaviour.intervals import RESAMPLES, Floats, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
 from assay.data.examples import prompt_ids
-from assay.data.tables import rows
+from assay.data.tables import Reference, name_of, rows
 from assay.errors import InputError
 from assay.records import Forgetting, Source
 from assay.records.scores import DocumentLoss
@@ -93,7 +92,7 @@ class Document:
         return [self.ids[start : start + length] for start in range(0, self.tokens, length - 1)]
 
 
-def read_documents(path: str | Path, tokenizer: Any, column: str = "text") -> tuple[Document, ...]:
+def read_documents(path: Reference, tokenizer: Any, column: str = "text") -> tuple[Document, ...]:
     """The documents of a JSON Lines file or of a hub data set, one a row.
 
     Raises:
@@ -112,13 +111,13 @@ def read_documents(path: str | Path, tokenizer: Any, column: str = "text") -> tu
     return tuple(read)
 
 
-def refuse_few(documents: int, path: str | Path) -> None:
+def refuse_few(documents: int, path: Reference) -> None:
     """Refuse a text of which no interval could be given."""
     if documents < 2:
         raise InputError(
             f"{documents} document(s) of two tokens or more",
             wanted="at least two: the interval comes from their spread",
-            where=Path(path).name,
+            where=name_of(path),
         )
 
 

@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from assay.behaviour.batches import Ids, by_length, padded, width
 from assay.behaviour.forgetting import Reading, refuse_few
 from assay.behaviour.passes import Pass, digest_of
 from assay.data.examples import answer_ids, text_ids
-from assay.data.tables import rows
+from assay.data.tables import Reference, rows
 from assay.errors import InputError
 
 
@@ -62,7 +61,7 @@ class MaskedDocument:
         return [list(range(len(self.before), len(window) - len(self.after))) for window in self.windows(length)]
 
 
-def read_masked_documents(path: str | Path, tokenizer: Any, column: str = "text") -> tuple[MaskedDocument, ...]:
+def read_masked_documents(path: Reference, tokenizer: Any, column: str = "text") -> tuple[MaskedDocument, ...]:
     """The documents of a JSON Lines file or of a hub data set, one a row.
 
     Raises:

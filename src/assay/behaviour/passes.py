@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-from assay.errors import ValuesError
+from assay.errors import StoppedError, ValuesError
 from assay.io import digests
 from assay.models.loading import Head
 from assay.records import Answered, Partial
@@ -76,15 +77,26 @@ class Meter:
 
     Attributes:
         total: tokens through the models; done: those that are through, or whose answers were kept.
+        until: when to stop, on the clock of `time.monotonic`.
     """
 
     total: int
     progress: Progress | None
     done: int = 0
+    until: float = math.inf
 
     def tell(self, cost: int, what: str) -> None:
-        """Say that a batch is done."""
+        """Say that a batch is done.
+
+        Raises:
+            StoppedError: the time is up.
+        """
         self.done += cost
+        if time.monotonic() >= self.until and self.done < self.total:
+            raise StoppedError(
+                f"the time is up at {self.done / self.total:.0%} of the tokens",
+                remedy="start it again: it goes on from there",
+            )
         if self.progress is not None:
             self.progress(self.done, self.total, what)
 

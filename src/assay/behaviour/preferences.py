@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,8 +12,10 @@ from assay.behaviour.batches import Ids, by_length, width
 from assay.behaviour.intervals import Floats, proportion, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.task import Asking, refuse_one
-from assay.data.examples import SCORE, Pairs, Thumbs
-from assay.data.tables import raw_rows
+from assay.data.columns import resolved
+from assay.data.examples import SCORE
+from assay.data.kinds import Pairs, Thumbs
+from assay.data.tables import Reference, columns_of
 from assay.models.rewards import text_scores
 from assay.records import RewardScore, Source
 
@@ -58,19 +59,21 @@ class Preferences:
         return margins
 
 
-def read_preferences(path: str | Path, asking: Asking) -> Preferences | None:
+def read_preferences(path: Reference, asking: Asking) -> Preferences | None:
     """Pairs (`chosen`, `rejected`) or replies with a thumb (`reply`, `label`); None for rows with other columns.
 
     Raises:
         SourceError, InputError: the file cannot be read, has fewer than two rows, or rows that say nothing.
     """
-    columns = raw_rows(path)[0][1].keys()
-    if {"chosen", "rejected"} <= columns:
-        loaded = Pairs(kind="pairs", path="", max_length=asking.window).load(Path(path), asking.tokenizer)
+    columns = columns_of(path)
+    if {"chosen", "rejected"} <= set(columns):
+        pairs = resolved(Pairs(kind="pairs", path="", max_length=asking.window), path)
+        loaded = pairs.load(path, asking.tokenizer)
         texts = tuple(ids for pair in loaded.examples for ids in (pair.chosen, pair.rejected))
         found = Preferences("pairs", texts, (1, -1) * len(loaded.examples), loaded.truncated)
-    elif {"reply", "label"} <= columns:
-        loaded = Thumbs(kind="thumbs", path="", max_length=asking.window).load(Path(path), asking.tokenizer)
+    elif {"reply", "label"} <= set(columns) or {"prompt", "completion", "label"} <= set(columns):
+        thumbs = resolved(Thumbs(kind="thumbs", path="", max_length=asking.window), path)
+        loaded = thumbs.load(path, asking.tokenizer)
         signs = tuple(1 if example.labels else -1 for example in loaded.examples)
         found = Preferences("thumbs", tuple(example.input_ids for example in loaded.examples), signs, loaded.truncated)
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from assay.behaviour.forgetting import Document, document_losses, read_documents
 from assay.behaviour.intervals import Floats
 from assay.behaviour.tasks import AbstractTask, choose, read_task
-from assay.data.tables import source_of
+from assay.data.tables import Reference, source_of
 from assay.errors import MismatchError
 from assay.models.loading import Place, labels_of, load_tokenizer, positions_of, stored_objective
 from assay.records import Source
@@ -99,8 +98,8 @@ def read_questions(
     home: Place,
     place: Place,
     tokenizer: Any,
-    text: str | Path | None,
-    task: str | Path | None,
+    text: Reference | None,
+    task: Reference | None,
     window: int,
     batch_tokens: int,
 ) -> Questions:

@@ -5,38 +5,40 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from assay.behaviour.asked import Asker, vocabulary_of
 from assay.behaviour.divergence import ask_both, settled
 from assay.behaviour.diversity import Prompts, diversity, read_prompts
 from assay.behaviour.forgetting import Document, Reading, causal_reading, forgetting, read_documents
 from assay.behaviour.harness import harness_pass, harness_scores
 from assay.behaviour.masked import MaskedDocument, masked_reading, read_masked_documents
-from assay.behaviour.passes import Meter, Pass, Progress, Sitting
+from assay.behaviour.passes import Meter, Pass, Progress
 from assay.behaviour.preferences import Preferences, read_preferences, reward_score
 from assay.behaviour.questions import agreed
 from assay.behaviour.remarks import remarks
 from assay.behaviour.tasks import AbstractTask, Asking, kind_of_task, task_score
 from assay.behaviour.winning import Contest, read_contest, win_rate
-from assay.data.tables import raw_rows, source_of
+from assay.data.columns import called
+from assay.data.tables import Reference, raw_rows, source_of
 from assay.errors import MismatchError, SettingError
+from assay.linalg.devices import device_of
 from assay.models.loading import (
     Place,
-    base_of,
-    configuration,
     find_pair,
     labels_of,
-    load,
     load_tokenizer,
     positions_of,
     stored_objective,
 )
+from assay.models.precision import DTYPES, Held, Number
 from assay.models.rewards import reward_of
+from assay.models.shared import OneBase
 from assay.records import Provenance, Scores, Setting
-from assay.settings import check_seed
+from assay.settings import check_seed, deadline
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
 
@@ -45,9 +47,9 @@ _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
 class _Files:
     """What is scored on: files or data sets of the hub, as they were given."""
 
-    text: str | Path | None
-    task: str | Path | None
-    prompts: str | Path | None
+    text: Reference | None
+    task: Reference | None
+    prompts: Reference | None
     judge: str | None
     how: str | None
     samples: int
@@ -83,11 +85,12 @@ class _Part:
 def score(
     base: str | Path | None,
     tuned: str | Path,
-    text: str | Path | None = None,
-    task: str | Path | None = None,
+    text: Reference | None = None,
+    task: Reference | None = None,
     *,
     how: str | None = None,
-    prompts: str | Path | None = None,
+    prompts: Reference | None = None,
+    columns: Mapping[str, str] | None = None,
     judge: str | Path | None = None,
     samples: int = 50,
     temperature: float = 1.0,
@@ -100,13 +103,17 @@ def score(
     window: int = 1024,
     batch_tokens: int = 1024,
     device: str = "cpu",
+    dtype: Number = "float32",
+    device_map: Literal["auto"] | None = None,
     seed: int = 0,
     keep: str | Path | None = None,
+    shared: OneBase | None = None,
+    max_hours: float | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Score a tuned model beside its base, on the same tokens.
 
-    Data are JSON Lines files, or data sets of the hub as `org/name[@revision][:configuration]:split`.
+    Data are JSON Lines, CSV or Parquet files, or data sets of the hub as `org/name[@revision][:configuration]:split`.
 
     Args:
         base: folder or hub id; None for the one that an adapter names. Any model may stand here, so two tuned ones can
@@ -120,6 +127,7 @@ def score(
         how: the kind; told by the columns unless given.
         prompts: rows of `prompt`, and `answer` where replies can be checked: `scores.diversity`; with a judge:
             `scores.wins`.
+        columns: the files' own names of columns, by the words of a specification, e.g. `{"answer": "target"}`.
         judge: a reward model, or a function `module:function`, that judges one reply of each model to every prompt.
         samples, temperature: how often each of them is answered, and how.
         max_tokens: longest generated reply.
@@ -129,10 +137,14 @@ def score(
         limit: documents of each of these; all unless given.
         window: longest sequence in tokens; less where the model takes less.
         batch_tokens: tokens in a batch, with padding; bounds the memory.
-        device: cpu, or cuda.
+        device: cpu, cuda, or auto for whichever there is.
+        dtype: of the weights while they are scored: float32, or bf16, which takes half the memory.
+        device_map: `auto` to spread a model over all devices, the memory and the disk.
         seed: of the sampling and the bootstraps.
         keep: a folder for what each model answers: a killed score goes on from there, and the next arm finds its base's
             answers there.
+        shared: what holds a base for several calls, each with another adapter.
+        max_hours: after which it stops; with `keep` it goes on from there.
         progress: called with tokens done, of how many, and what comes next.
 
     Raises:
@@ -140,6 +152,7 @@ def score(
         MismatchError: the tokenizers differ, so the losses could not be compared; or a model without the head for it.
         InputError: the text or the task cannot be used.
         SettingError: a setting without meaning, no chat template, or no lm-eval.
+        StoppedError: `max_hours` are over.
 
     Example:
         >>> s = assay.score("base/", "tuned/", text="prose.jsonl")  # doctest: +SKIP
@@ -148,34 +161,35 @@ def score(
     """
     given: dict[str, Any] = {
         "how": how,
+        "columns": dict(columns or {}),
         "judge": None if judge is None else Path(judge).name,
-        "samples": samples,
-        "temperature": temperature,
-        "max_tokens": max_tokens,
         "chat": chat,
     }
+    given |= {"samples": samples, "temperature": temperature, "max_tokens": max_tokens}
     given |= {"harness": [Path(name).name for name in harness], "limit": limit}
+    device = str(device_of(device))
     given |= {"harness_code": [Path(name).name for name in harness_code]}
-    given |= {"other_base": other_base, "window": window, "batch_tokens": batch_tokens, "device": device}
+    given |= {"other_base": other_base, "window": window, "batch_tokens": batch_tokens}
+    given |= {"device": device, "dtype": dtype, "device_map": device_map}
     settings = _settings(given, seed)
     _refuse_aimless(given, text, task, prompts, harness)
     began = time.perf_counter()
-    base_place, tuned_place = places = find_pair(base, tuned, other_base)
-    shortest = min(window, *(positions_of(place) or window for place in places))
-    if shortest < window:
+    base_place, tuned_place = find_pair(base, tuned, other_base)
+    places = (base_place, tuned_place)
+    if (shortest := min(window, *(positions_of(place) or window for place in places))) < window:
         settings["window"] = Setting(value=shortest, origin="derived")
+    text, task, prompts = (None if one is None else called(one, columns or {}) for one in (text, task, prompts))
     files = _Files(text, task, prompts, None if judge is None else str(judge), how, samples, temperature)
     asking = Asking(None, labels_of(tuned_place), shortest, chat, max_tokens)
     masked = stored_objective(base_place) == "masked-lm"
     tokenizers = [load_tokenizer(place) for place in places]
     questions = agreed(lambda tokenizer: _questions(files, masked, replace(asking, tokenizer=tokenizer)), tokenizers)
-    vocabulary = _vocabulary(base_place)
+    vocabulary = vocabulary_of(base_place)
     parts = _parts(questions, files, shortest, batch_tokens, seed, vocabulary)
     parts |= _judged(questions, files, tokenizers[1], batch_tokens, device, seed)
-    for name in harness:
-        agreed(lambda tokenizer: tokenizer.get_vocab(), tokenizers)  # which texts there will be is not known here
-        parts[f"harness {name}"] = _of_harness(name, harness_code, tokenizers[0], limit, seed)
-    found = _settled(parts, places, keep, device, progress, seed)
+    parts |= _harnessed(harness, harness_code, tokenizers, limit, seed)
+    asker = Asker.of(shared, keep, device, Held(numbers=dtype, spread=device_map is not None))
+    found = _settled(parts, places, asker, progress, deadline(max_hours), seed)
     harnessed = [found.pop(name) for name in list(found) if name.startswith("harness ")]
     record = Scores(
         provenance=Provenance.of((*_PACKAGES, "lm-eval") if harness else _PACKAGES, settings, seed),
@@ -189,13 +203,21 @@ def score(
         harness=tuple(one for scores, _ in harnessed for one in scores),
         seconds=time.perf_counter() - began,
     )
-    under_base = parts.keys() - {"task", "reward"} and stored_objective(tuned_place) == "sequence-classification"
+    foreign = stored_objective(tuned_place) == "sequence-classification"
+    under_base = bool(parts.keys() - {"task", "reward"}) and foreign
     left_out = 0 if text is None else len(raw_rows(text)) - len(questions.documents)
+    notes = [
+        *_remarks(record, questions, base_place, under_base, left_out),
+        *(note for place in places for note in place.code_not_run()),
+        *(note for _, out in harnessed for note in out),
+    ]
+    return record.model_copy(update={"notes": tuple(dict.fromkeys(notes))})
+
+
+def _remarks(record: Scores, questions: _Questions, base: Place, under_base: bool, left_out: int) -> tuple[str, ...]:
+    """What a reader must know beside the numbers."""
     cut = questions.prompts.truncated if questions.prompts is not None else 0
-    notes = remarks(record, vocabulary, bool(under_base), left_out, cut)
-    unrun = [note for place in places for note in place.code_not_run()]
-    left = [note for _, left_out in harnessed for note in left_out]
-    return record.model_copy(update={"notes": tuple(dict.fromkeys([*notes, *unrun, *left]))})
+    return remarks(record, vocabulary_of(base), under_base, left_out, cut)
 
 
 def _settings(given: dict[str, Any], seed: int) -> dict[str, Setting]:
@@ -207,12 +229,17 @@ def _settings(given: dict[str, Any], seed: int) -> dict[str, Setting]:
     for name, least in (("window", 4), ("batch_tokens", 1), ("max_tokens", 1), ("limit", 1)):
         if given[name] is not None and given[name] < least:  # between two marks, two tokens: the least of a document
             raise SettingError(f"{name} is {given[name]}", wanted=f"{least} or more")
+    if given["dtype"] not in DTYPES or given["device_map"] not in (None, "auto"):
+        raise SettingError(
+            f"dtype is {given['dtype']!r}, device_map {given['device_map']!r}",
+            wanted=f"a dtype of {' or '.join(DTYPES)}, and auto or no device_map",
+        )
     check_seed(seed)
     if not 0 < given["temperature"] < math.inf:
         raise SettingError(f"temperature is {given['temperature']}", wanted="a finite number above 0")
     defaults = inspect.signature(score).parameters
     return {
-        name: Setting(value=value, origin="default" if value in (defaults[name].default, []) else "given")
+        name: Setting(value=value, origin="default" if value in (defaults[name].default, [], {}) else "given")
         for name, value in given.items()
     }
 
@@ -318,6 +345,15 @@ def _reading(questions: _Questions, window: int, batch_tokens: int) -> Reading:
     return masked_reading(questions.documents, questions.mask, window, batch_tokens)  # type: ignore[arg-type]  # a mask: of a masked one
 
 
+def _harnessed(
+    names: Sequence[str], code: Sequence[str], tokenizers: Sequence[Any], limit: int | None, seed: int
+) -> dict[str, _Part]:
+    """The parts of the harness; which texts there will be is not known here, so the tokenizers must be one."""
+    if names:
+        agreed(lambda tokenizer: tokenizer.get_vocab(), tokenizers)
+    return {f"harness {name}": _of_harness(name, code, tokenizers[0], limit, seed) for name in names}
+
+
 def _of_harness(name: str, code: Sequence[str], tokenizer: Any, limit: int | None, seed: int) -> _Part:
     """One task of the harness: a single answer holds all of its samples."""
     return _Part(
@@ -328,9 +364,9 @@ def _of_harness(name: str, code: Sequence[str], tokenizer: Any, limit: int | Non
 def _settled(
     parts: dict[str, _Part],
     places: tuple[Place, Place],
-    keep: str | Path | None,
-    device: str,
+    asker: Asker,
     progress: Progress | None,
+    until: float,
     seed: int,
 ) -> dict[str, Any]:
     """Ask both models everything, one after the other, and settle the parts."""
@@ -348,9 +384,9 @@ def _settled(
         [name for name in passes if not (place is base and without and passes[name].head == "sequence-classification")]
         for place in places
     ]
-    first = _sitting(base, base, keep, device)
-    meter = Meter(sum(sum(passes[name].costs) for names in asked for name in names), progress)
-    of_base, of_tuned = ask_both((first, _sitting(tuned, base, keep, device)), passes, asked, meter)
+    meter = Meter(sum(sum(passes[name].costs) for names in asked for name in names), progress, until=until)
+    sittings = (asker.sitting(base, base), asker.sitting(tuned, base))
+    of_base, of_tuned = ask_both(sittings, passes, asked, meter)
     return {name: part.settled(of_base.get(name), of_tuned[name], seed) for name, part in parts.items()}
 
 
@@ -367,28 +403,3 @@ def _refuse_other_classes(base: Place, labels: tuple[str, ...]) -> None:
             wanted="the same classes in the same order",
             where=base.source.name,
         )
-
-
-def _sitting(place: Place, base: Place, keep: str | Path | None, device: str) -> Sitting:
-    """A model that answers; a tuned classifier predicts text with its base's head."""
-    head_of = base if place is not base else None
-    return Sitting(
-        place.source.name,
-        [_identity(place), _identity(base)],
-        lambda head, labels: load(place, head, labels, device, head_of),
-        Path(keep) if keep is not None else None,
-        device,
-    )
-
-
-def _identity(place: Place) -> list[Any]:
-    """A model's weights and how they are read: an adapter's scale is in its settings, and its base beneath it."""
-    return [place.source.digest, place.settings(), _identity(base_of(place)) if place.is_adapter else None]
-
-
-def _vocabulary(place: Place) -> int | None:
-    """How many tokens a model tells apart."""
-    if place.is_adapter:
-        return _vocabulary(base_of(place))
-    size = configuration(place).get("vocab_size")
-    return None if size is None else int(size)

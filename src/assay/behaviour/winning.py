@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from assay.behaviour.batches import Ids, by_length, width
-from assay.behaviour.generation import Sampling, replies, stops_of
 from assay.behaviour.intervals import Floats, proportion, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.task import Asking, prompt_column, refuse_one
 from assay.data.examples import Prompt
-from assay.data.tables import raw_rows, rows
+from assay.data.tables import Reference, raw_rows, rows
+from assay.models.generation import Drawing, stops_of, texts
 from assay.models.rewards import Reward
 from assay.records import Interval, Source, WinRate
 
@@ -48,8 +47,10 @@ class Contest:
         longest, stop = self.asking.max_tokens, stops_of(self.asking.tokenizer)
 
         def ask(model: Any, batch: Sequence[int]) -> list[Ids]:
-            drawn = Sampling(self.temperature, seed * 1_000_003 + batch[0])  # any number that no other batch has
-            return replies(model, [tokens[i] for i in batch], longest, stop, drawn)
+            own = seed * 1_000_003 + batch[0]  # any number that no other batch has
+            return texts(
+                model, [tokens[i] for i in batch], Drawing(longest, stop, temperature=self.temperature, seed=own)
+            )
 
         return Pass(
             what="replies",
@@ -61,7 +62,7 @@ class Contest:
         )
 
 
-def read_contest(path: str | Path, asking: Asking, temperature: float) -> Contest:
+def read_contest(path: Reference, asking: Asking, temperature: float) -> Contest:
     """Prompts from rows of `prompt` (or `question`); the other columns are for a reward that asks for them.
 
     Raises:

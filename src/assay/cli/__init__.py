@@ -5,6 +5,7 @@ from assay.cli import (
     audit,
     cache,
     check_merge,
+    compare,
     correlate,
     curves,
     dial,
@@ -13,9 +14,9 @@ from assay.cli import (
     repair,
     report,
     score,
+    similarity,
     study,
     train,
-    truncate,
 )  # each joins the program
 from assay.cli.program import app
 
@@ -31,6 +32,7 @@ __all__ = [
     "audit",
     "cache",
     "check_merge",
+    "compare",
     "correlate",
     "curves",
     "dial",
@@ -40,7 +42,7 @@ __all__ = [
     "repair",
     "report",
     "score",
+    "similarity",
     "study",
     "train",
-    "truncate",
 ]

@@ -33,7 +33,6 @@ def advise(
     BASE alone: before training. BASE ADAPTER, or an adapter alone: after it.
     """
     from assay import advice
-    from assay.reports.text.advice import print_advice
     from assay.weights.pairing import names_its_base
 
     base: str | None = models[0]
@@ -55,4 +54,4 @@ def advise(
             cache=cache,
             progress=progress,
         )
-    finish(record, output, as_json, print_advice)
+    finish(record, output, as_json)

@@ -15,7 +15,10 @@ Models = Annotated[
 OtherBase = Annotated[
     bool, typer.Option("--other-base", help="Put the adapter on this base, though it was trained on another.")
 ]
-Device = Annotated[str, typer.Option(help="cpu, or cuda.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+MaxHours = Annotated[
+    float | None, typer.Option(help="Stop cleanly after these hours, with exit 3; the same command goes on.")
+]
 
 
 def base_and_tuned(models: list[str]) -> tuple[str | None, list[str]]:
@@ -39,6 +42,14 @@ def only(tuned: list[str]) -> str:
     if len(tuned) > 1:
         raise SettingError(f"{len(tuned)} tuned models", wanted="one: run the command for each")
     return tuned[0]
+
+
+def columns_given(pairs: list[str]) -> dict[str, str]:
+    """Names of columns, each as word=name."""
+    found = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    if len(found) < len(pairs):
+        raise SettingError(f"--column {' '.join(pairs)}", wanted="each word once, as word=name: answer=target")
+    return found
 
 
 def numbers(text: str, name: str) -> list[float]:

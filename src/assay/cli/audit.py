@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +13,7 @@ import typer
 from assay import gates
 from assay.cli.arguments import AsJson, Models, base_and_tuned, numbers
 from assay.cli.destinations import AUDIT
+from assay.cli.engines import Address, Engine, PerRun, Workers
 from assay.cli.output import print_json, progress_bar, say, until_closed
 from assay.cli.program import CROSSED, DONE, INCONCLUSIVE, command
 from assay.errors import SettingError
@@ -17,6 +21,7 @@ from assay.errors import SettingError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from assay.engines.engine import AbstractEngine
     from assay.records import Audit
     from assay.weights.pairing import Tuned
 
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     "assay audit adapter",
     "assay audit base tuned -o audit/",
     "assay audit base adapter --fail-on 'energy_share > 0.2'",
+    "assay audit base tuned --workers 2",
     writes=AUDIT,
 )
 def audit(
@@ -50,6 +56,10 @@ def audit(
     chance: Annotated[int, typer.Option(help="Random updates to draw for each matrix's chance level; 20 or more.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the random updates.")] = 0,
     device: Annotated[str, typer.Option(help="Where the arithmetic is done.")] = "cpu",
+    engine: Engine = "local",
+    workers: Workers = 1,
+    address: Address = None,
+    per_run: PerRun = "",
     cache: Annotated[bool, typer.Option(help="Keep and use what is known of the base's spectra.")] = True,
     fail_on: Annotated[
         list[str] | None, typer.Option("--fail-on", help="A gate, e.g. 'energy_share > 0.2'; repeatable.")
@@ -71,34 +81,51 @@ def audit(
     thresholds = numbers(eps, "eps")
     found: list[Audit] = []
     asked: Sequence[Tuned] = _sum(tuned, weights) if weights else tuned
-    for position, entry in enumerate(asked, start=1):
-        with progress_bar() as progress:
-            record = audits.audit(
-                base,
-                entry,
-                k=k,
-                eps=thresholds if len(thresholds) > 1 else thresholds[0],
-                side=side,
-                solver=solver,
-                precision=precision,
-                adapter=adapter,
-                matrices=matrices,
-                include=tuple(include or ()),
-                chance=chance,
-                seed=seed,
-                device=device,
-                cache=cache,
-                resume=output and _done_so_far(output, position),
-                progress=progress,
-            )
-        found.append(record)
-        if output is not None:
-            home = output if len(asked) == 1 else output / _called(position, record)
-            say(f"wrote {record.save(home / 'audit.json')}")
+    with _elsewhere(engine, workers, address, per_run, output) as shards:
+        for position, entry in enumerate(asked, start=1):
+            with progress_bar() as progress:
+                record = audits.audit(
+                    base,
+                    entry,
+                    k=k,
+                    eps=thresholds if len(thresholds) > 1 else thresholds[0],
+                    side=side,
+                    solver=solver,
+                    precision=precision,
+                    adapter=adapter,
+                    matrices=matrices,
+                    include=tuple(include or ()),
+                    chance=chance,
+                    seed=seed,
+                    device=device,
+                    cache=cache,
+                    resume=output and _done_so_far(output, position),
+                    engine=shards,
+                    progress=progress,
+                )
+            found.append(record)
+            if output is not None:
+                home = output if len(asked) == 1 else output / _called(position, record)
+                say(f"wrote {record.save(home / 'audit.json')}")
     if output is not None:
         _finish(found, output)
     _show(found, as_json)
     _exit_by(found, fail_on or [], old)
+
+
+@contextlib.contextmanager
+def _elsewhere(
+    engine: str, workers: int, address: str | None, per_run: str, output: Path | None
+) -> Iterator[AbstractEngine | None]:
+    """The engine that measures matrices in shards; None where this process does all."""
+    from assay.engines.choice import opener
+
+    opened = opener(engine, workers, address, per_run)
+    if engine == "local" and workers == 1:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as nowhere, opened(output or Path(nowhere)) as running:
+        yield running
 
 
 def _earlier(against: Path | None, conditions: list[str]) -> Audit | None:
@@ -137,9 +164,9 @@ def _called(position: int, record: Audit) -> str:
 
 def _finish(found: list[Audit], output: Path) -> None:
     """One page of all records; what was kept to go on from is not needed any more."""
-    from assay.reports.page import report as page
+    from assay.render.html import report
 
-    say(f"wrote {page(found).save(output / 'report.html')}")
+    say(f"wrote {report(found).save(output / 'report.html')}")
     for position in range(1, len(found) + 1):
         _done_so_far(output, position).unlink(missing_ok=True)
 
@@ -150,13 +177,13 @@ def _show(found: list[Audit], as_json: bool) -> None:
 
 
 def _print(found: list[Audit], as_json: bool) -> None:
-    from assay.reports.text.audit import print_audit
+    from assay.render.terminal import show
 
     for record in found:
         if as_json:
             print_json(record)
         else:
-            print_audit(record)
+            show(record)
 
 
 def _exit_by(found: list[Audit], conditions: list[str], old: Audit | None) -> None:

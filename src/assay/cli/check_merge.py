@@ -31,13 +31,12 @@ def check_merge(
     could not be compared.
     """
     from assay import merges
-    from assay.reports.text.merge import print_merge
 
     if len(models) not in (2, 3):
         raise SettingError(f"{len(models)} models", wanted="[BASE] ADAPTER MERGED")
     *base, tuned, merged = models
     with progress_bar() as progress:
         record = merges.check_merge(base[0] if base else None, tuned, merged, name=adapter, progress=progress)
-    finish(record, output, as_json, print_merge)
+    finish(record, output, as_json)
     if record.outcome != "right":
         raise typer.Exit(CROSSED if record.outcome == "wrong" else INCONCLUSIVE)

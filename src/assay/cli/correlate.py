@@ -23,7 +23,6 @@ def correlate(
     as_json: AsJson = False,
 ) -> None:
     """Over a study's runs: what was forgotten against every measure of the weights (Spearman)."""
-    from assay.reports.text.correlation import print_correlation
     from assay.studies import correlation
 
-    finish(correlation.correlate(studies, seed), output, as_json, print_correlation)
+    finish(correlation.correlate(studies, seed), output, as_json)

@@ -23,7 +23,6 @@ def curves(
     as_json: AsJson = False,
 ) -> None:
     """Learning against forgetting over a study's durations, a line a method, and methods at matched task score."""
-    from assay.reports.text.curves import print_curves
     from assay.studies import curves
 
-    finish(curves.curves(studies, seed, learning=curves.axis(learning)), output, as_json, print_curves)
+    finish(curves.curves(studies, seed, learning=curves.axis(learning)), output, as_json)

@@ -1,4 +1,4 @@
-"""`assay dial`: the update at other sizes."""
+"""`assay dial`: weights along a path."""
 
 from __future__ import annotations
 
@@ -8,45 +8,69 @@ from typing import Annotated, Literal
 import typer
 
 from assay.cli.arguments import AsJson, Device, Models, OtherBase, base_and_tuned, numbers, only
-from assay.cli.output import finish
+from assay.cli.output import finish, status
 from assay.cli.program import command
 
 
-@command("assay dial base adapter --text prose.jsonl --at 0.5,1,2,4,8 -o dial.json", writes="dial")
+@command(
+    "assay dial base adapter --text prose.jsonl --at 0,0.5,1,2 -o dial.json",
+    "assay dial base adapter --by rank --text prose.jsonl --task headlines.jsonl --at 1,2 -o ranks.json",
+    'assay dial base adapter --by intruders --text prose.jsonl --task headlines.jsonl --at 0,0.5 --budget "task<=1%"',
+    writes="dial",
+)
 def dial(
     models: Models,
-    text: Annotated[Path, typer.Option(help="JSON Lines with a column text, on which the loss is taken.")],
+    text: Annotated[
+        Path | None, typer.Option(help="JSON Lines with a column text, on which the loss is taken.")
+    ] = None,
+    task: Annotated[Path | None, typer.Option(help="JSON Lines with prompt and answer, or text and label.")] = None,
+    by: Annotated[
+        Literal["size", "rank", "intruders"],
+        typer.Option(help="The whole update times x; its first x directions; every intruder times x."),
+    ] = "size",
     at: Annotated[
-        str, typer.Option(help="Multipliers of the update; 1 is the model as it was trained.")
-    ] = "0.5,1,2,4,8",
+        str | None,
+        typer.Option(help="The x. By size 1 is the tuned model, 0 the base; by rank powers of two unless given."),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="'task<=1%': the x of least loss that costs at most a point of accuracy.")
+    ] = None,
+    which: Annotated[Literal["all", "top"], typer.Option(help="All intruders, or the top one of each matrix.")] = "all",
     k: Annotated[int, typer.Option("--k", help="Leading directions of each matrix that are judged.")] = 10,
     eps: Annotated[float, typer.Option(help="Overlaps under this make an intruder.")] = 0.5,
     side: Annotated[Literal["left", "right"], typer.Option(help="Outputs or inputs.")] = "left",
     matrices: Annotated[
-        list[str] | None, typer.Option(help="Audit only matrices whose name or role fits this pattern; repeatable.")
+        list[str] | None, typer.Option(help="Look only at matrices whose name or role fits this pattern; repeatable.")
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
     other_base: OtherBase = False,
     device: Device = "cpu",
-    seed: Annotated[int, typer.Option(help="Of the random updates and the bootstrap.")] = 0,
+    cache: Annotated[bool, typer.Option(help="Keep and use what is known of the base's spectra.")] = True,
+    seed: Annotated[int, typer.Option(help="Of what is random and the bootstraps.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """The update at other sizes, extrapolated and not trained, beside a random update of equal rank and norm."""
-    from assay import dials
-    from assay.reports.text.dial import print_dial
+    """Weights along a path, read at several points beside controls and the way back to the base; nothing is trained."""
+    from assay.dials import run
 
     base, tuned = base_and_tuned(models)
-    record = dials.dial(
-        base,
-        only(tuned),
-        text,
-        other_base=other_base,
-        at=numbers(at, "at"),
-        k=k,
-        eps=eps,
-        side=side,
-        matrices=matrices,
-        device=device,
-        seed=seed,
-    )
-    finish(record, output, as_json, print_dial)
+    with status() as progress:
+        record = run.dial(
+            base,
+            only(tuned),
+            text,
+            task,
+            other_base=other_base,
+            by=by,
+            at=None if at is None else numbers(at, "at"),
+            budget=budget,
+            which=which,
+            k=k,
+            eps=eps,
+            side=side,
+            matrices=matrices,
+            device=device,
+            cache=cache,
+            seed=seed,
+            progress=progress,
+        )
+    finish(record, output, as_json)

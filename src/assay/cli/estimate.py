@@ -12,13 +12,13 @@ from assay.cli.output import finish
 from assay.cli.program import command
 
 
-@command("assay estimate lora.toml")
+@command("assay estimate lora.toml", "assay estimate lora.toml --memory 12GB")
 def estimate(
     spec: Annotated[Path, typer.Argument(help="A TOML file; paths in it are relative to it.")],
+    memory: Annotated[str | None, typer.Option(help="A size, such as 12GB: which settings fit it.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Will it fit: what a run would hold in memory and on disk, without running it."""
     from assay import estimates
-    from assay.reports.text.estimate import print_estimate
 
-    finish(estimates.estimate(spec), None, as_json, print_estimate)
+    finish(estimates.estimate(spec, memory), None, as_json)

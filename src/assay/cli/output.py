@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from assay.records import Record
     from assay.studies.graph import Standing, Watch
 
-_R = TypeVar("_R", bound="Record")
+_MINUTE = 60.0
 
 
 def say(text: str) -> None:
@@ -65,8 +66,10 @@ def status() -> Iterator[Callable[[str], None] | None]:
         yield line.update
 
 
-def finish(record: _R, output: Path | None, as_json: bool, show: Callable[[_R], None]) -> None:
+def finish(record: Record, output: Path | None, as_json: bool) -> None:
     """Write a record where that was asked for, and show it."""
+    from assay.render.terminal import show
+
     if output is not None:
         say(f"wrote {record.save(output)}")
     with until_closed():
@@ -81,11 +84,29 @@ def print_json(record: Record) -> None:
     typer.echo(record.model_dump_json())
 
 
+class _Minutes:
+    """A line every minute: how far, and about how long it will be."""
+
+    def __init__(self) -> None:
+        self._began = self._told = time.monotonic()
+        self._first: int | None = None
+
+    def tell(self, done: int, total: int, name: str) -> None:
+        """Say how far the work is; what was done before the first call cost no time."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._began = done, now
+        if now - self._told >= _MINUTE and done > self._first:
+            self._told = now
+            left = (now - self._began) / (done - self._first) * (total - done) / _MINUTE
+            say(f"{done:,} of {total:,}, about {left:,.0f} min left: {name}")
+
+
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Progress | None]:
-    """A bar on stderr with the matrix at hand; nothing where stderr is no terminal."""
+    """A bar on stderr with what is at hand and the time left; where stderr is no terminal, a line every minute."""
     if not sys.stderr.isatty():
-        yield None
+        yield _Minutes().tell
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -13,10 +13,11 @@ import typer
 
 from assay.cli.destinations import refuse_destination
 from assay.cli.output import say, until_closed
-from assay.errors import AssayError, SettingError
+from assay.errors import AssayError, SettingError, StoppedError
 from assay.version import __version__
 
 DONE, CROSSED, BAD_INPUT, INCONCLUSIVE, FAILED = 0, 1, 2, 3, 4
+INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 
 app = typer.Typer(
     help="What did fine-tuning do to this model, and would another way of tuning it have been better?",
@@ -27,10 +28,13 @@ app = typer.Typer(
 )
 
 
-def command(*examples: str, writes: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    *examples: str, writes: str | None = None, goes_on: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function a command of its name, with examples in `--help`; an error of ours is one line and exit 2.
 
-    `writes` is the kind of its `output`, which is then checked before any work. Any other exception is a fault of
+    `writes` is the kind of its `output`, which is then checked before any work; `goes_on` says that the same command
+    goes on with what was stopped. Any other exception is a fault of
     assay's own: Python's exit 1 would tell CI that a gate was crossed.
     """
 
@@ -43,11 +47,17 @@ def command(*examples: str, writes: str | None = None) -> Callable[[Callable[...
                     refuse_destination(kwargs["output"], writes)
                 with until_closed():
                     function(*args, **kwargs)
+            except StoppedError as error:
+                say(f"stopped: {error}")
+                raise typer.Exit(INCONCLUSIVE) from None
             except (AssayError, OSError) as error:  # the system's own words name a full disk or a closed folder
                 say(f"error: {error}")
                 raise typer.Exit(BAD_INPUT) from None
             except (typer.Exit, typer.Abort):
                 raise
+            except KeyboardInterrupt:
+                say("stopped: the same command goes on from where it stood" if goes_on else "stopped")
+                raise typer.Exit(INTERRUPTED) from None
             except Exception:  # noqa: BLE001 (nothing above this frame can tell what it was)
                 traceback.print_exc()
                 raise typer.Exit(FAILED) from None

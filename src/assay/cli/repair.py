@@ -1,4 +1,4 @@
-"""`assay repair`: intruders scaled down, beside controls of the same norm."""
+"""`assay repair`: intruders scaled down, one point of a dial written."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def repair(
     task: Annotated[
         Path | None, typer.Option(help="JSON Lines with prompt and answer, or text and label: accuracy against keep.")
     ] = None,
-    at: Annotated[str, typer.Option(help="The keeps of that curve.")] = "0,0.3,0.5,0.7,0.9",
+    at: Annotated[str, typer.Option(help="The keeps that are read.")] = "0,0.3,0.5,0.7,0.9",
     budget: Annotated[
         str | None, typer.Option(help="'task<=1%': the keep of least loss that costs at most a point of accuracy.")
     ] = None,
@@ -51,12 +51,11 @@ def repair(
     seed: Annotated[int, typer.Option(help="Of the random directions and the bootstraps.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Scale intruder dimensions down, beside a uniform shrink, pretrained neighbours and random directions.
+    """Scale intruder dimensions down: write one point of `assay dial --by intruders`, beside its controls.
 
     An adapter stays an adapter and a checkpoint a checkpoint; the record is repair.json in the folder.
     """
     from assay.repairs import run
-    from assay.reports.text.repair import print_repair
 
     base, tuned = base_and_tuned(models)
     with status() as progress:
@@ -86,4 +85,4 @@ def repair(
         )
     if output is not None:
         say(f"wrote {output}" if record.out is not None else "nothing was written")
-    finish(record, None, as_json, print_repair)
+    finish(record, None, as_json)

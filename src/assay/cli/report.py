@@ -11,15 +11,30 @@ from assay.cli.destinations import PAGE
 from assay.cli.output import say
 from assay.cli.program import command
 
+# What tells a file of ours, which may be written again, from another's.
+_SIGN = '<!-- <meta name="generator" content="assay"> -->'
 
-@command("assay report audit/audit.json scores.json dial.json -o page.html", writes=PAGE)
+
+@command(
+    "assay report audit/audit.json scores.json dial.json -o page.html",
+    "assay report scores.json -o card.md",
+    "assay report study -o page.html",
+    writes=PAGE,
+)
 def report(
-    records: Annotated[list[Path], typer.Argument(help="Records that assay wrote.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
+    records: Annotated[list[Path], typer.Argument(help="Records that assay wrote, or folders of studies.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The page to write; NAME.md is Markdown, for a model card.")
+    ] = Path("report.html"),
 ) -> None:
     """Any set of records side by side, as one page that needs nothing from outside."""
     from assay.records import load
-    from assay.reports.page import report as page
+    from assay.records.record import write_text
+    from assay.render.html import report as page
+    from assay.render.markdown import markdown
+    from assay.studies.folders import records_of
 
-    written = page([load(path) for path in records]).save(output)
+    found = [record for path in records for record in (records_of(path) if path.is_dir() else [load(path)])]
+    is_markdown = output.suffix.lower() == ".md"
+    written = write_text(output, f"{_SIGN}\n\n{markdown(found)}") if is_markdown else page(found).save(output)
     say(f"wrote {written}")

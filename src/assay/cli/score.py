@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from assay.cli.arguments import AsJson, Device, Models, OtherBase, base_and_tuned, only
-from assay.cli.output import finish, progress_bar
+from assay.cli.arguments import AsJson, Device, MaxHours, Models, OtherBase, base_and_tuned, columns_given
+from assay.cli.output import finish, print_json, progress_bar, say, until_closed
 from assay.cli.program import command
+from assay.errors import SettingError
+from assay.settings import deadline
+
+if TYPE_CHECKING:
+    from assay.records import Scores
 
 _KEPT = ".answers"  # beside the record
 
 
 @command(
     "assay score base adapter --text prose.jsonl --task headlines.jsonl -o scores.json",
+    "assay score base checkpoint-100 checkpoint-200 --task held-out.csv -o scores",
     "assay score base adapter --prompts questions.jsonl --samples 4 --max-tokens 8",
     writes="scores",
 )
 def score(
     models: Models,
     text: Annotated[
-        str | None, typer.Option(help="JSON Lines, or a hub data set, with a column text: what was lost on it.")
+        str | None,
+        typer.Option(help="A file or hub data set with a column text: what was lost on it."),
     ] = None,
     task: Annotated[
         str | None,
@@ -40,6 +49,10 @@ def score(
     temperature: Annotated[float, typer.Option(help="At which they are drawn.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(help="Longest generated reply.")] = 256,
     chat: Annotated[bool, typer.Option("--chat", help="Put prompts into the chat template.")] = False,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="The files' own name of a column, such as answer=target; repeatable."),
+    ] = None,
     harness: Annotated[
         list[str] | None, typer.Option(help="A task of lm-eval, by name or as a YAML file; repeatable.")
     ] = None,
@@ -53,40 +66,98 @@ def score(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
     other_base: OtherBase = False,
     device: Device = "cpu",
+    dtype: Annotated[
+        Literal["float32", "bf16"], typer.Option(help="Of the weights; bf16 takes half the memory.")
+    ] = "float32",
+    device_map: Annotated[
+        Literal["auto"] | None, typer.Option(help="auto: spread a model over all devices, the memory and the disk.")
+    ] = None,
+    max_hours: MaxHours = None,
     seed: Annotated[int, typer.Option(help="Of the sampling and the bootstraps.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """What was learned and what was lost: the tuned model beside its base, paired, with intervals.
+    """What was learned and what was lost: tuned models beside their base, paired, with intervals.
 
     A data set of the hub is org/name[@revision][:configuration]:split. With -o, what each model answered is kept in
-    .answers beside the record: a score that was killed goes on, and the next arm need not ask its base again.
+    .answers beside the record: a score that was killed goes on, and the next arm need not ask its base again. For
+    several tuned models -o is a folder, with a record of each.
     """
-    from assay.behaviour import scoring
-    from assay.reports.text.scores import print_scores
-
     base, tuned = base_and_tuned(models)
-    with progress_bar() as progress:
-        record = scoring.score(
-            base,
-            only(tuned),
-            text,
-            task,
-            how=how,
-            prompts=prompts,
-            judge=judge,
-            samples=samples,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            chat=chat,
-            other_base=other_base,
-            harness=tuple(harness or ()),
-            harness_code=tuple(harness_code or ()),
-            limit=limit,
-            window=window,
-            batch_tokens=batch_tokens,
-            device=device,
-            seed=seed,
-            keep=output.parent / _KEPT if output is not None else None,
-            progress=progress,
-        )
-    finish(record, output, as_json, print_scores)
+    asked: dict[str, Any] = {
+        "text": text,
+        "task": task,
+        "how": how,
+        "prompts": prompts,
+        "columns": columns_given(column or []),
+        "judge": judge,
+        "samples": samples,
+        "temperature": temperature,
+        "max_tokens": max_tokens,
+        "chat": chat,
+        "other_base": other_base,
+        "harness": tuple(harness or ()),
+        "harness_code": tuple(harness_code or ()),
+        "limit": limit,
+        "window": window,
+        "batch_tokens": batch_tokens,
+        "device": device,
+        "dtype": dtype,
+        "device_map": device_map,
+        "seed": seed,
+    }
+    _show(tuned, _each(base, tuned, asked, output, max_hours), output, as_json)
+
+
+def _show(tuned: list[str], records: list[Scores], output: Path | None, as_json: bool) -> None:
+    """One record as every command shows it; several side by side, and a file of each."""
+    from assay.render.terminal import show
+
+    if len(tuned) == 1:
+        finish(records[0], output, as_json)
+        return
+    for name, record in zip(file_names(tuned), records, strict=True):
+        if output is not None:
+            say(f"wrote {record.save(output / name)}")
+    with until_closed():
+        if not as_json:
+            show(records)
+        for record in records if as_json else ():
+            print_json(record)
+
+
+def _each(
+    base: str | None, tuned: list[str], asked: dict[str, Any], output: Path | None, max_hours: float | None
+) -> list[Scores]:
+    """The scores of every model, on one base; of several, its answers are kept for the others."""
+    from assay.behaviour import scoring
+    from assay.models.shared import OneBase
+
+    many = len(tuned) > 1
+    if output is not None and output.is_dir() and not many:
+        raise SettingError("is a folder", wanted="a file for the record, such as scores.json", where=str(output))
+    if output is not None and output.is_file() and many:
+        raise SettingError("is a file", wanted=f"a folder for {len(tuned)} records", where=str(output))
+    shared, until, records = OneBase(), deadline(max_hours), []
+    with progress_bar() as progress, tempfile.TemporaryDirectory() as scratch:
+        keep = Path(scratch) if many else None
+        if output is not None:
+            keep = (output if many else output.parent) / _KEPT
+        for model in tuned:
+            left = None if max_hours is None else max(until - time.monotonic(), 1e-3) / 3600
+            how: dict[str, Any] = {"keep": keep, "shared": shared, "progress": progress, "max_hours": left}
+            records.append(scoring.score(base, model, **asked, **how))
+    return records
+
+
+def file_names(models: list[str]) -> list[str]:
+    """A file for the record of every model: its folder's name, with the one above where two have the same."""
+    places = [Path(model).parts for model in models]
+    depth = next(
+        (
+            depth
+            for depth in range(1, max(map(len, places)))
+            if len({place[-depth:] for place in places}) == len(places)
+        ),
+        max(map(len, places)),
+    )
+    return [f"{'-'.join(part.strip('/') for part in place[-depth:])}.json" for place in places]

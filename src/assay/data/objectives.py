@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from assay.data.examples import AnyData
+from assay.data.kinds import AnyData
 from assay.records.run import Objective
 
 _LEARNED: dict[str, Objective] = {
     "prompt-answer": "causal-lm",
+    "chat": "causal-lm",
     "text": "causal-lm",
     "classification": "sequence-classification",
     "pairs": "reward",

@@ -8,7 +8,7 @@ from assay.errors import SettingError
 
 
 def device_of(name: str) -> torch.device:
-    """The device of that name.
+    """The device of that name; `auto` is CUDA where this machine has it, else the CPU.
 
     Raises:
         SettingError: torch does not know it, or this machine does not have it.
@@ -17,6 +17,7 @@ def device_of(name: str) -> torch.device:
         >>> device_of("cpu")
         device(type='cpu')
     """
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
     try:
         device = torch.device(name)
         torch.empty(1, device=device).item()  # "meta" knows shapes and no numbers

@@ -1,7 +1,7 @@
-"""Intruder dimensions scaled down, and the same done to other directions of equal energy: the edits of a repair.
+"""Intruder dimensions scaled down, and edits of other directions that are equal to it in norm or in energy removed.
 
 The repair of one matrix is `W0 + dW + (keep - 1) sum_i u_i sigma_i v_i^T` over its intruders, with triplets of
-`W0 + dW` (not of dW). It says nothing of why a model forgets: every edit has controls of the same Frobenius norm.
+`W0 + dW` (not of dW). It says nothing of why a model forgets: controls named by what is equal stand beside it.
 
 Sources: arXiv 2410.21228v3, section 5 and App. G (the top intruder of each matrix, `keep` is its lambda); PEFT's
 `reduce_intruder_dimension` (all intruders).
@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from assay.linalg import AbstractOperator, LowRank, Sum, Triplets
+from assay.linalg import AbstractOperator, Dense, LowRank, Sum, Triplets, times
 from assay.measures.matrix import Judged
 from assay.records.audit import Side
 
@@ -132,6 +132,43 @@ def edited(update: AbstractOperator, edit: LowRank) -> AbstractOperator:
         factors = torch.cat([update.scale * update.B.double(), edit.scale * edit.B], dim=1)
         return LowRank(factors, torch.cat([update.A.double(), edit.A], dim=0))
     return Sum(update, edit.to(update.dtype))
+
+
+def energy_outside(update: AbstractOperator, intruders: Scaling | None, side: Side) -> float:
+    """`||dW - U U^T dW||_F^2`, what of an update lies outside of the intruders' space (of `V` on the right side).
+
+    Args:
+        update: dW.
+        intruders: whose directions span the space; None for none, and the whole energy.
+        side: the counted side.
+    """
+    exact = update.to(torch.float64)
+    if intruders is None:
+        return exact.frobenius() ** 2
+    inside = exact.rmatmul(intruders.U) if side == "left" else exact.matmul(intruders.V)
+    return max(0.0, exact.frobenius() ** 2 - float(torch.linalg.vector_norm(inside)) ** 2)
+
+
+def sparing(update: AbstractOperator, intruders: Scaling | None, side: Side, factor: float) -> AbstractOperator:
+    """The update with what lies outside of the intruders' space times a factor: `f dW + (1 - f) U U^T dW`.
+
+    Its energy is that of `dW` less `(1 - f^2)` times `energy_outside`: the two parts are orthogonal.
+
+    Args:
+        update, intruders, side: as for `energy_outside`.
+        factor: f.
+    """
+    if intruders is None:
+        return times(update, factor)
+    basis = intruders.U if side == "left" else intruders.V
+    if isinstance(update, LowRank):
+        B, A = update.B.double(), update.A.double()
+        if side == "left":
+            return LowRank(factor * B + (1 - factor) * basis @ (basis.T @ B), A, update.scale)
+        return LowRank(B, factor * A + (1 - factor) * (A @ basis) @ basis.T, update.scale)
+    W = update.dense().double()
+    inside = basis @ (basis.T @ W) if side == "left" else (W @ basis) @ basis.T
+    return Dense(factor * W + (1 - factor) * inside)
 
 
 def returned(judged: Judged, side: Side, intruders: Scaling) -> int:

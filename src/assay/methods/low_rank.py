@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from assay.methods.adapting import matrices_meant, put_on
-from assay.methods.method import Method, save_adapter
+from assay.methods.method import Method, save_adapter, whole_shape
+
+_ON_CODES = ("lora", "rslora", "dora", "b-only")
 
 
 class AbstractLora(Method):
@@ -19,6 +21,7 @@ class AbstractLora(Method):
         rank: r, the columns of B.
         alpha: what the scale is made from; each method says how.
         dropout: share of the adapter's inputs that is dropped in training.
+        base_bits: 4 to learn beside a base in nf4 codes (QLoRA, arXiv 2305.14314): of lora, rslora, dora and b-only.
         targets: every matrix of the body (`all`), the projections of its attention (`attention`, as in arXiv
             2403.10704), or those whose names end in what a regular expression matches, e.g. `(q|v)_proj`.
     """
@@ -29,6 +32,19 @@ class AbstractLora(Method):
     alpha: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: str = Field(default="all", min_length=1)
+    base_bits: Literal[4] | None = None
+
+    @model_validator(mode="after")
+    def _on_codes(self) -> Self:
+        """The others take their first factors, or a projection, out of weights that are there as numbers."""
+        if self.base_bits is not None and self.name not in _ON_CODES:
+            raise ValueError(f"base_bits is for {', '.join(_ON_CODES)}")
+        return self
+
+    @property
+    def bits(self) -> Literal[4] | None:
+        """As given."""
+        return self.base_bits
 
     @abstractmethod
     def choices(self) -> dict[str, Any]:
@@ -72,7 +88,7 @@ class AbstractLora(Method):
     def remarks(self, model: Any) -> list[str]:
         """Matrices of a smaller rank than the adapter's."""
         layers = [(name, module) for name, module in model.named_modules() if hasattr(module, "lora_A")]
-        sizes = {name: min(layer.get_base_layer().weight.shape) for name, layer in layers}
+        sizes = {name: min(whole_shape(layer.get_base_layer().weight)) for name, layer in layers}
         over = [name for name, size in sizes.items() if size < self.rank]
         if not over:
             return []

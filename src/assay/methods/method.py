@@ -27,6 +27,9 @@ class Method(Part, ABC, strict=True):
     """
 
     changes: ClassVar[Literal["matrices", "vectors", "nothing"]]
+    # Where a search for the rate begins unless it is given. LoRA's best rate on instructions: arXiv 2405.09673, App. A
+    # (2e-4); what else learns few parameters begins there too, and the search goes on from an edge that wins.
+    start: ClassVar[float] = 2e-4
 
     name: str
     lr: float = Field(gt=0, allow_inf_nan=False)
@@ -46,6 +49,11 @@ class Method(Part, ABC, strict=True):
     def keeps_base(self) -> bool:
         """Whether the prepared model with its adapter disabled is the base."""
         return False
+
+    @property
+    def bits(self) -> Literal[4] | None:
+        """Bits of the base's matrices while the method learns; None for the base as it is."""
+        return None
 
     @abstractmethod
     def prepare(self, model: Any) -> Any:
@@ -118,6 +126,12 @@ def head_modules(model: Any) -> list[str]:
     if isinstance(getattr(body, _HEAD_IN_BODY, None), torch.nn.Module):
         heads.append(f"{prefix}.{_HEAD_IN_BODY}")
     return heads
+
+
+def whole_shape(parameter: torch.Tensor) -> torch.Size:
+    """The shape of the matrix that a parameter stands for: packed codes have one of their own."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.shape if state is None else torch.Size(state.shape)
 
 
 def save_adapter(model: Any, folder: Path, base: str, revision: str | None, **options: Any) -> None:

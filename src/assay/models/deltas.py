@@ -1,4 +1,4 @@
-"""A loaded model whose weights are turned to what they were plus a change, and turned again, without training."""
+"""A loaded model whose weights are set, and set again, without training; what cannot be set so is refused."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from assay.errors import MismatchError
 from assay.linalg import AbstractOperator
 from assay.models.loading import Place
 from assay.weights.architecture import Architecture
+from assay.weights.checkpoints import Checkpoint
 from assay.weights.libraries import read_config
+from assay.weights.sides import Side
 from assay.weights.updates import AbstractPair
 
-# What is added to the parameter of that name, in the orientation that it has in the model; None for nothing.
-Change = Callable[[str], Tensor | None]
+# The value of the parameter of that name, in the orientation that it has in the model; None for the tuned one.
+Value = Callable[[str], Tensor | None]
 
 # Settings of a configuration on which no logit depends, as long as the weights have the same shapes and a text fits.
 _BOOKKEEPING = frozenset(
@@ -73,17 +75,18 @@ def refuse_other_parameters(base: Mapping[str, Tensor], tuned: Mapping[str, Tens
             raise MismatchError(f"{name} has shape {shapes}", wanted=wanted, where=where)
 
 
-class Replay:
-    """A model and its weights as they were loaded.
+class SetWeights:
+    """A loaded model whose weights are set, and set again, without training.
 
     Attributes:
-        model: the model, with its weights as they were last turned.
-        start: every parameter as it was loaded, by name.
+        model: the model, with its weights as they were last set.
+        tuned: every parameter as it was loaded, by name.
+        base: the base's values of these parameters, by name; a parameter that the base has not is not among them.
         pairs: the matrix of the files that a parameter is, by name; None where it is none of them.
     """
 
     def __init__(self, model: Any, pairs: Sequence[AbstractPair], where: str) -> None:
-        """Take a model as it is.
+        """Take a tuned model as it is.
 
         Args:
             model: the loaded model; its parameters are changed in place.
@@ -94,12 +97,13 @@ class Replay:
             MismatchError: a matrix of the files is no parameter by itself.
         """
         self.model = model
-        self.start = {name: value.detach().clone() for name, value in model.named_parameters()}
+        self.tuned = {name: value.detach().clone() for name, value in model.named_parameters()}
+        self.base: dict[str, Tensor] = {}
         architecture = Architecture(model, None)
-        places = {name: architecture.place(name, tuple(value.shape)) for name, value in self.start.items()}
+        self._slots = {name: architecture.place(name, tuple(value.shape)) for name, value in self.tuned.items()}
         by_canonical = {entry.slot.canonical: entry for entry in pairs}
-        self.pairs = {name: by_canonical.get(slot.canonical) for name, slot in places.items()}
-        lost = set(by_canonical) - {slot.canonical for slot in places.values()}
+        self.pairs = {name: by_canonical.get(slot.canonical) for name, slot in self._slots.items()}
+        lost = set(by_canonical) - {slot.canonical for slot in self._slots.values()}
         if lost:
             raise MismatchError(
                 f"{sorted(lost)[0]} is no parameter of the loaded model by itself",
@@ -107,14 +111,34 @@ class Replay:
                 where=where,
             )
 
-    def turn(self, change: Change) -> None:
-        """Set every parameter to what it was when it was loaded, plus its change."""
+    def take_base(self, model: Any) -> None:
+        """Take the base's values from a loaded base; what has another shape there is not taken."""
+        known = dict(model.named_parameters())
+        self.base = {
+            name: known[name].detach().to(value, copy=True)
+            for name, value in self.tuned.items()
+            if name in known and known[name].shape == value.shape
+        }
+
+    def take_stored_base(self, checkpoint: Checkpoint) -> None:
+        """Take the base's values from its files: those of a classifier's body."""
+        stored = Side.of(checkpoint)
+        for name, value in self.tuned.items():
+            found = stored.find(self._slots[name].canonical)
+            if found is not None and tuple(checkpoint.tensors[found].shape) == tuple(value.shape):
+                self.base[name] = checkpoint.read(found).to(value)
+
+    def set(self, value_of: Value) -> bool:
+        """Set every parameter to a value, or to the one it was loaded with; says whether any was given another."""
+        changed = False
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
-                added = change(name)
-                parameter.copy_(self.start[name] if added is None else self.start[name] + added)
+                value = value_of(name)
+                changed = changed or value is not None
+                parameter.copy_(self.tuned[name] if value is None else value)
+        return changed
 
     def as_stored(self, name: str, update: AbstractOperator) -> Tensor:
         """An update of the matrix that a parameter is, in the parameter's own orientation, precision and place."""
         entry, dense = self.pairs[name], update.dense()
-        return (dense.T if entry is not None and entry.slot.transposed else dense).to(self.start[name])
+        return (dense.T if entry is not None and entry.slot.transposed else dense).to(self.tuned[name])

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
-from assay.errors import AdapterError, CheckpointError, MismatchError, SourceError, ValuesError
+from assay.errors import AdapterError, CheckpointError, MismatchError, SourceError
 from assay.io import digests
 from assay.io.stamps import Stamps
 from assay.linalg.devices import device_of
+from assay.models.precision import FLOAT32, Held, check_finite
 from assay.models.unmerged import with_update
 from assay.records import Repair, Run, Source
 from assay.records.record import read_json
@@ -110,7 +109,7 @@ def base_of(adapter: Place) -> Place:
         raise SourceError(
             "is a whole model, which names no base", wanted="a base and a tuned model", where=adapter.source.name
         )
-    return adapter.base if adapter.base is not None else find(named_base(adapter.folder, _adapter_settings(adapter)))
+    return adapter.base if adapter.base is not None else find(named_base(adapter.folder, adapter_settings(adapter)))
 
 
 def find_pair(base: str | Path | None, tuned: str | Path, other_base: bool = False) -> tuple[Place, Place]:
@@ -134,7 +133,7 @@ def find_pair(base: str | Path | None, tuned: str | Path, other_base: bool = Fal
     return home, replace(place, base=home)
 
 
-def _adapter_settings(place: Place) -> dict[str, Any]:
+def adapter_settings(place: Place) -> dict[str, Any]:
     """What an update says of its base and its task; BitFit's keys are PEFT's."""
     if (place.folder / BITFIT_CONFIG).exists():
         return bitfit_settings(place.folder)
@@ -182,7 +181,7 @@ def stored_objective(place: Place) -> Head | None:
     An adapter that does not say it, such as any on a masked model, predicts what its base does.
     """
     if place.is_adapter:
-        kind = _adapter_settings(place).get("task_type")
+        kind = adapter_settings(place).get("task_type")
         said: dict[str, Head] = {"CAUSAL_LM": "causal-lm", "SEQ_CLS": "sequence-classification"}
         return said.get(str(kind)) if kind else stored_objective(base_of(place))
     for name in configuration(place).get("architectures") or ():
@@ -199,7 +198,7 @@ def positions_of(place: Place) -> int | None:
     """
     if place.is_adapter:
         limit = positions_of(base_of(place))
-        taken = int(_adapter_settings(place).get("num_virtual_tokens") or 0)
+        taken = int(adapter_settings(place).get("num_virtual_tokens") or 0)
         return None if limit is None else limit - taken
     config = configuration(place)
     limit = config.get("max_position_embeddings", config.get("n_positions"))  # GPT-2's kin have their own names
@@ -215,8 +214,10 @@ def head_for(objective: Objective) -> Head:
     return "causal-lm" if objective in ("causal-lm", "policy") else "sequence-classification"
 
 
-def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), device: str = "cpu") -> Any:
-    """A whole model in float32, with a head for the objective.
+def load_base(
+    place: Place, objective: Head, labels: tuple[str, ...] = (), device: str = "cpu", held: Held = FLOAT32
+) -> Any:
+    """A whole model, in float32 unless it is held otherwise, with a head for the objective.
 
     Args:
         place: where it lies.
@@ -224,6 +225,7 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
             stored is drawn from torch's generator.
         labels: the classes of the head, in order; empty to take the head and the classes that are stored.
         device: where to put it.
+        held: in which numbers.
 
     Raises:
         CheckpointError: weights are missing, so that some would be random; or transformers cannot read the model.
@@ -237,7 +239,8 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
         )
     kinds = {"causal-lm": "AutoModelForCausalLM", "masked-lm": "AutoModelForMaskedLM"}
     kind = getattr(transformers, kinds.get(objective, "AutoModelForSequenceClassification"))
-    options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
+    options: dict[str, Any] = {"output_loading_info": True}
+    options |= held.options(device_of(device), objective == "sequence-classification")
     if labels:
         options["id2label"] = dict(enumerate(labels))
         options["label2id"] = {label: position for position, label in enumerate(labels)}
@@ -259,7 +262,7 @@ def load_base(place: Place, objective: Head, labels: tuple[str, ...] = (), devic
             wanted=f"a whole model for {objective}",
             where=place.source.name,
         )
-    return model.to(device_of(device))
+    return model if held.placed else model.to(device_of(device))
 
 
 def _classes(place: Place) -> int:
@@ -292,7 +295,12 @@ def labels_of(place: Place) -> tuple[str, ...] | None:
 
 
 def load(
-    place: Place, objective: Head, labels: tuple[str, ...] = (), device: str = "cpu", head_of: Place | None = None
+    place: Place,
+    objective: Head,
+    labels: tuple[str, ...] = (),
+    device: str = "cpu",
+    head_of: Place | None = None,
+    held: Held = FLOAT32,
 ) -> Any:
     """A model as it was tuned, ready to be scored: a whole one, or an adapter on its base, unmerged.
 
@@ -303,6 +311,7 @@ def load(
         device: where to put it.
         head_of: for a tuned classifier that is to predict text: the language model whose head stands over its body.
             An adapter has its own base's. This is how the papers measure what a classifier forgot.
+        held: in which numbers.
 
     Raises:
         CheckpointError, AdapterError, MismatchError: as for `load_base` and `with_update`; or a classifier whose base
@@ -310,21 +319,14 @@ def load(
         ValuesError: NaN or infinite weights, whose answers would be counted like any others.
     """
     if objective != "sequence-classification" and stored_objective(place) == "sequence-classification":
-        model = _body_of_classifier(place, objective, device, head_of)
+        model = _body_of_classifier(place, objective, device, head_of, held)
     elif place.is_adapter:
-        home = load_base(base_of(place), objective, labels, device)
+        home = load_base(base_of(place), objective, labels, device, held)
         model = with_update(home, place.folder, place.source.name)
         place.stamps.refuse_changed()
     else:
-        model = load_base(place, objective, labels, device)
-    for name, value in model.named_parameters():
-        if not bool(torch.isfinite(value).all()):
-            raise ValuesError(
-                f"{name} holds NaN or infinite values",
-                wanted="finite weights",
-                remedy="train it again at a lower learning rate",
-                where=place.source.name,
-            )
+        model = load_base(place, objective, labels, device, held)
+    check_finite(model, place.source.name)
     return model.eval()
 
 
@@ -360,7 +362,7 @@ def _adapts_shared_ends(model: Any) -> bool:
     return bool(adapted) and last is not None and first.weight is last.weight
 
 
-def _body_of_classifier(place: Place, objective: Head, device: str, head_of: Place | None) -> Any:
+def _body_of_classifier(place: Place, objective: Head, device: str, head_of: Place | None, held: Held) -> Any:
     """A tuned classifier's body under the language head of its base."""
     home = base_of(place) if place.is_adapter else head_of
     if home is None or stored_objective(home) != objective:
@@ -369,10 +371,13 @@ def _body_of_classifier(place: Place, objective: Head, device: str, head_of: Pla
             wanted="a language model, or a classifier tuned from one",
             where=place.source.name,
         )
-    model = load_base(home, objective, device=device)
+    model = load_base(home, objective, device=device, held=held)
     if place.is_adapter:
         return with_update(model, place.folder, place.source.name, of_classifier=True)
-    body, tuned = model.base_model, load_base(place, "sequence-classification", device=device).base_model.state_dict()
+    body, tuned = (
+        model.base_model,
+        load_base(place, "sequence-classification", device=device, held=held).base_model.state_dict(),
+    )
     if any(name not in tuned or tuned[name].shape != value.shape for name, value in body.state_dict().items()):
         raise MismatchError("the classifier's body is not the base's", where=place.source.name)
     body.load_state_dict(tuned, strict=False)  # BERT's pooler belongs to the classifier

@@ -8,7 +8,7 @@ from typing import Any
 from assay.errors import AdapterError, InputError, MismatchError
 from assay.models.renamed import brought_home
 from assay.records.record import read_json
-from assay.weights.adapter_settings import refuse_unknown
+from assay.weights.adapter_settings import no_scale, refuse_unknown
 from assay.weights.adapters import VECTOR_METHODS
 from assay.weights.bitfit import read_bitfit
 from assay.weights.libraries import put_adapter, read_adapter_config
@@ -57,6 +57,10 @@ def _with_adapter(model: Any, folder: Path, where: str, of_classifier: bool) -> 
         counted = [name for name in names if not of_classifier or (name.startswith(body) and ".pooler." not in name)]
         if counted:
             raise MismatchError(f"{fault} {counted[0]} ({len(counted)} such tensor(s))", wanted=_THE_BASE, where=where)
+    for name, module in adapted.named_modules():
+        factors = getattr(module, "lora_B", {})
+        if "default" in factors and module.scaling["default"] == 0 and bool(factors["default"].weight.any()):
+            raise no_scale(name, where)
     return adapted
 
 

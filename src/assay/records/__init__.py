@@ -5,13 +5,13 @@ from assay.records.audit import Audit, Chance, Coverage, Direction, MatrixAudit
 from assay.records.continual import Continual, Sequence
 from assay.records.correlation import Correlation
 from assay.records.curves import Curves
-from assay.records.dial import Dial, DialPoint
+from assay.records.dial import AtEqualScore, Dial, DialPoint, Difference, Reading
 from assay.records.estimate import Estimate
 from assay.records.kinds import load
 from assay.records.merge import MatrixMerge, Merge
 from assay.records.partial import Partial
 from assay.records.record import Interval, Part, Provenance, Record, Setting, Source, as_given
-from assay.records.repair import ArmOutcome, MatrixRepair, Measured, Repair, RepairCurve, RepairPoint
+from assay.records.repair import MatrixRepair, Repair
 from assay.records.run import Run
 from assay.records.scores import (
     Answered,
@@ -26,12 +26,11 @@ from assay.records.scores import (
     WinRate,
 )
 from assay.records.study import Failure, Study, StudyRun
-from assay.records.truncation import Truncation, TruncationPoint
 
 __all__ = [
     "Advice",
     "Answered",
-    "ArmOutcome",
+    "AtEqualScore",
     "Audit",
     "Chance",
     "Continual",
@@ -40,6 +39,7 @@ __all__ = [
     "Curves",
     "Dial",
     "DialPoint",
+    "Difference",
     "Direction",
     "Diversity",
     "Estimate",
@@ -50,16 +50,14 @@ __all__ = [
     "MatrixAudit",
     "MatrixMerge",
     "MatrixRepair",
-    "Measured",
     "Merge",
     "Part",
     "Partial",
     "PromptDiversity",
     "Provenance",
+    "Reading",
     "Record",
     "Repair",
-    "RepairCurve",
-    "RepairPoint",
     "RewardScore",
     "Run",
     "Scores",
@@ -69,8 +67,6 @@ __all__ = [
     "Study",
     "StudyRun",
     "TaskScore",
-    "Truncation",
-    "TruncationPoint",
     "Unique",
     "WinRate",
     "as_given",

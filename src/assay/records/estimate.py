@@ -6,7 +6,24 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, computed_field
 
-from assay.records.record import Record, Source
+from assay.records.record import Part, Record, Source
+
+
+class Fit(Part):
+    """One combination of settings, and whether it fits.
+
+    Attributes:
+        precision, base_bits, gradient_checkpointing: the settings.
+        examples_at_once: the most examples of a batch with which it fits, the rest by accumulation; None if one does
+            not.
+        peak_bytes: with so many; with one, if that does not fit.
+    """
+
+    precision: Literal["float32", "bf16", "bf16-weights"]
+    base_bits: Literal[4] | None
+    gradient_checkpointing: bool
+    examples_at_once: int | None
+    peak_bytes: int
 
 
 class Estimate(Record):
@@ -19,7 +36,7 @@ class Estimate(Record):
         trainable: of those, the ones that learn.
         stored: parameters that the run folder would hold; stored_bytes: the same in bytes.
         checkpoint_bytes: the file from which a stopped run goes on; there is one at a time.
-        batch: examples, and tokens of the longest batch with padding.
+        batch: examples that are computed at once, and tokens of the longest batch with padding.
         weight_bytes: all parameters in memory.
         gradient_bytes: one number for every one that learns.
         optimizer_bytes: AdamW's two moments.
@@ -28,6 +45,7 @@ class Estimate(Record):
             model: the logits).
         step_flops: floating-point operations of the matrix products in a step on that batch, forward and backward;
             None in older records.
+        memory_bytes: what there is, where that was said; fits: which settings fit it.
     """
 
     KIND: ClassVar[str] = "estimate"
@@ -48,6 +66,8 @@ class Estimate(Record):
     activation_bytes: int
     passing_bytes: int
     step_flops: int | None = None
+    memory_bytes: int | None = None
+    fits: tuple[Fit, ...] = ()
     notes: tuple[str, ...] = Field(default=(), description="what a reader must know, one sentence each")
 
     @computed_field  # type: ignore[prop-decorator]  # the order that pydantic asks for

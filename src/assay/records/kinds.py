@@ -23,6 +23,10 @@ def kinds() -> dict[str, type[Record]]:
     return {name: kind for name, kind in sorted(KINDS.items()) if kind.__module__.startswith(f"{__package__}.")}
 
 
+# Kinds of earlier versions that are not read any more, and what makes the record again.
+GONE = {"truncation": "make the record again with `assay dial --by rank`, which took the place of `assay truncate`"}
+
+
 def load(path: str | Path) -> Record:
     """The record in a file.
 
@@ -31,5 +35,10 @@ def load(path: str | Path) -> Record:
     """
     kind, known = read_json(Path(path), "a record").get("kind"), kinds()
     if kind not in known:
-        raise RecordError(f"the record's kind is {kind!r}", wanted=f"one of {', '.join(known)}", where=str(path))
+        raise RecordError(
+            f"the record's kind is {kind!r}",
+            wanted=f"one of {', '.join(known)}",
+            remedy=GONE.get(str(kind), ""),
+            where=str(path),
+        )
     return known[kind].read(path)

@@ -29,7 +29,7 @@ class Measure:
         source: where it is from.
         written: how; None where it has no place in a table.
         detail: whether only a page has room for it.
-        of: what it tells of: intruders, or the change itself, which has a table of its own.
+    of: what it tells of: intruders, or the change itself, which has a table of its own.
         unit: empty where it is a pure number.
     """
 
@@ -186,7 +186,7 @@ MEASURES: dict[str, Measure] = {
 
 
 def describe_measures() -> list[tuple[str, str, str]]:
-    """Every measure: its name, its source, and what it is.
+    """Name, source and definition of every measure.
 
     Example:
         >>> describe_measures()[4]

@@ -140,6 +140,11 @@ class Record(Part):
                 part["required"] = wanted.get("required", [])
         return written
 
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """What a file of an earlier version holds, in this version's shape; as it is where nothing is to be done."""
+        return data
+
     def to_json(self) -> str:
         """The record as JSON text, with sorted settings and a final newline."""
         return self.model_dump_json(indent=1) + "\n"
@@ -157,9 +162,17 @@ class Record(Part):
         """
         where = str(path)
         data = read_json(Path(path), what="a record")
-        kind, version = data.get("kind"), data.get("schema_version")
-        if kind != cls.KIND:
+        if (kind := data.get("kind")) != cls.KIND:
             raise RecordError(f"the record's kind is {kind!r}", wanted=f"{cls.KIND!r}", where=where)
+        try:
+            data = cls.upgraded(data)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise RecordError(
+                f"a record of an earlier version lacks a field or has one of another form ({error})",
+                remedy="make the record again",
+                where=where,
+            ) from None
+        version = data.get("schema_version")
         if version != cls.SCHEMA_VERSION:
             raise RecordError(
                 f"the record has schema version {version}",

@@ -1,15 +1,11 @@
-"""The record of a repair: which intruders were scaled, what is left of them, and what the controls do beside it."""
+"""The record of a repair: which intruders were scaled, what is left of them, and the dial that was read beside it."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from assay.records.record import Interval, Part, Record, Source
-
-# What is done to the tuned weights, all of one size: the repair, and what a repair must be held against.
-Arm = Literal["repair", "shrink", "neighbour", "random"]
-CONTROLS: tuple[Arm, ...] = ("shrink", "neighbour", "random")
-ARMS: tuple[Arm, ...] = ("repair", *CONTROLS)
+from assay.records.dial import Dial, DialPoint, PathName
+from assay.records.record import Part, Record, Source
 
 
 class MatrixRepair(Part):
@@ -44,112 +40,29 @@ class MatrixRepair(Part):
     error: float | None
 
 
-class ArmOutcome(Part):
-    """What one arm does to the weights at the repair's own `keep`.
-
-    Attributes:
-        arm: the repair; a uniform shrink of the whole update to the same norm; the same scaling of neighbouring
-            pretrained directions, and of random ones, of the same edit norm matrix by matrix.
-        multiplier: of the shrink, what the whole update is multiplied by.
-        relative_norm: `||dW'||_F / ||W0||_F` over all analysed matrices together.
-        edit_norm: `||dW' - dW||_F` over them.
-        count, undecided: intruders in the matrices that the repair edits.
-    """
-
-    arm: Arm
-    multiplier: float | None = None
-    relative_norm: float
-    edit_norm: float
-    count: int
-    undecided: int
-
-
-class Measured(Part):
-    """One quantity at one point, with its paired differences.
-
-    Attributes:
-        value: the quantity.
-        change: minus the tuned model's, with its 95 % interval.
-        repair_less: of a control, the repair's value at the same keep minus this one's, with its 95 % interval.
-    """
-
-    value: float
-    change: float
-    change_interval: Interval
-    repair_less: float | None = None
-    repair_less_interval: Interval | None = None
-
-
-class RepairPoint(Part):
-    """The tuned model with one arm's edit for one keep.
-
-    Attributes:
-        arm, multiplier, relative_norm: as for `ArmOutcome`.
-        keep: of the repair that this point is, or is matched to.
-        loss: nats a token on the text; accuracy: share of the task's examples; None where that was not asked.
-    """
-
-    arm: Arm
-    keep: float
-    multiplier: float | None = None
-    relative_norm: float
-    loss: Measured | None
-    accuracy: Measured | None
-
-
-class RepairCurve(Part):
-    """Behaviour against `keep`, for the repair and each control.
-
-    Attributes:
-        text, tokens: what the loss is taken on; task, examples: what the accuracy is taken on.
-        base_loss, tuned_loss: nats a token; base_loss is None where the base has no such head.
-        forgetting, forgetting_interval: tuned minus base.
-        tuned_accuracy: of the model as it was tuned.
-        points: every arm at every keep, the repair first, by keep.
-        pick: the keep that the budget allows, None if none does or none was given; verdict: why, in words.
-    """
-
-    text: Source | None = None
-    tokens: int | None = None
-    base_loss: float | None = None
-    tuned_loss: float | None = None
-    forgetting: float | None = None
-    forgetting_interval: Interval | None = None
-    task: Source | None = None
-    examples: int | None = None
-    tuned_accuracy: float | None = None
-    points: tuple[RepairPoint, ...]
-    budget: str | None = None
-    pick: float | None = None
-    verdict: str | None = None
-
-    def of(self, arm: Arm) -> tuple[RepairPoint, ...]:
-        """The points of one arm, by keep."""
-        return tuple(point for point in self.points if point.arm == arm)
-
-
 class Repair(Record):
-    """Intruder dimensions of a tuned model scaled down, beside controls of the same norm.
+    """Intruder dimensions of a tuned model scaled down: one point of a dial by intruders, written.
 
     Attributes:
         base, tuned: the two models; out: what was written, None if nothing was.
         labels: the classes of the tuned model's head, in its order; empty without a head, or where nothing names them.
         kind_of_update: adapter or checkpoint.
-        keep: what is left of every intruder: 1 changes nothing, 0 removes it. None where no keep is within the budget.
+        keep: what is left of every intruder, the x of the point that was chosen: 1 changes nothing, 0 removes it. None
+            where no keep is within the budget.
         which, rank, k, eps, side: the question that was asked.
         analysed: matrices that were looked at; matrices: those that are edited.
         count, undecided: intruders and undecided directions before; undecided ones are not scaled.
         relative_norm: `||dW||_F / ||W0||_F` over the analysed matrices before.
-        arms: the repair and each control, at `keep`.
-        curve: behaviour against keep, if a text or a task was given.
+        dial: the path, its controls and the way back, as far as they were read; None without an intruder.
         notes: what a reader must know, one sentence each.
         seconds: wall time.
     """
 
     KIND: ClassVar[str] = "repair"
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     kind: Literal["repair"] = "repair"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     base: Source
     tuned: Source
     out: Source | None
@@ -166,8 +79,7 @@ class Repair(Record):
     count: int
     undecided: int
     relative_norm: float
-    arms: tuple[ArmOutcome, ...]
-    curve: RepairCurve | None = None
+    dial: Dial | None = None
     notes: tuple[str, ...] = ()
     seconds: float
 
@@ -176,6 +88,90 @@ class Repair(Record):
         """The tuned model that the record is of."""
         return (self.tuned,)
 
-    def outcome(self, arm: Arm) -> ArmOutcome | None:
-        """What one arm does to the weights."""
-        return next((outcome for outcome in self.arms if outcome.arm == arm), None)
+    def at(self, path: PathName) -> DialPoint | None:
+        """The point that was chosen, or a control's that belongs to it; None where there is none."""
+        return None if self.dial is None or self.keep is None else self.dial.at(path, self.keep)
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Version 1: its arms and its curve are the points of a dial; it was never read beside the way back."""
+        if data.get("schema_version") != 1:
+            return data
+        gone = ("arms", "curve")
+        kept = {name: value for name, value in data.items() if name not in gone}
+        return kept | {"schema_version": 2, "dial": _dial_of_first_version(data) if data["arms"] else None}
+
+
+# What the arms of version 1 are called now.
+_ARMS: dict[str, PathName] = {
+    "repair": "intruders",
+    "random": "random-directions",
+    "neighbour": "pretrained-neighbours",
+    "shrink": "equal-update",
+}
+
+
+def _dial_of_first_version(data: dict[str, Any]) -> dict[str, Any]:
+    """The arms at the chosen keep and the curve over all of them, as a dial."""
+    curve: dict[str, Any] = data.get("curve") or {}
+    points: dict[tuple[str, float], dict[str, Any]] = {}
+    for arm in data["arms"]:
+        points[arm["arm"], data["keep"]] = arm
+    for point in curve.get("points", ()):
+        known = points.get((point["arm"], point["keep"]), {})
+        points[point["arm"], point["keep"]] = known | point
+    shared = ("base", "tuned", "k", "eps", "side", "relative_norm", "seconds", "provenance")
+    asked = ("text", "tokens", "task", "examples", "base_loss", "tuned_loss", "tuned_accuracy", "budget", "pick")
+    return {
+        **{name: data[name] for name in shared},
+        **{name: curve.get(name) for name in (*asked, "verdict")},
+        "kind": "dial",
+        "schema_version": 2,
+        "by": "intruders",
+        "matrices": data["analysed"],
+        "of_matrices": data["analysed"],
+        "directions": None,
+        "points": [
+            *_tuned_of_first_version(data, curve),
+            *(
+                {
+                    "path": _ARMS[arm],
+                    "x": x,
+                    "factor": point["multiplier"],
+                    "relative_norm": point["relative_norm"],
+                    "edit_norm": point.get("edit_norm"),
+                    "energy": (point["relative_norm"] / data["relative_norm"]) ** 2,
+                    "count": point.get("count"),
+                    "undecided": point.get("undecided"),
+                    "loss": _reading(point.get("loss")),
+                    "accuracy": _reading(point.get("accuracy")),
+                }
+                for arm in _ARMS
+                for (whose, x), point in sorted(points.items())
+                if whose == arm
+            ),
+        ],
+    }
+
+
+def _tuned_of_first_version(data: dict[str, Any], curve: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tuned model as a point, with what its curve says of it."""
+    tuned: dict[str, Any] = {"path": "size", "x": 1.0, "relative_norm": data["relative_norm"], "energy": 1.0}
+    if curve.get("forgetting") is not None:
+        lost = {"mean": curve["forgetting"], "interval": curve["forgetting_interval"]}
+        tuned["loss"] = {"value": curve["tuned_loss"], "from_base": lost}
+    if curve.get("tuned_accuracy") is not None:
+        tuned["accuracy"] = {"value": curve["tuned_accuracy"]}
+    return [tuned]
+
+
+def _reading(measured: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What was measured at a point of a curve; its difference to the base had no interval."""
+    if measured is None:
+        return None
+    less = measured["repair_less"]
+    return {
+        "value": measured["value"],
+        "from_tuned": {"mean": measured["change"], "interval": measured["change_interval"]},
+        "path_less": None if less is None else {"mean": less, "interval": measured["repair_less_interval"]},
+    }

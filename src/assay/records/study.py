@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from assay.records.record import Part, Record
+from assay.records.called import called
+from assay.records.record import Interval, Part, Record
 
 Stage = Literal["train", "audit", "score"]
 Became = Literal["done", "failed", "not applicable", "not run"]
@@ -101,7 +102,7 @@ class Tuned(Part):
     @property
     def name(self) -> str:
         """The method, with its rank if it has one."""
-        return f"{self.method}, rank {self.arm['method.rank']}" if "method.rank" in self.arm else self.method
+        return called(self.method, self.arm)
 
 
 class StudyRun(Part):
@@ -132,6 +133,112 @@ class StudyRun(Part):
     marks: tuple[str, ...] = ()
 
 
+class Spread(Part):
+    """A number of an arm, with how well it is known.
+
+    Attributes:
+        value: the mean over seeds.
+        by_seed: one value a seed, in the order of the arm's seeds.
+        interval: 95 %: of one seed, over its examples or documents; of three or more, the t interval over seeds; of two
+            there is none worth giving.
+        over: what the interval is over.
+    """
+
+    value: float
+    by_seed: tuple[float, ...]
+    interval: Interval | None
+    over: Literal["examples", "documents", "seeds", "nothing"]
+
+
+class ArmResult(Part):
+    """What came of one arm on one task, over its seeds.
+
+    Attributes:
+        name: the method, its rank, and what tells it from the study's other arms on the task.
+        task: which of the plan's tasks.
+        method: the method's name in the registry.
+        arm: its settings, without the rate.
+        lr: the rate that it was run at; steps: how long.
+        seeds: those that were trained.
+        measure: what the score is; empty where nothing was asked.
+        score: what was learned, more is better.
+        forgetting: nats a token that text is predicted worse than by the base, less is better.
+        parameters: that learn; stored_bytes: of its weight files.
+        step_seconds: median over seeds of the median time of a step; peak_bytes: most over seeds, above the start;
+            None where the system does not tell.
+        intruders: fewest and most over seeds, undecided directions none of them and all; None where it was not
+            audited.
+        relative_norm: `||dW||_F / ||W0||_F`, mean over seeds.
+        marks: what its numbers must not be shown without; with the seeds, where not all have it.
+    """
+
+    name: str
+    task: str
+    method: str
+    arm: dict[str, Any]
+    lr: float
+    steps: int
+    seeds: tuple[int, ...]
+    measure: str = ""
+    score: Spread | None = None
+    forgetting: Spread | None = None
+    parameters: int
+    stored_bytes: int
+    step_seconds: float
+    peak_bytes: int | None
+    intruders: tuple[int, int] | None = None
+    relative_norm: float | None = None
+    marks: tuple[str, ...] = ()
+
+
+class Beside(Part):
+    """The best arm beside another one, paired.
+
+    Attributes:
+        arm: the other.
+        difference: by how much the best one is better: of the score, of nats a token, or of times as a share.
+        interval: its 95 % interval, over examples or documents of one seed, or over three seeds or more; else None.
+        adjusted: p-value by Holm for the number of all pairs of the task's arms; None of times.
+        seeds: that both have.
+        shown: whether the best arm is better beyond doubt.
+        more_seeds: how many more would show a difference of this size, by the spread of the seeds that there are; None
+            where that is not known or no number would.
+        why: why it is not shown, where that is not the number of seeds.
+    """
+
+    arm: str
+    difference: float
+    interval: Interval | None = None
+    adjusted: float | None = None
+    seeds: int
+    shown: bool
+    more_seeds: int | None = None
+    why: str = ""
+
+
+class Verdict(Part):
+    """Which arm to take on a task, for learning, for keeping what the base knew, or for cost.
+
+    Attributes:
+        task: which of the plan's tasks; steps: the duration that is compared, the longest.
+        what: for what.
+        best: the arm with the best number; beside: each of the others, in the study's order.
+        left_out: arms that are not compared, and why.
+    """
+
+    task: str
+    steps: int
+    what: Literal["learning", "keeping", "cost"]
+    best: str
+    beside: tuple[Beside, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def untold(self) -> tuple[Beside, ...]:
+        """The arms from which the best one cannot be told."""
+        return tuple(one for one in self.beside if not one.shown)
+
+
 class Forecast(Part):
     """What is left of a plan.
 
@@ -142,6 +249,11 @@ class Forecast(Part):
         seconds_by_operations: of those that are timed by their floating-point operations, at the speed of runs that
             are done.
         untimed: runs and trials of which the time is not known.
+        peak_bytes: what a run of an arm would hold above its start, by the arm's name; none of an arm whose model
+            cannot be built without weights, and in older records.
+        slots: runs at once for which the next two are; None where that was not asked.
+        seconds_on_slots: of training steps on so many, scheduled as an engine does it.
+        seconds_of_longest_chain: that no number of slots goes under: trials, and the longest run that waits for them.
     """
 
     runs: int
@@ -150,6 +262,10 @@ class Forecast(Part):
     seconds_by_runs: float
     seconds_by_operations: float
     untimed: int
+    peak_bytes: dict[str, int] = Field(default_factory=dict)
+    slots: int | None = None
+    seconds_on_slots: float | None = None
+    seconds_of_longest_chain: float | None = None
 
 
 class Study(Record):
@@ -159,6 +275,8 @@ class Study(Record):
         plan: the plan's name.
         runs: one entry a run.
         tuned: how the rates were chosen, where the plan's policy is to tune them.
+        arms: what came of every arm on every task, over seeds; verdicts: which to take. Empty in older records, and in
+            a dry run.
         forecast: what is left of the plan; only in a dry run.
         stored_bytes: what these runs would store together, and the largest checkpoint beside it; only in a dry run.
         notes: what a reader must know of the machines that did it.
@@ -171,6 +289,8 @@ class Study(Record):
     plan: str
     runs: tuple[StudyRun, ...]
     tuned: tuple[Tuned, ...] = ()
+    arms: tuple[ArmResult, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
     forecast: Forecast | None = Field(default=None, description="only in a dry run")
     stored_bytes: int | None = Field(default=None, description="only in a dry run")
     notes: tuple[str, ...] = ()

@@ -48,10 +48,23 @@ def show(records: Record | Sequence[Record]) -> None:
             _block(terminal, block)
 
 
+def show_table(table: Table) -> None:
+    """Print one table."""
+    _table(_console(), table)
+
+
+class _Terminal(Console):
+    """rich's console, which ends the program with 1 when its reader has gone: here that would be a gate crossed."""
+
+    def on_broken_pipe(self) -> None:
+        """Hand the error on to whoever prints."""
+        raise BrokenPipeError
+
+
 def _console() -> Console:
     """The terminal; without one, a page of fixed width."""
-    terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=_WIDTH)
+    terminal = _Terminal()
+    return terminal if terminal.is_terminal else _Terminal(width=_WIDTH)
 
 
 def _block(terminal: Console, block: Block) -> None:
@@ -84,14 +97,14 @@ def _table(terminal: Console, table: Table) -> None:
     rows = [*table.rows, *((table.foot,) if table.foot else ())]
     for place in kept:
         number, title = table.is_number(place), _said(terminal, table.columns[place].title)
-        if number:  # a heading is no wider than its column, or its longest word
-            wide = max(map(len, [*title.split(), *(row[place].plain for row in rows)]))
+        wide = max(map(len, [*title.split(), *(row[place].plain for row in rows)])) if number else None
+        if wide:  # a heading is no wider than its column, or its longest word
             title = textwrap.fill(title, wide)
         side: Literal["left", "right"] = "right" if place and number else "left"
-        made.add_column(title, justify=side, overflow="fold", no_wrap=number)
+        made.add_column(title, justify=side, overflow="fold", no_wrap=number, min_width=wide)
     for row in rows:
         made.add_row(*(_cell(terminal, row[place]) for place in kept))
-    terminal.print(made)
+    terminal.print(made, crop=False)  # a line that is too long is broken by the terminal, and nothing of it lost
 
 
 def _cell(terminal: Console, cell: Cell) -> Text:

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from assay.dials.paths import Matrix
 from assay.errors import AdapterError, SettingError
 from assay.linalg import LowRank
-from assay.measures.repair import edited
-from assay.repairs.plan import Plan, Planned
+from assay.measures.repair import Scaling, edited
 from assay.weights.adapters import Adapter, open_adapter
 from assay.weights.checkpoints import Checkpoint
 from assay.weights.rewriting import NewFactors, rewrite_adapter, rewrite_checkpoint
+from assay.weights.sides import Pairing
 from assay.weights.updates import AdapterPair, CheckpointPair
 
 
-def refuse_unwritable(plan: Plan, keep: float, rank: int | None) -> None:
+def refuse_unwritable(found: Pairing, plan: Sequence[Matrix], keep: float, rank: int | None) -> None:
     """Refuse what cannot be stored in the form that it was given in, before any work is lost.
 
     Raises:
         AdapterError: not LoRA; DoRA, whose rows are scaled after the sum; an embedding of which only rows are stored.
         SettingError: a rank for a checkpoint.
     """
-    if rank is not None and plan.found.kind == "checkpoint":
+    if rank is not None and found.kind == "checkpoint":
         raise SettingError("a rank for a checkpoint, which is stored whole", remedy="leave the rank out")
-    for planned in plan.edited if keep < 1 else ():
+    for planned in plan if keep < 1 else ():
         entry = planned.entry
         if isinstance(entry, CheckpointPair):
             continue
-        where = f"{plan.found.tuned[0].folder}, {entry.name}"
+        where = f"{found.tuned[0].folder}, {entry.name}"
         why = None
         if not isinstance(entry, AdapterPair):
             why = "an adapter that is not LoRA cannot hold the edit"
@@ -53,26 +54,33 @@ def refuse_unwritable(plan: Plan, keep: float, rank: int | None) -> None:
 
 
 def write_repaired(
-    plan: Plan, tuned: str | Path, adapter: str | None, keep: float, rank: int | None, folder: Path, out: Path
+    found: Pairing,
+    plan: Sequence[Matrix],
+    tuned: str | Path,
+    adapter: str | None,
+    keep: float,
+    rank: int | None,
+    folder: Path,
+    out: Path,
 ) -> None:
     """Write the repaired model's folder.
 
     Args:
-        plan: what is edited.
+        found: the two models; plan: the matrices that have intruders.
         tuned, adapter: the tuned model, as it was named.
         keep: what is left of every intruder.
         rank: of edited factors; None for the exact ones.
         folder: where to; it is there and empty.
         out: the name that the folder will have.
     """
-    edits = plan.edited if keep < 1 else ()
+    edits = plan if keep < 1 else ()
     changed: dict[str, Callable[[], Tensor]] = {}
-    if plan.found.kind == "checkpoint":
+    if found.kind == "checkpoint":
         for planned in edits:
             if isinstance(planned.entry, CheckpointPair):
                 entry = planned.entry
                 changed[entry.tuned_name] = _whole(planned, entry.tuned, entry.tuned_name, keep)
-        rewrite_checkpoint(plan.found.tuned[0], changed, folder)
+        rewrite_checkpoint(found.tuned[0], changed, folder)
         return
     factors: dict[str, NewFactors] = {}
     opened: Adapter | None = None
@@ -89,17 +97,24 @@ def write_repaired(
     rewrite_adapter(opened or open_adapter(tuned, adapter), factors, changed, folder, out)
 
 
-def _whole(planned: Planned, stored: Checkpoint, name: str, keep: float) -> Callable[[], Tensor]:
+def _intruders(planned: Matrix) -> Scaling:
+    """What is scaled in a matrix that is edited."""
+    if planned.intruders is None:
+        raise TypeError(f"{planned.entry.name} has no intruder")
+    return planned.intruders
+
+
+def _whole(planned: Matrix, stored: Checkpoint, name: str, keep: float) -> Callable[[], Tensor]:
     """What makes a matrix that is stored whole: the tuned one plus the edit, in its own orientation."""
 
     def make() -> Tensor:
-        edit = planned.intruders.at(keep).dense()
+        edit = _intruders(planned).at(keep).dense()
         return stored.read(name).double() + (edit.T if planned.entry.slot.transposed else edit)
 
     return make
 
 
-def _factors(planned: Planned, adapter: Adapter, keep: float, rank: int | None) -> tuple[str, NewFactors]:
+def _factors(planned: Matrix, adapter: Adapter, keep: float, rank: int | None) -> tuple[str, NewFactors]:
     """The module and its new factors: the old ones and the edit's beside them, or both truncated to a rank.
 
     `s [B, b] [A; a] = s B A + edit` with `s b a = edit`: the old columns stay as they are.
@@ -109,9 +124,9 @@ def _factors(planned: Planned, adapter: Adapter, keep: float, rank: int | None) 
     factors = planned.entry.terms[0][1]
     module = next(name for name, pair in adapter.factors.items() if pair == factors)
     A, B = adapter.stored.read(factors.A), adapter.stored.read(factors.B)
-    edit = planned.intruders.at(keep)
+    edit = _intruders(planned).at(keep)
     wanted = edited(LowRank(B.double(), A.double(), factors.scale), edit)
-    if rank is None or rank >= B.shape[1] + planned.intruders.count:
+    if rank is None or rank >= B.shape[1] + _intruders(planned).count:
         new_B = torch.cat([B, (edit.B / factors.scale).to(B)], dim=1)
         return module, NewFactors(new_B, torch.cat([A, edit.A.to(A)], dim=0))
     if not isinstance(wanted, LowRank):

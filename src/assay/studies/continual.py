@@ -31,7 +31,8 @@ from assay.studies.folders import readable, without_folders
 from assay.studies.heads import accuracies_of_heads, as_bits, features, fit_head
 from assay.studies.home import locked
 from assay.studies.sequence_plan import Head, SequencePlan, SequenceTask, read_sequence_plan, sequences_of
-from assay.training.run import arm_of, check_positions, conditions_of, train
+from assay.training.conditions import arm_of, conditions_of
+from assay.training.run import check_positions, train
 from assay.training.spec import Spec
 from assay.weights.checkpoints import open_checkpoint
 

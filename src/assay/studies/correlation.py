@@ -216,7 +216,8 @@ def _coefficient(among: str, group: Sequence[SweptRun], measure: Measure, seed: 
     if measure == "relative_norm":
         return found
     if (few := beside(values[1], values[2])) < _FEWEST_BESIDE:
-        said = f"but for {few} of {len(complete)} runs it only rises, or falls, with the norm"
+        but = f"but for {few} of {len(complete)} runs " if few else ""
+        said = f"{but}it only rises, or falls, with the norm"
         return found.model_copy(update={"unidentified": said})
     if not np.isfinite(given):
         return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from assay.errors import RecordError, SourceError
-from assay.records import Audit, Record, Run, Scores
+from assay.records import Audit, Record, Run, Scores, Study
 
 _R = TypeVar("_R", bound=Record)
 
@@ -75,6 +75,28 @@ def filed(studies: Sequence[str | Path]) -> list[Filed]:
             )
         found += [Filed(path.parent.parent) for path in here]
     return sorted(found, key=lambda one: place_of(one.run.method, one.run.arm, one.steps, one.seed))
+
+
+def records_of(folder: str | Path) -> list[Record]:
+    """What a page shows of a study's folder: the study, and the records of every arm's run of the first seed.
+
+    The study joins the seeds; two runs of one arm beside each other would be read as two ways of tuning.
+
+    Raises:
+        SourceError: it is not the folder of a study.
+    """
+    path = Path(folder) / "study.json"
+    if not path.is_file():
+        raise SourceError("there is no study.json", wanted="a record, or the folder of a study", where=str(folder))
+    study = Study.read(path)
+    found: list[Record] = [study]
+    first = min((run.seed for run in study.runs), default=0)
+    for run in study.runs:
+        if run.key and run.seed == first:
+            here = Path(folder) / run.key
+            places = ((Run, here / "model" / "run.json"), (Audit, here / "audit.json"), (Scores, here / "scores.json"))
+            found += [record for kind, place in places if (record := readable(kind, place)) is not None]
+    return found
 
 
 def place_of(method: str, arm: Mapping[str, Any], steps: int, seed: int) -> tuple[str, str, float, int, int]:

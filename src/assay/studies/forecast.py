@@ -5,19 +5,26 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from assay.errors import InputError, SettingError
+from assay.engines.schedule import Piece, longest_chain, makespan
+from assay.errors import InputError, MismatchError, SettingError
 from assay.estimates import classes_of, disk_of, estimate
-from assay.records import Run
+from assay.models.loading import stored_objective
+from assay.records import Estimate, Run
+from assay.records.called import told_apart
 from assay.records.study import Forecast
 from assay.studies.folders import readable
-from assay.studies.home import Home
+from assay.studies.home import Home, pace
 from assay.studies.plan import Planned
 from assay.studies.tuning import FIRST, Tuner, drawn
+from assay.studies.worker import Work
+from assay.training.conditions import arm_of
 from assay.training.run import check_positions
 from assay.training.spec import Spec
 
+_READS = ("causal-lm", "masked-lm")  # what predicts text
 Classes = dict[str, tuple[str, ...]]  # by the settings of the data
 
 
@@ -26,22 +33,28 @@ class _Kind:
     """The runs of one arm on one task, which differ in seed, rate and steps alone.
 
     Attributes:
-        spec: of one of them.
+        spec: of one of them; paced: a few steps of it.
         runs: steps of every run that is to come; trials: the same of trials.
         taken: median seconds of a step, of every run and trial that is done.
     """
 
     spec: Spec
+    paced: Work
     runs: list[int] = field(default_factory=list)
     trials: list[int] = field(default_factory=list)
     taken: list[float] = field(default_factory=list)
 
-    def operations(self) -> int | None:
-        """Floating-point operations of a step; None where the model cannot be built without weights."""
+    @cached_property
+    def needs(self) -> Estimate | None:
+        """What a run would hold; None where the model cannot be built without weights."""
         try:
-            return estimate(self.spec).step_flops
+            return estimate(self.spec)
         except InputError:
             return None
+
+    def operations(self) -> int | None:
+        """Floating-point operations of a step; None where that is not known."""
+        return None if self.needs is None else self.needs.step_flops
 
 
 def check(home: Home, planned: Sequence[Planned]) -> Classes:
@@ -73,20 +86,42 @@ def check(home: Home, planned: Sequence[Planned]) -> Classes:
     return classes
 
 
+def refuse_headless(home: Home, entry: Planned) -> None:
+    """Refuse a text on a base that cannot predict any: every score would fail, and take what was learned with it.
+
+    Raises:
+        MismatchError: with the base.
+    """
+    if entry.task.text and "score" in home.plan.stages and stored_objective(home.place) not in _READS:
+        raise MismatchError(
+            f"the base has no head that predicts text, and {entry.task.name!r} asks for the loss on one",
+            wanted="a base with a language head",
+            remedy="leave out the text",
+            where=home.place.source.name,
+        )
+
+
 def forecast(
-    home: Home, planned: Sequence[Planned], settled: Sequence[Planned | None], tuner: Tuner, classes: Classes
+    home: Home,
+    planned: Sequence[Planned],
+    settled: Sequence[Planned | None],
+    tuner: Tuner,
+    classes: Classes,
+    slots: int | None = None,
 ) -> tuple[Forecast, int]:
     """Foresee what is left of a plan, and the bytes that it would store.
 
     Bytes are those of the weights to be stored, and of the largest checkpoint beside them. A step takes what it took in
-    the runs of the same arm and task that are done in this folder; where there are none, what its floating-point
-    operations take at the speed of the runs that are; where nothing is done, its time is not known.
+    the runs of the same arm and task that are done in this folder, or in a few steps that were timed before; where
+    there are none, what its floating-point operations take at the speed of the runs that are; where nothing is done,
+    its time is not known.
 
     Args:
         home: where the study works.
         planned: its runs; settled: the same at their rates, None where the rate is not known yet.
         tuner: how the rates were chosen so far.
         classes: from `check`.
+        slots: runs at once, to foresee the time on so many; None for no such time.
     """
     kinds = _kinds(home, planned, settled, tuner)
     stored, largest, unsized = 0, 0, 0
@@ -102,6 +137,9 @@ def forecast(
     untimed = [kind for kind in kinds if not kind.taken and (kind.runs or kind.trials)]
     speed = _speed(timed) if untimed else None
     guessed = [(kind, kind.operations() if speed else None) for kind in untimed]
+    steps = [(kind, statistics.median(kind.taken)) for kind in timed]
+    steps += [(kind, operations / speed) for kind, operations in guessed if speed and operations]
+    pieces = _pieces(steps)
     foreseen = Forecast(
         runs=sum(len(kind.runs) for kind in kinds),
         trials=sum(len(kind.trials) for kind in kinds),
@@ -109,8 +147,39 @@ def forecast(
         seconds_by_runs=sum(sum(kind.runs + kind.trials) * statistics.median(kind.taken) for kind in timed),
         seconds_by_operations=sum(sum(kind.runs + kind.trials) * ops / speed for kind, ops in guessed if speed and ops),
         untimed=sum(len(kind.runs + kind.trials) for kind, operations in guessed if operations is None),
+        peak_bytes=_peaks([kind for kind in kinds if kind.runs or kind.trials]),
+        slots=slots,
+        seconds_on_slots=None if slots is None else makespan(pieces, slots),
+        seconds_of_longest_chain=None if slots is None else longest_chain(pieces),
     )
     return foreseen, stored + largest
+
+
+def _peaks(kinds: Sequence[_Kind]) -> dict[str, int]:
+    """What runs would hold, by the names of their arms; the most of all tasks."""
+    names = told_apart([(kind.spec.method.name, arm_of(kind.spec)) for kind in kinds])
+    peaks: dict[str, int] = {}
+    for name, kind in zip(names, kinds, strict=True):
+        if kind.needs is not None:
+            peaks[name] = max(peaks.get(name, 0), kind.needs.peak_bytes)
+    return peaks
+
+
+def _pieces(steps: Sequence[tuple[_Kind, float]]) -> list[Piece]:
+    """What is left as a graph: the runs of an arm wait for its trials, and those at full length for the others.
+
+    Args:
+        steps: of every kind whose time is known, the seconds of a step.
+    """
+    pieces: list[Piece] = []
+    for kind, seconds in steps:
+        shortest = min(kind.trials, default=0)
+        before: tuple[int, ...] = ()
+        for group in ([n for n in kind.trials if n == shortest], [n for n in kind.trials if n > shortest], kind.runs):
+            begin = len(pieces)
+            pieces += [Piece(count * seconds, before) for count in group]
+            before = tuple(range(begin, len(pieces))) or before
+    return pieces
 
 
 def _kinds(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | None], tuner: Tuner) -> list[_Kind]:
@@ -121,7 +190,7 @@ def _kinds(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | N
         if "train" not in work.stages:
             continue
         method = entry.spec.method.model_dump_json(exclude={"lr", "weight_decay", "dropout", "alpha"})
-        kind = kinds.setdefault(f"{entry.task.name} {method}", _Kind(work.spec))
+        kind = kinds.setdefault(f"{entry.task.name} {method}", _Kind(work.spec, pace(home, entry)))
         if ready is not None and work.is_done("train"):
             kind.taken += _taken([work.model])
         else:
@@ -134,7 +203,14 @@ def _kinds(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | N
             if tuned.lr is None:
                 kind.trials += [tuned.steps] * max(1, len(FIRST) - len(done))
                 kind.trials += [steps for steps, _ in tuner.full_length()][len(longer) :]
+    for kind in kinds.values():
+        kind.taken = kind.taken or _taken([kind.paced.model])
     return list(kinds.values())
+
+
+def unpaced(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | None], tuner: Tuner) -> list[Work]:
+    """A few steps of every arm on every task of which no step is timed yet."""
+    return [kind.paced for kind in _kinds(home, planned, settled, tuner) if not kind.taken]
 
 
 def _taken(folders: Iterable[Path]) -> list[float]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from assay.errors import SettingError, SourceError
+from assay.data.tables import located
+from assay.errors import SettingError
 from assay.io.locks import alone
 from assay.models.loading import Place
-from assay.models.rewards import located
+from assay.models.rewards import located as reward_at
 from assay.records.conditions import pair_key
 from assay.studies.plan import STAGES, Plan, Planned
 from assay.studies.worker import Asked, Work
-from assay.training.run import arm_of, conditions_of, with_reward
+from assay.training.conditions import arm_of, conditions_of, in_steps, with_reward
+
+_PACE = 3  # steps: the first one is slower, and the median leaves it out
 
 
 @dataclass(frozen=True)
@@ -41,29 +44,36 @@ class Home:
         """A run with paths that can be opened from here, in a folder named by its hash.
 
         Raises:
-            SourceError: a file that is not there.
+            SourceError: a file or data set that is not there.
             SettingError: the base is an adapter.
         """
         spec = entry.spec
         names = (spec.data.path, spec.validation, entry.task.task, entry.task.text, entry.task.prompts)
-        data_file, validation, task, text, prompts = (self.start / name if name else None for name in names)
-        for file in (data_file, validation, task, text, prompts):
-            if file is not None and not file.is_file():
-                raise SourceError("there is no such file", wanted="data as JSON Lines", where=str(file))
+        data_file, validation, task, text, prompts = (located(name, self.start) if name else None for name in names)
         source = self.place.source
         if data_file is None or self.place.is_adapter:
             raise SettingError("the base is an adapter", wanted="a whole model", where=source.name)
         base = f"{source.name}@{source.revision}" if source.revision is not None else str(self.place.folder)
-        data = spec.data.model_copy(update={"path": str(data_file)})
+        placed = {"path": str(data_file)}
+        if spec.data.template is not None:
+            placed["template"] = str(self.start / spec.data.template)
+        data = spec.data.model_copy(update=placed)
         held_out = str(validation) if validation else None
         spec = spec.model_copy(update={"base": base, "data": data, "validation": held_out})
-        spec = with_reward(spec, self.start)
+        spec = in_steps(with_reward(spec, self.start), self.place, data_file, self.start)
         conditions = conditions_of(spec, self.place, data_file, validation)
         named = {**conditions, **arm_of(spec), "task": entry.task.name}
         stages = tuple(stage for stage in STAGES if stage in self.plan.stages)
-        judge = entry.task.judge and located(entry.task.judge, self.start)
-        asked = Asked(task, text, prompts, judge, entry.task.max_tokens)
+        judge = entry.task.judge and reward_at(entry.task.judge, self.start)
+        asked = Asked(task, text, prompts, judge, entry.task.max_tokens, entry.task.columns)
         return Work(entry.task.name, self.folder / pair_key(named), spec, base, asked, stages, self.device)
+
+
+def pace(home: Home, entry: Planned) -> Work:
+    """A few steps of a run, by which the time of its arm is foreseen; their weights are not kept."""
+    training = entry.spec.training.model_copy(update={"steps": _PACE, "save_at": [], "checkpoint_every": 0})
+    work = home.work(replace(entry, spec=entry.spec.model_copy(update={"training": training})))
+    return replace(work, folder=home.folder / "pace" / work.key, stages=("train",), trial=True)
 
 
 def locked(folder: Path) -> AbstractContextManager[None]:

@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal, final
 
 from pydantic import Field, ValidationError
 
-from assay.data.examples import AnyData
+from assay.data.kinds import AnyData
 from assay.errors import SettingError, nearest
 from assay.methods import METHODS, AbstractLora
 from assay.records import Part
 from assay.records.study import Stage
-from assay.training.spec import Spec, parse_spec, problem_of, read_toml
+from assay.training.spec import Spec, parse_spec, problem_of, read_toml, with_kind
 
 STAGES: tuple[Stage, ...] = ("train", "audit", "score")
 _DECADES = 38  # below and above 1 that float32 holds
@@ -91,6 +91,7 @@ class Task(Part):
         name: how results name it.
         data: what it learns from.
         task: what was learned, for `assay.score`; text: what was lost.
+        columns: names of columns in the files that it is scored on, as for `assay.score`.
         prompts, judge, max_tokens: what a policy is asked then, what judges its replies, and where they are cut.
     """
 
@@ -100,6 +101,7 @@ class Task(Part):
     text: str | None = None
     prompts: str | None = None
     judge: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
     max_tokens: int = Field(default=128, ge=1)
 
 
@@ -155,6 +157,9 @@ def read_plan(path: str | Path) -> Plan:
             one name, or the steps are set twice.
     """
     data = read_toml(path)
+    for task in data.get("tasks", []) if isinstance(data.get("tasks"), list) else []:
+        if isinstance(task, dict) and isinstance(task.get("data"), dict):
+            task["data"] = with_kind(task["data"], Path(path).parent)
     try:
         plan = Plan.model_validate(data)
     except ValidationError as error:

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from assay.engines.choice import opener
 from assay.engines.engine import AbstractEngine
-from assay.engines.local import LocalEngine
 from assay.io import digests
 from assay.models.loading import find
-from assay.records import Provenance, Run, Scores, Study, StudyRun, as_given
+from assay.records import Audit, Provenance, Run, Scores, Study, StudyRun, as_given
 from assay.records.cautions import marks
 from assay.records.study import Became, Forecast, Stage, Tuned
+from assay.studies.arms import Trained, arms_of, result
 from assay.studies.folders import readable
-from assay.studies.forecast import check, forecast
+from assay.studies.forecast import check, forecast, refuse_headless, unpaced
 from assay.studies.graph import Job, Watch, drive, look
 from assay.studies.home import Home, locked
 from assay.studies.plan import Planned, read_plan, runs_of
 from assay.studies.tuning import Tuner
+from assay.studies.verdicts import verdicts
 from assay.studies.worker import Work
-from assay.training.run import arm_of
+from assay.training.conditions import arm_of
 
 OpenEngine = Callable[[Path], AbstractEngine]  # for the folder of a study
 
@@ -29,9 +31,10 @@ def study(
     out: str | Path | None = None,
     *,
     dry_run: bool = False,
+    slots: int | None = None,
     max_runs: int | None = None,
     device: str = "cpu",
-    engine: OpenEngine | None = None,
+    engine: str | OpenEngine = "local",
     watch: Watch | None = None,
 ) -> Study:
     """Do every run of a plan: train, audit and score it, each in a folder named by its hash.
@@ -44,10 +47,11 @@ def study(
         plan: a TOML file; paths in it are relative to it.
         out: the study's folder; `studies/NAME` beside the plan NAME.toml unless given.
         dry_run: check the plan, count its runs, foresee their bytes and time, and do nothing.
+        slots: of a dry run: foresee the time with so many runs at once.
         max_runs: the most runs that are allowed; 200 unless given.
         device: cpu, or cuda.
-        engine: opens what does the runs, for the study's folder; one process of this machine unless given. See
-            `assay.engines`.
+        engine: local (one process of this machine at a time), ray (a cluster of this machine), or what opens another
+            engine for the study's folder; see `assay.engines.choice.opener`.
         watch: told how the study stands after everything that happens.
 
     Returns:
@@ -65,16 +69,43 @@ def study(
     path, home, planned = _opened(plan, out, max_runs, device)
     for entry in planned:
         home.work(entry)  # says which file is not there, before anything is run
+        refuse_headless(home, entry)
     if dry_run:
         classes, tuner = check(home, planned), Tuner(home, acts=False)
         settled = [look(tuner.settle(entry)) for entry in planned]
-        return _record(path, home, planned, settled, tuner, *forecast(home, planned, settled, tuner, classes))
-    with locked(home.folder), LocalEngine() if engine is None else engine(home.folder) as running:
+        foreseen = forecast(home, planned, settled, tuner, classes, slots)
+        return _record(path, home, planned, settled, tuner, *foreseen)
+    with locked(home.folder), _open(engine, home.folder) as running:
         tuner = Tuner(home, acts=True)
         settled = drive([_run(entry, home, tuner) for entry in planned], running, watch)
         record = _record(path, home, planned, settled, tuner, notes=running.capacity().notes)
         record.save(home.folder / "study.json")
     return record
+
+
+def time_steps(plan: str | Path, out: str | Path, *, device: str = "cpu", engine: str | OpenEngine = "local") -> None:
+    """Time a few steps of every arm on every task of which none is timed, as many at once as there will be.
+
+    What fails here fails in its run too, and is said there.
+
+    Args:
+        plan: a TOML file; out: the study's folder; device, engine: as for `study`.
+    """
+    _, home, planned = _opened(plan, out, None, device)
+    tuner = Tuner(home, acts=False)
+    works = unpaced(home, planned, [look(tuner.settle(entry)) for entry in planned], tuner)
+    with locked(home.folder), _open(engine, home.folder) as running:
+        drive([_all(works)], running)
+
+
+def _open(engine: str | OpenEngine, folder: Path) -> AbstractEngine:
+    """The engine that was named, or that is opened by what was given, for a study's folder."""
+    return (opener(engine) if isinstance(engine, str) else engine)(folder)
+
+
+def _all(works: list[Work]) -> Job[None]:
+    """Works of which nothing is asked afterwards."""
+    yield works
 
 
 def state_of(plan: str | Path, out: str | Path) -> Study:
@@ -117,14 +148,37 @@ def _record(
     notes: tuple[str, ...] = (),
 ) -> Study:
     settings = as_given({"plan": digests.of_files([path])})
+    trained = [_trained(home, ready, tuner) for ready in settled if ready is not None and foreseen is None]
+    arms = arms_of([one for one in trained if one is not None])
     return Study(
         provenance=Provenance.of(("torch", "transformers", "peft"), settings),
         plan=path.stem,
         runs=tuple(_became(home, entry, ready, tuner) for entry, ready in zip(planned, settled, strict=True)),
         tuned=tuple(tuner.found.values()),
+        arms=tuple(result(task, arm) for task, found in arms.items() for arm in found),
+        verdicts=tuple(verdict for task, found in arms.items() for verdict in verdicts(task, found)),
         forecast=foreseen,
         stored_bytes=stored_bytes,
         notes=notes,
+    )
+
+
+def _trained(home: Home, ready: Planned, tuner: Tuner) -> Trained | None:
+    """A run with its records; None where it is not trained."""
+    work = home.work(ready)
+    run = readable(Run, work.model / "run.json")
+    if run is None:
+        return None
+    return Trained(
+        ready.task.name,
+        ready.spec.method.name,
+        arm_of(work.spec),
+        work.spec.training.steps,
+        ready.spec.seed,
+        run,
+        readable(Scores, work.folder / "scores.json"),
+        readable(Audit, work.folder / "audit.json"),
+        _marks(work, tuner.of(ready)),
     )
 
 

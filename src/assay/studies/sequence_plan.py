@@ -8,11 +8,12 @@ from typing import Any, Literal, final
 
 from pydantic import Field, ValidationError
 
-from assay.data.examples import Classification
+from assay.data.kinds import Classification
 from assay.errors import SettingError, SourceError
 from assay.records import Part
 from assay.studies.plan import check_names, points_of
-from assay.training.spec import Schedule, Spec, parse_spec, problem_of, read_toml
+from assay.training.schedule import Schedule
+from assay.training.spec import Spec, parse_spec, problem_of, read_toml
 
 
 @final

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from assay.data import tables
-from assay.data.examples import AnyData
+from assay.data.kinds import AnyData
 from assay.errors import AssayError, InputError
-from assay.io import digests
 from assay.records import Run
 from assay.records.cautions import WORSE
 from assay.records.conditions import pair_key
@@ -23,7 +22,7 @@ from assay.studies.graph import Job
 from assay.studies.home import Home
 from assay.studies.plan import Planned
 from assay.studies.worker import Work
-from assay.training.run import arm_of
+from assay.training.conditions import arm_of
 
 FIRST = (-1, 0, 1)  # places of the grid that are always tried
 _SEED = 0  # of the rows that are held out: the same in every study
@@ -140,7 +139,9 @@ class Tuner:
     def _parting(self, entry: Planned) -> Work:
         """The parting of a task's data, as work in the folder of the two parts: where its error is filed."""
         data = entry.spec.data
-        parts = parts_of(self.home.folder, self.home.start / data.path, data, self.home.plan.tuning.held_out)
+        parts = parts_of(
+            self.home.folder, tables.located(data.path, self.home.start), data, self.home.plan.tuning.held_out
+        )
         return self._training(entry, parts[0].parent)
 
     def _training(self, entry: Planned, folder: Path) -> Work:
@@ -280,11 +281,11 @@ def constant_loss(held_out: Path, data: AnyData) -> float | None:
     return -sum(count * math.log(count / counts.total()) for count in counts.values()) / counts.total()
 
 
-def hold_out(path: Path, data: AnyData, rows: int, parts: tuple[Path, Path]) -> None:
+def hold_out(path: tables.Reference, data: AnyData, rows: int, parts: tuple[Path, Path]) -> None:
     """Part a file into rows to learn from and rows to judge on; see `drawn`.
 
     Args:
-        path: JSON Lines; data: how they are read; rows: how many are held out.
+        path: the data; data: how they are read; rows: how many are held out.
         parts: where the two parts go.
 
     Raises:
@@ -292,11 +293,13 @@ def hold_out(path: Path, data: AnyData, rows: int, parts: tuple[Path, Path]) -> 
     """
     found, held_out = [row for _, row in tables.raw_rows(path)], drawn(path, data, rows)
     for part, wanted in zip(parts, (False, True), strict=True):
-        chosen = [json.dumps(row) for position, row in enumerate(found) if (position in held_out) == wanted]
+        chosen = [
+            json.dumps(row, default=str) for position, row in enumerate(found) if (position in held_out) == wanted
+        ]
         write_text(part, "".join(f"{line}\n" for line in chosen))
 
 
-def drawn(path: Path, data: AnyData, rows: int) -> set[int]:
+def drawn(path: tables.Reference, data: AnyData, rows: int) -> set[int]:
     """The positions of the rows to judge on, drawn by a fixed seed; every class stays among the others.
 
     Raises:
@@ -312,7 +315,7 @@ def drawn(path: Path, data: AnyData, rows: int) -> set[int]:
             f"{len(classes)} rows, of which {rows} are to be held out",
             wanted="less than half of them",
             remedy="set tuning.held_out",
-            where=path.name,
+            where=tables.name_of(path),
         )
     left, held_out = Counter(classes), set[int]()
     for position in random.Random(_SEED).sample(range(len(classes)), len(classes)):
@@ -322,15 +325,15 @@ def drawn(path: Path, data: AnyData, rows: int) -> set[int]:
     return held_out
 
 
-def parts_of(home: Path, path: Path, data: AnyData, rows: int) -> tuple[Path, Path]:
+def parts_of(home: Path, path: tables.Reference, data: AnyData, rows: int) -> tuple[Path, Path]:
     """The files of the two parts, in a folder named by the hash of everything that decides them.
 
     Args:
         home: of the study; the others as for `hold_out`.
     """
     label = data.label if data.kind == "classification" else None
-    decides = {"data": digests.of_files([path]), "kind": data.kind, "label": label, "held out": rows}
-    folder = home / "held-out" / f"{path.stem}-{pair_key(decides)}"
+    decides = {"data": tables.source_of(path).digest, "kind": data.kind, "label": label, "held out": rows}
+    folder = home / "held-out" / f"{Path(path).stem}-{pair_key(decides)}"
     return folder / "learned.jsonl", folder / "held-out.jsonl"
 
 

@@ -6,16 +6,17 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from assay.audits import audit
 from assay.behaviour.scoring import score
+from assay.data.tables import Reference, source_of
 from assay.engines.engine import Item
 from assay.errors import AssayError
-from assay.io import digests
 from assay.models.rewards import reward_source
 from assay.records import Audit, Failure, Provenance, Run, Scores
+from assay.records.called import called
 from assay.records.study import Became, Stage
 from assay.studies.folders import readable, without_folders
 from assay.training.run import train
@@ -29,14 +30,16 @@ class Asked:
 
     Attributes:
         task, text: what was learned, and what was lost.
+        columns: the files' own names of columns.
         prompts, judge, max_tokens: for the replies of a policy, what judges them, and where they are cut.
     """
 
-    task: Path | None
-    text: Path | None
-    prompts: Path | None = None
+    task: Reference | None
+    text: Reference | None
+    prompts: Reference | None = None
     judge: str | None = None
     max_tokens: int = 128
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def answered_by(self, record: Scores) -> bool:
         """Whether a record is of these files."""
@@ -48,7 +51,9 @@ class Asked:
         ]
         judged = wins is None or (wins.judge == reward_source(str(self.judge)) and wins.max_tokens == self.max_tokens)
         files = (self.task, self.text, self.prompts)
-        return judged and found == [digests.of_files([file]) if file else None for file in files]
+        given = record.provenance.settings.get("columns")
+        read = dict(given.value if given is not None else {}) == dict(self.columns)
+        return judged and read and found == [source_of(file).digest if file else None for file in files]
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,7 @@ class Work:
     def name(self) -> str:
         """What it is, for a reader."""
         method, seed = self.spec.method, self.spec.seed
-        rank = getattr(method, "rank", None)
-        arm = method.name if rank is None else f"{method.name} r={rank}"
+        arm = called(method.name, {"method.rank": getattr(method, "rank", None)})
         return f"{'trial of ' if self.trial else ''}{arm} at {method.lr:g} on {self.task}, seed {seed}"
 
     @property
@@ -116,7 +120,7 @@ class Work:
     def _inputs(self) -> tuple[Path, ...]:
         """The files and folders that it reads; a hub id is no file."""
         spec, asked = self.spec, self.asked
-        names = (self.base, spec.data.path, spec.validation, asked.task, asked.text, asked.prompts)
+        names = (self.base, spec.data.path, spec.data.template, spec.validation, asked.task, asked.text, asked.prompts)
         judges = (asked.judge, getattr(spec.data, "reward", None))
         return tuple(dict.fromkeys(Path(name) for name in (*names, *judges) if name and Path(name).exists()))
 
@@ -131,9 +135,10 @@ class Work:
             return None if name is None else str(places.get(Path(name), name))
 
         files = {name: getattr(self.asked, name) for name in ("task", "text", "prompts")}
-        here = {name: places.get(path, path) for name, path in files.items()}
+        here = {name: path and places.get(Path(path), path) for name, path in files.items()}
         asked = replace(self.asked, **here, judge=moved(self.asked.judge))
-        data = self.spec.data.model_copy(update={"path": moved(self.spec.data.path)})
+        files_of_data = {"path": moved(self.spec.data.path), "template": moved(self.spec.data.template)}
+        data = self.spec.data.model_copy(update=files_of_data)
         spec = self.spec.model_copy(
             update={"base": moved(self.spec.base), "data": data, "validation": moved(self.spec.validation)}
         )
@@ -195,6 +200,7 @@ class Work:
             asked.text,
             asked.task,
             prompts=asked.prompts,
+            columns=asked.columns,
             judge=asked.judge,
             max_tokens=asked.max_tokens,
             device=self.device,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from assay.methods.method import whole_shape
+
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # proc(5): writing 5 to clear_refs sets the peak resident size to the current one
@@ -61,5 +63,5 @@ def by_pattern(parameters: Iterable[tuple[str, torch.Tensor]]) -> dict[str, int]
     counts: dict[str, int] = {}
     for name, parameter in parameters:
         pattern = re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
-        counts[pattern] = counts.get(pattern, 0) + parameter.numel()
+        counts[pattern] = counts.get(pattern, 0) + whole_shape(parameter).numel()
     return counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -13,13 +14,16 @@ import torch
 
 from assay.data.examples import Loaded, order, padding_id
 from assay.data.objectives import objective_of
+from assay.errors import StoppedError
 from assay.methods.method import head_modules
 from assay.models.loading import Place, head_for, load_base
+from assay.models.precision import Held
 from assay.records.run import Cost
 from assay.training.accounting import PeakMemory
 from assay.training.policy import policy_trainer
 from assay.training.processes import Processes
-from assay.training.resuming import STANDING, Noted, Standing, read_standing, write_standing
+from assay.training.resuming import STANDING, Noted, Standing, optimizer_tensors, read_standing, write_standing
+from assay.training.schedule import OPTIMIZERS
 from assay.training.spec import Spec
 from assay.training.trainers import MEASURED, Ordered, language_trainer, reward_trainer
 
@@ -54,6 +58,7 @@ class Job:
         keep: called with the model after every step of `save_at`.
         progress: called after every step.
         processes: those that train together.
+        until: when to stop, on the clock of `time.monotonic`.
     """
 
     spec: Spec
@@ -66,6 +71,7 @@ class Job:
     keep: Callable[[int, Any], None]
     progress: Progress | None
     processes: Processes
+    until: float = math.inf
 
     def fit(self) -> Fitted:
         """Train, from where the run stood."""
@@ -74,7 +80,7 @@ class Job:
         spec = self.spec
         # A new head and a new adapter are drawn from the same generator state in every arm.
         set_seed(spec.seed)
-        model = load_base(self.base, head_for(objective_of(spec.data)), self.loaded.labels, self.device)
+        model = load_base(self.base, head_for(objective_of(spec.data)), self.loaded.labels, self.device, held_in(spec))
         if model.config.pad_token_id is None:
             model.config.pad_token_id = padding_id(self.tokenizer)
         set_seed(spec.seed)
@@ -82,6 +88,7 @@ class Job:
         model = spec.method.prepare(model)
         standing = read_standing(self._file, self.key)
         noted = standing.noted if standing is not None else Noted()
+        noted.parts = spec.training.gradient_accumulation
         done = standing.step if standing is not None else 0
         trainer = self._trainer(model, noted, done)
         learner = trainer.model  # of REINFORCE, the value model too
@@ -133,7 +140,13 @@ class Job:
         return {
             "output_dir": str(self.scratch),
             "max_steps": steps,
-            "per_device_train_batch_size": spec.training.batch_size,
+            "per_device_train_batch_size": spec.training.part,
+            "gradient_accumulation_steps": spec.training.gradient_accumulation,
+            # Said in every case: TRL computes in bfloat16, and activations twice, unless it is told not to.
+            "bf16": spec.training.precision != "float32",
+            "gradient_checkpointing": spec.training.gradient_checkpointing,
+            "gradient_checkpointing_kwargs": {"use_reentrant": False},  # frozen inputs have no gradient to enter by
+            **({"optim": OPTIMIZERS[optimizer]} if (optimizer := spec.training.optimizer) in OPTIMIZERS else {}),
             # A language model's loss is over the tokens of all shares. A classifier's shares are equally large, so that
             # the mean of their means is right; transformers (5.23) would multiply it by the number of processes.
             "average_tokens_across_devices": objective_of(spec.data) == "causal-lm",
@@ -213,6 +226,12 @@ class Job:
                     write_standing(job._file, job.key, step, learner, optimizer, noted)
                 if job.progress is not None:
                     job.progress(step, training.steps, noted.losses[-1])
+                if time.monotonic() >= job.until and step < training.steps:
+                    write_standing(job._file, job.key, step, learner, optimizer, noted)
+                    raise StoppedError(
+                        f"the time is up after step {step} of {training.steps}",
+                        remedy="start it again: it goes on from there",
+                    )
 
         return Notes()
 
@@ -222,11 +241,22 @@ def _within(name: str, modules: Sequence[str]) -> bool:
     return any(f".{module}." in f".{name}" for module in modules)
 
 
+def held_in(spec: Spec) -> Held:
+    """In which numbers a run holds its base."""
+    precision = spec.training.precision
+    return Held(
+        numbers="bf16" if precision == "bf16-weights" else "float32",
+        bits=spec.method.bits,
+        computed="float32" if precision == "float32" else "bf16",
+        attention=spec.training.attention,
+    )
+
+
 def cost_of(fitted: Fitted, device: str, memory: PeakMemory, processes: Processes) -> Cost:
     """What the noted steps cost."""
     noted, peak = fitted.noted, memory.above_start()
-    learner, states = fitted.trainer.model, fitted.trainer.optimizer.state_dict()["state"].values()
-    held = sum(value.nbytes for state in states for value in state.values())
+    learner, states = fitted.trainer.model, optimizer_tensors(fitted.trainer.optimizer)
+    held = sum(value.nbytes for value in states.values())
     return Cost(
         seconds=noted.whole_seconds,
         step_seconds=statistics.median(noted.seconds),

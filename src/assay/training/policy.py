@@ -14,12 +14,12 @@ import torch
 from assay.data.examples import SCORE, Example, Prompt, collate, padding_id, prompt_ids
 from assay.errors import SettingError
 from assay.models.ends import ends_of, without_end
+from assay.models.generation import Drawing, Ids, draw, log_probabilities
 from assay.models.loading import Place, load_base
 from assay.models.rewards import Reward, reward_of, reward_source
 from assay.records.run import PolicyRun
-from assay.training.replies import Drawing, Ids, draw, reply_log_probabilities
 from assay.training.spec import PolicySettings, Spec
-from assay.training.trainers import AS_TRANSFORMERS, Note, Ordered
+from assay.training.trainers import Note, Ordered
 
 _CONSTANT_STEPS = 3  # a single step of equal replies can be chance
 
@@ -98,9 +98,7 @@ def _rloo(
     trainer = Policy(
         model=model,
         args=RLOOConfig(
-            **arguments
-            | AS_TRANSFORMERS
-            | {"per_device_train_batch_size": spec.training.batch_size * settings.replies},
+            **arguments | {"per_device_train_batch_size": spec.training.batch_size * settings.replies},
             num_generations=settings.replies,
             max_completion_length=settings.reply_tokens,
             beta=settings.beta,
@@ -151,9 +149,10 @@ def _reinforce(
     from transformers import Trainer, TrainingArguments
 
     settings, device = _settings(spec), str(model.device)
-    how = Drawing(settings.reply_tokens, settings.temperature, padding_id(tokenizer), _ends(model, tokenizer))
+    pad = padding_id(tokenizer)
+    how = Drawing(settings.reply_tokens, _ends(model, tokenizer), pad, settings.temperature)
     value = load_base(base, "sequence-classification", SCORE, device)
-    value.config.pad_token_id = how.pad
+    value.config.pad_token_id = pad
     frozen = None
     if settings.beta and not spec.method.keeps_base:
         frozen = load_base(base, "causal-lm", device=device).eval().requires_grad_(False)
@@ -169,14 +168,14 @@ def _reinforce(
             asked = [prompt.input_ids for prompt in prompts]
             replies = draw(model.policy, asked, how)
             rewards = torch.tensor(reward(prompts, replies), device=device)
-            spoken = reply_log_probabilities(model.policy, asked, replies, how)
+            spoken = log_probabilities(model.policy, asked, replies, how)
             divergence = torch.zeros_like(rewards)
             if settings.beta:
                 with torch.no_grad(), nullcontext() if frozen is not None else model.policy.disable_adapter():
-                    before = reply_log_probabilities(frozen or model.policy, asked, replies, how)
+                    before = log_probabilities(frozen or model.policy, asked, replies, how)
                 divergence = spoken.detach() - before
             target = (1 - settings.beta) * rewards - settings.beta * divergence
-            batch = collate([Example(ids, 0) for ids in asked], how.pad)
+            batch = collate([Example(ids, 0) for ids in asked], pad)
             inside = {name: batch[name].to(device) for name in ("input_ids", "attention_mask")}
             expected = model.value(**inside).logits.squeeze(-1)
             tokens = sum(map(len, replies))

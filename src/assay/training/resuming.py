@@ -17,6 +17,7 @@ from assay.weights.writing import writing
 
 STANDING = "standing.safetensors"
 _LEARNED, _OPTIMIZER, _CPU, _CUDA = "learned.", "optimizer.", "random.cpu", "random.cuda"
+_COUNT = "#"  # behind the name of a whole number
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Noted:
         seconds: each step took; losses: its training loss; norms: of its gradient, before it is clipped; measured: what
             else the trainer said of it, by name.
         whole_seconds: all steps together, with what lies between them.
+        parts: into which a batch is cut; pending: hash and tokens of those of the batch at hand.
     """
 
     hashes: list[str] = field(default_factory=list)
@@ -37,18 +39,25 @@ class Noted:
     norms: list[float] = field(default_factory=list)
     measured: dict[str, list[float]] = field(default_factory=dict)
     whole_seconds: float = 0.0
+    parts: int = 1
+    pending: list[tuple[str, int]] = field(default_factory=list)
 
     def batch(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Note a batch that was made, and hand it on."""
-        self.hashes.append(batch_hash(batch))
-        self.tokens.append(int(batch["attention_mask"].sum()))
+        """Note a batch that was made, or a part of one, and hand it on."""
+        self.pending.append((batch_hash(batch), int(batch["attention_mask"].sum())))
+        if len(self.pending) == self.parts:
+            hashes = [one for one, _ in self.pending]
+            whole = hashes[0] if self.parts == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:16]
+            self.hashes.append(whole)
+            self.tokens.append(sum(tokens for _, tokens in self.pending))
+            self.pending.clear()
         return batch
 
     def until(self, step: int) -> Noted:
         """What was noted of the first steps."""
         lists = (self.hashes[:step], self.tokens[:step], self.seconds[:step], self.losses[:step], self.norms[:step])
         measured = {name: values[:step] for name, values in self.measured.items()}
-        return Noted(*lists, measured, self.whole_seconds)
+        return Noted(*lists, measured, self.whole_seconds, self.parts)
 
 
 @dataclass(frozen=True)
@@ -72,11 +81,15 @@ class Standing:
         with torch.no_grad():
             for name, value in _learning(model).items():
                 value.copy_(self.tensors[_LEARNED + name])
-        state: dict[int, dict[str, torch.Tensor]] = {}
+        state: dict[int, Any] = {}
         for name, value in self.tensors.items():
             if name.startswith(_OPTIMIZER):
-                position, key = name.removeprefix(_OPTIMIZER).split(".")
-                state.setdefault(int(position), {})[key] = value
+                position, *keys = name.removeprefix(_OPTIMIZER).split(".")
+                inner = state.setdefault(int(position), {})
+                for key in keys[:-1]:
+                    inner = inner.setdefault(key, {})
+                last = keys[-1]
+                inner[last.removesuffix(_COUNT)] = int(value) if last.endswith(_COUNT) else value
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
         for group, rate in zip(optimizer.param_groups, self.rates, strict=True):
@@ -105,8 +118,7 @@ def write_standing(path: Path, key: str, step: int, model: Any, optimizer: Any, 
         WriteError: it cannot be written.
     """
     tensors = {_LEARNED + name: value.detach() for name, value in _learning(model).items()}
-    for position, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"{_OPTIMIZER}{position}.{name}": value for name, value in state.items()}
+    tensors |= {f"{_OPTIMIZER}{name}": value for name, value in optimizer_tensors(optimizer).items()}
     tensors[_CPU] = torch.get_rng_state()
     if next(model.parameters()).is_cuda:
         tensors[_CUDA] = torch.cuda.get_rng_state()
@@ -125,6 +137,26 @@ def write_standing(path: Path, key: str, step: int, model: Any, optimizer: Any, 
             os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def optimizer_tensors(optimizer: Any) -> dict[str, torch.Tensor]:
+    """An optimizer's state by the positions of its parameters and its names; bitsandbytes nests it, and counts."""
+    found: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+
+    def walk(prefix: str, state: dict[Any, Any]) -> None:
+        for name, value in state.items():
+            if isinstance(value, dict):
+                walk(f"{prefix}{name}.", value)
+            elif isinstance(value, torch.Tensor):
+                shared = value.data_ptr() in seen  # bitsandbytes' maps of codes, which safetensors stores once
+                seen.add(value.data_ptr())
+                found[f"{prefix}{name}"] = value.clone() if shared else value
+            elif isinstance(value, int):
+                found[f"{prefix}{name}{_COUNT}"] = torch.tensor(value)
+
+    walk("", optimizer.state_dict()["state"])
+    return found
 
 
 def read_standing(path: Path, key: str) -> Standing | None:

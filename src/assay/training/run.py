@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import math
 import shutil
 from collections.abc import Sequence
@@ -14,17 +13,22 @@ from typing import Any
 
 import torch
 
+from assay.data.columns import resolved, unread
 from assay.data.examples import Loaded
 from assay.data.objectives import objective_of
-from assay.errors import SettingError, SourceError
+from assay.data.tables import Reference, located, source_of
+from assay.errors import SettingError
 from assay.io import digests
 from assay.linalg.devices import device_of
+from assay.methods import Full
 from assay.models.loading import Place, find, load_tokenizer, positions_of
-from assay.models.rewards import located, reward_source
-from assay.records import Provenance, Run, Source
+from assay.models.precision import check_bitsandbytes
+from assay.records import Provenance, Run, Setting
 from assay.records.conditions import Condition, pair_key, pool_key
 from assay.records.run import Cost, Examples, Objective, PolicyRun, Trained, Validation
+from assay.settings import deadline
 from assay.training.accounting import PeakMemory, by_pattern
+from assay.training.conditions import arm_of, conditions_of, in_steps, with_reward, with_template
 from assay.training.folders import RECORD, SCRATCH, check_name, done_before, is_taken, partial_of, whole
 from assay.training.loop import Fitted, Job, Progress, cost_of
 from assay.training.policy import constant_from, policy_run
@@ -37,7 +41,11 @@ _PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safet
 
 
 def train(
-    spec: str | Path | Spec, out: str | Path | None = None, device: str = "cpu", progress: Progress | None = None
+    spec: str | Path | Spec,
+    out: str | Path | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    max_hours: float | None = None,
 ) -> Run:
     """Run a specification, and write the weights, the tokenizer and `run.json` to a folder.
 
@@ -48,20 +56,22 @@ def train(
     Args:
         spec: a TOML file, to which paths in it are relative; or a specification, whose paths are relative to here.
         out: the run folder; `runs/NAME` beside the file NAME.toml unless given.
-        device: cpu, or cuda.
+        device: cpu, cuda, or auto for whichever there is.
         progress: called after every step with the step, the number of steps and the loss.
+        max_hours: after which the run stops at the end of a step; started again, it goes on from there.
 
     Raises:
         SourceError: the specification, the base or the data cannot be read.
         SettingError: the specification is wrong, the device cannot be used, or the folder holds something else or is
             being written by another process.
         InputError: the data cannot be used.
+        StoppedError: `max_hours` are over.
 
     Example:
         >>> assay.train("lora.toml").losses[-1]  # doctest: +SKIP
         0.31
     """
-    start = Path() if isinstance(spec, Spec) else Path(spec).parent
+    start, until = Path() if isinstance(spec, Spec) else Path(spec).parent, deadline(max_hours)
     if out is None:
         if isinstance(spec, Spec):
             raise SettingError("no folder to write the run to", remedy="give out=")
@@ -73,10 +83,12 @@ def train(
         return done_before(folder, named, settings.training.save_at)
     check_name(folder)
     check_positions(settings, given.base)
-    device_of(device)  # says what is wrong with it before anything is measured on it
+    device = str(device_of(device))  # says what is wrong with it before anything is measured on it
+    if settings.training.optimizer != "adamw":
+        check_bitsandbytes(f"the optimizer {settings.training.optimizer}")
     _import_trainer(objective_of(settings.data))
     processes = Processes.joined(device)
-    processes.share(settings.training.batch_size)
+    processes.share(settings.training.part)
     if processes.count > 1 and objective_of(settings.data) in ("reward", "policy"):
         raise SettingError(
             f"{processes.count} processes",
@@ -85,13 +97,17 @@ def train(
         )
     memory = PeakMemory(device)
     tokenizer = load_tokenizer(given.base)
+    with_template(tokenizer, settings.data, start)
+    settings = given.spec
     loaded = settings.data.load(given.data, tokenizer)
     asked = given.held_out and HeldOut.load(settings, given.held_out, tokenizer, loaded.labels)
     # What was stored on the way goes with the checkpoint: with other snapshots a run begins anew.
     key = pair_key({**named, "torch": torch.__version__, "save_at": str(settings.training.save_at)})
     with whole(folder, key) if processes.first else nullcontext(partial_of(folder)) as partial:
         store = Store(settings, given.base, tokenizer, folder, partial, partial / SCRATCH)
-        job = Job(settings, given.base, tokenizer, loaded, device, key, store.scratch, store.keep, progress, processes)
+        job = Job(
+            settings, given.base, tokenizer, loaded, device, key, store.scratch, store.keep, progress, processes, until
+        )
         fitted = job.fit()
         if processes.first:
             cost = cost_of(fitted, device, memory, processes)
@@ -109,22 +125,26 @@ class _Given:
     """A specification with the files that it names, which are there."""
 
     spec: Spec
+    settings: dict[str, Setting]
     base: Place
-    data: Path
-    held_out: Path | None
+    data: Reference
+    held_out: Reference | None
     conditions: dict[str, Condition]
 
     @classmethod
     def found(cls, spec: Spec, start: Path) -> _Given:
         """Find the files, relative to a folder."""
-        base, data = find(spec.base, start), start / spec.data.path
-        held_out = start / spec.validation if spec.validation is not None else None
+        base, data = find(spec.base, start), located(spec.data.path, start)
+        held_out = located(spec.validation, start) if spec.validation is not None else None
         if base.is_adapter:
             raise SettingError("the base is an adapter", wanted="a whole model", where=base.source.name)
-        for file in (data, held_out):
-            if file is not None and not file.is_file():
-                raise SourceError("there is no such file", wanted="data as JSON Lines", where=str(file))
-        return cls(spec, base, data, held_out, conditions_of(spec, base, data, held_out))
+        settings, spec = spec.settings(), in_steps(spec, base, data, start)
+        conditions = conditions_of(spec, base, data, held_out, start)
+        spec = spec.model_copy(update={"data": resolved(spec.data, data)})
+        for name, setting in spec.settings().items():
+            if setting.value != settings[name].value:
+                settings[name] = Setting(value=setting.value, origin="derived")
+        return cls(spec, settings, base, data, held_out, conditions)
 
 
 def _record(
@@ -138,12 +158,12 @@ def _record(
 ) -> Run:
     spec, weights = given.spec, sorted(partial.glob("*.safetensors"))
     return Run(
-        provenance=Provenance.of(_PACKAGES, spec.settings(), spec.seed),
+        provenance=Provenance.of(_PACKAGES, given.settings, spec.seed),
         objective=objective_of(spec.data),
         method=spec.method.name,
         changes=spec.method.changes,
         base=given.base.source,
-        data=Source(name=given.data.name, digest=digests.of_files([given.data])),
+        data=source_of(given.data),
         labels=loaded.labels,
         conditions=given.conditions,
         pair_key=pair_key(given.conditions),
@@ -161,7 +181,12 @@ def _record(
         weights_digest=digests.of_files(weights),
         cost=cost,
         saved_at=tuple(spec.training.save_at),
-        notes=(*given.base.code_not_run(), *spec.method.remarks(fitted.model), *_notes(fitted, spec, policy)),
+        notes=(
+            *given.base.code_not_run(),
+            *spec.method.remarks(fitted.model),
+            *_unread(spec, given.data),
+            *_notes(fitted, spec, policy),
+        ),
     )
 
 
@@ -204,54 +229,10 @@ def check_positions(spec: Spec, base: Place) -> None:
         )
 
 
-def with_reward(spec: Spec, start: Path) -> Spec:
-    """The specification with a reward model's folder as it can be opened from here."""
-    if spec.policy is None:
-        return spec
-    policy = spec.policy.model_copy(update={"reward": located(spec.policy.reward, start)})
-    return spec.model_copy(update={"policy": policy})
-
-
-def conditions_of(spec: Spec, base: Place, data_file: Path, held_out: Path | None = None) -> dict[str, Condition]:
-    """All that must be equal for two arms to be compared."""
-    data = {f"data.{name}": _scalar(value) for name, value in spec.data.model_dump(exclude={"path"}).items()}
-    training = {f"training.{name}": value for name, value in spec.training.model_dump().items()}
-    for name in ("checkpoint_every", "save_at"):  # how often a run is kept changes nothing of it
-        training.pop(f"training.{name}")
-    policy: dict[str, Condition] = {}
-    if spec.policy is not None:
-        source = reward_source(spec.policy.reward)
-        given = spec.policy.model_dump() | {"reward": source.digest or source.name}
-        policy = {f"policy.{name}": value for name, value in given.items()}
-    validation = {} if held_out is None else {"validation": digests.of_files([held_out])}
-    return {
-        "base": base.source.digest,
-        "base.settings": base.settings(),
-        "data": digests.of_files([data_file]),
-        **data,
-        **validation,
-        **training,
-        **policy,
-        "optimizer": "adamw",
-        "precision": "float32",
-        "seed": spec.seed,
-    }
-
-
-def arm_of(spec: Spec) -> dict[str, Condition]:
-    """What this arm chose for itself."""
-    chosen = {**spec.method.model_dump(), **spec.method.derived()}
-    if chosen.get("targets") == "all":
-        del chosen["targets"]  # only a choice is named
-    for table in ("options", "alpha_pattern"):
-        for name, value in chosen.pop(table, {}).items():
-            chosen[f"{table}.{name}"] = _scalar(value)
-    return {f"method.{name}": value for name, value in chosen.items()}
-
-
-def _scalar(value: Any) -> Condition:
-    """A setting as a condition: lists and tables as JSON."""
-    return value if value is None or isinstance(value, str | int | float) else json.dumps(value, sort_keys=True)
+def _unread(spec: Spec, data: Reference) -> tuple[str, ...]:
+    """That columns look meant for the model, and are not read."""
+    names = unread(spec.data, data)
+    return (f"Columns of the data that were not read: {', '.join(names)}.",) if names else ()
 
 
 def _examples(loaded: Loaded) -> Examples:
@@ -281,10 +262,24 @@ def _trained(model: Any, weights: Sequence[Path]) -> Trained:
     )
 
 
+def _numbers(spec: Spec) -> tuple[str, ...]:
+    """What the numbers of a run mean for what it left."""
+    found = []
+    if spec.method.bits is not None:
+        found.append(
+            f"The base was held in {spec.method.bits} bits while the adapter learned; an audit and a score are of the "
+            "adapter on the base as it is stored."
+        )
+    if spec.training.precision == "bf16-weights" and isinstance(spec.method, Full):
+        found.append("Weights of 8 bits' precision learned: a step below 2^-9 of a weight is lost.")
+    return tuple(found)
+
+
 def _notes(fitted: Fitted, spec: Spec, policy: PolicyRun | None) -> tuple[str, ...]:
     """What a reader must know of what did not learn, of losses that are no numbers, and of a run in pieces."""
     stacked = by_pattern((name, value) for name, value in fitted.model.named_parameters() if value.ndim > 2)
-    notes = [f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}."] if stacked else []
+    notes = [*_numbers(spec)]
+    notes += [f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}."] if stacked else []
     losses = fitted.noted.losses
     if wrong := [step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)]:
         notes.append(f"The loss was not finite from step {wrong[0]} on, in {len(wrong)} of {len(losses)} steps.")

@@ -8,47 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, final, get_args
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
-from assay.data.examples import AnyData
+from assay.data.columns import kind_by_columns
+from assay.data.kinds import AnyData
 from assay.data.objectives import objective_of
+from assay.data.tables import located
 from assay.errors import SettingError, SourceError
 from assay.methods import AnyMethod, Full
 from assay.records import Part, Setting
 from assay.records.run import Objective
-
-
-@final
-class Schedule(Part, strict=True):
-    """How long, in which batches, and how the learning rate goes.
-
-    Attributes:
-        steps: optimizer steps.
-        batch_size: examples a step.
-        warmup: share of the steps over which the rate rises from zero (6 %: arXiv 2410.21228v3, App. B).
-        decay: how the rate goes afterwards.
-        max_grad_norm: the gradient's norm is clipped to this.
-        checkpoint_every: steps after which a run that is stopped can go on; 0 for never. A checkpoint holds three
-            numbers for every one that learns.
-        save_at: steps after which what has learned is stored too, in `steps/N` of the run's folder, each as whole as
-            the end. The schedule is that of the whole run.
-    """
-
-    steps: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    warmup: float = Field(default=0.06, ge=0, lt=1)
-    decay: Literal["linear", "cosine", "constant"] = "linear"
-    max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    checkpoint_every: int = Field(default=100, ge=0)
-    save_at: list[int] = Field(default=[])
-
-    @model_validator(mode="after")
-    def _within(self) -> Schedule:
-        """Every stored step lies before the end, which is stored anyway."""
-        wrong = [step for step in self.save_at if not 0 < step < self.steps]
-        if wrong or self.save_at != sorted(set(self.save_at)):
-            raise ValueError(f"save_at is {self.save_at}: wanted rising steps above 0 and below {self.steps}")
-        return self
+from assay.training.schedule import Schedule
 
 
 @final
@@ -117,7 +87,26 @@ def read_spec(path: str | Path) -> Spec:
         SourceError: the file cannot be read.
         SettingError: it is not TOML, or not a specification; all problems are named.
     """
-    return parse_spec(read_toml(path), where=str(path))
+    tables = read_toml(path)
+    if isinstance(data := tables.get("data"), dict):
+        tables["data"] = with_kind(data, Path(path).parent)
+    return parse_spec(tables, where=str(path))
+
+
+def with_kind(data: dict[str, Any], start: Path) -> dict[str, Any]:
+    """The table of the data with its kind: the one that the file's columns tell, unless it is given.
+
+    Args:
+        data: the table.
+        start: the folder to which its path is relative.
+
+    Raises:
+        SourceError: the file cannot be read.
+        InputError: its columns tell no kind.
+    """
+    if "kind" in data or not isinstance(data.get("path"), str) or not data["path"]:
+        return data
+    return {"kind": kind_by_columns(located(data["path"], start), data), **data}
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -168,8 +157,21 @@ def _disagreements(spec: Spec) -> Iterator[str]:
         yield f"'method.name' is {spec.method.name!r}: a policy needs full, or LoRA beside a base that stays whole"
     if learned == "policy" and (dropped := getattr(spec.method, "dropout", 0)):
         yield f"'method.dropout' is {dropped}: a policy learns from the replies of the model as it is"
+    if learned == "policy":
+        yield from _refused_of_policies(spec)
     if learned in ("reward", "policy") and spec.validation is not None:
         yield f"'validation' is for the model's own loss, which the objective {learned!r} does not have"
+
+
+def _refused_of_policies(spec: Spec) -> Iterator[str]:
+    """A policy's replies are those of the model as it is: nothing makes it another one while it learns."""
+    training = spec.training
+    wanted = {"precision": "float32", "gradient_accumulation": 1, "gradient_checkpointing": False}
+    for name, value in wanted.items():
+        if (given := getattr(training, name)) != value:
+            yield f"'training.{name}' is {given}: a policy learns with {value}"
+    if spec.method.bits is not None:
+        yield f"'method.base_bits' is {spec.method.bits}: a policy learns beside a base that is whole"
 
 
 def problem_of(error: dict[str, Any], whole: type[BaseModel]) -> str:

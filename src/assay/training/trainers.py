@@ -13,9 +13,6 @@ from assay.data.examples import Pair, collate, collate_pairs, padding_id
 Batch = dict[str, torch.Tensor]
 Note = Callable[[Batch], Batch]  # notes a batch as the model receives it
 
-# What TRL would do unless told: compute in bfloat16, and throw activations away to compute them again.
-AS_TRANSFORMERS = {"bf16": False, "gradient_checkpointing": False}
-
 # What the trainers say of a step in their logs, and what a record calls it.
 MEASURED = {
     "accuracy": "accuracy",
@@ -50,12 +47,16 @@ def language_trainer(model: Any, arguments: dict[str, Any], examples: Ordered, t
     from transformers import Trainer, TrainingArguments
 
     pad = padding_id(tokenizer)
-    return Trainer(
+    trainer = Trainer(
         model=model,
         args=TrainingArguments(**arguments),
         train_dataset=examples,
         data_collator=lambda batch: note(collate(batch, pad)),
     )
+    if isinstance(examples[0].labels, int):
+        # A mean over each part of a batch: transformers (5.23) would take the parts' sum for the mean over the whole.
+        trainer.model_accepts_loss_kwargs = False
+    return trainer
 
 
 def reward_trainer(model: Any, arguments: dict[str, Any], examples: Ordered, tokenizer: Any, note: Note) -> Any:
@@ -81,11 +82,12 @@ def reward_trainer(model: Any, arguments: dict[str, Any], examples: Ordered, tok
     together = collate_pairs if paired else collate
     trainer = (RewardTrainer if paired else Thumbs)(
         model=model,
-        args=RewardConfig(**arguments, **AS_TRANSFORMERS, disable_dropout=False, max_length=None),
+        args=RewardConfig(**arguments, disable_dropout=False, max_length=None),
         # TRL wants to tokenise; it leaves rows with these columns as they are, and the examples take their place.
         train_dataset=Dataset.from_dict({"chosen_ids": [[pad]], "rejected_ids": [[pad]]}),
         processing_class=copy.deepcopy(tokenizer),
         data_collator=lambda batch: note(together(batch, pad)),
     )
     trainer.train_dataset = examples
+    trainer.model_accepts_loss_kwargs = False  # as for classes
     return trainer

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from assay.data.examples import IGNORED, Classification, Example, collate, padding_id
-from assay.io import digests
-from assay.records import Source
+from assay.data.examples import IGNORED, Example, collate, padding_id
+from assay.data.kinds import Classification
+from assay.data.tables import Reference, source_of
 from assay.records.run import Validation
 from assay.training.spec import Spec
 
@@ -25,13 +24,13 @@ class HeldOut:
         pad: the token to pad with; batch_size: examples in a batch.
     """
 
-    path: Path
+    path: Reference
     examples: tuple[Example, ...]
     pad: int
     batch_size: int
 
     @classmethod
-    def load(cls, spec: Spec, path: Path, tokenizer: Any, labels: tuple[str, ...]) -> HeldOut:
+    def load(cls, spec: Spec, path: Reference, tokenizer: Any, labels: tuple[str, ...]) -> HeldOut:
         """Read the rows of a file.
 
         Raises:
@@ -60,5 +59,4 @@ class HeldOut:
                 with torch.inference_mode():
                     total += counted * float(model(**{name: value.to(device) for name, value in batch.items()}).loss)
                 targets += counted
-        source = Source(name=self.path.name, digest=digests.of_files([self.path]))
-        return Validation(data=source, examples=len(rows), targets=targets, loss=total / targets)
+        return Validation(data=source_of(self.path), examples=len(rows), targets=targets, loss=total / targets)

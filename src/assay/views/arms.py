@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from assay.records import Record, Run, Source
+from assay.records.called import told_apart
 from assay.records.conditions import differing
 from assay.views.cells import Cell
 
@@ -85,6 +86,12 @@ def _named(found: list[Arm]) -> list[Arm]:
     for arm in found:
         runs = arm.of(Run)
         arm.name = arm.name or (runs[0].method if runs else "unnamed")
+    # Studies file every model under one name: what tells those apart is how they were tuned.
+    often = Counter(arm.name for arm in found)
+    alike = [arm for arm in found if often[arm.name] > 1 and arm.of(Run)]
+    runs_alike = [arm.of(Run)[0] for arm in alike]
+    for arm, name in zip(alike, told_apart([(run.method, run.arm) for run in runs_alike]), strict=True):
+        arm.name = name
     often = Counter(arm.name for arm in found)
     seen: Counter[str] = Counter()
     for number, arm in enumerate(found, start=1):

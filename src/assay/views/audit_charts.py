@@ -199,13 +199,11 @@ def similarity(summary: Summary, matrix: MatrixAudit) -> Chart | None:
     if not rows:
         return None
     columns = max(row["tuned"] for row in rows)
-    marked = [
-        d.position for d in leading(summary.audit, matrix, "left") if d.verdict == "intruder" and d.position <= columns
-    ]
+    marked = [d.position for d in leading(summary.audit, matrix) if d.verdict == "intruder" and d.position <= columns]
     return Chart(
         f"{summary.anchor}-similarity",
         "Overlaps with the base",
-        f"Overlaps of the leading left directions of {matrix.name}, base against tuned. "
+        f"Overlaps of the leading {summary.side} directions of {matrix.name}, base against tuned. "
         f"{plural(len(marked), 'column')} marked as intruder.",
         lambda: _similarity(rows, marked),
         f"{matrix.name}. A dark diagonal: the base's directions, in the same order. A triangle: an intruder.",

@@ -8,9 +8,9 @@ from typing import Any
 
 from assay.views.cells import Cell, Given, cell
 
-# Where a section stands: what the answers at the top lead to first, then records that stand for themselves, then
-# everything that one record has.
-LEARNED, LOST, JUDGED, VARIETY, HARNESS, INSIDE, DIAL, REPAIR, RUN, ALONE, DETAIL = range(11)
+# Where a section stands: what joins runs and seeds, what the answers at the top lead to, then records that stand for
+# themselves, then everything that one record has.
+STUDY, LEARNED, LOST, JUDGED, VARIETY, HARNESS, INSIDE, DIAL, REPAIR, RUN, ALONE, DETAIL = range(12)
 
 
 @dataclass(frozen=True)

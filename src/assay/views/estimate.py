@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from assay.records import Estimate
 from assay.views import cells
-from assay.views.blocks import Items, Note, Section, table
+from assay.views.blocks import Items, Note, Section, Table, table
+from assay.views.formats import size
 from assay.views.registry import Entry, view
 
 
@@ -30,12 +31,31 @@ def estimate(entries: Sequence[Entry[Estimate]]) -> Iterator[Section]:
             (
                 Items((*said, *record.notes)),
                 table(["What", "Size"], [(name, cells.size(count)) for name, count in held]),
+                *_fits(record),
                 Note(
                     "From the specification and the base’s configuration; no weight was read. Python and its libraries "
                     "add to it."
                 ),
             ),
         )
+
+
+def _fits(record: Estimate) -> Iterator[Table]:
+    """Which settings fit the memory that was named."""
+    if record.memory_bytes is None:
+        return
+    rows: list[Sequence[cells.Given]] = [
+        (
+            one.precision,
+            "yes" if one.gradient_checkpointing else "no",
+            f"{one.base_bits} bits" if one.base_bits else "as stored",
+            "does not fit" if one.examples_at_once is None else cells.whole(one.examples_at_once),
+            cells.size(one.peak_bytes),
+        )
+        for one in record.fits
+    ]
+    columns = ["Precision", "Checkpointing", "Base", "Examples at once", "Peak memory, about"]
+    yield table(columns, rows, title=f"In {size(record.memory_bytes)}")
 
 
 def _printed(name: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from assay.records import Study
-from assay.records.study import Forecast, Stage, Tuned
+from assay.records.study import Stage, Tuned
 from assay.views import cells
 from assay.views.blocks import Column, Items, Note, Section, Table, table
+from assay.views.by_arm import by_arm
 from assay.views.formats import MISSING, number, plural, size
 from assay.views.registry import Entry, view
 
@@ -16,13 +17,14 @@ STAGES: tuple[Stage, ...] = ("train", "audit", "score")
 
 @view(Study)
 def study(entries: Sequence[Entry[Study]]) -> Iterator[Section]:
-    """A section for every study."""
+    """For every study its result by arm, and what became of its runs."""
     for entry in entries:
         record = entry.record
+        yield from by_arm(record, entry.number)
         done = sum(set(run.stages.values()) <= {"done", "not applicable"} for run in record.runs)
         said = [f"{done} of {len(record.runs)} done, {len(record.failed)} failed.", *map(_choice, record.tuned)]
         if record.forecast is not None:
-            said += _left(record, record.forecast)
+            said += left_in_words(record)
         said += dict.fromkeys(f"{run.method} on {run.task} failed: {run.error}" for run in record.failed if run.error)
         yield Section(
             f"{record.plan}: {plural(len(record.runs), 'run')}",
@@ -72,13 +74,25 @@ def _choice(tuned: Tuned) -> str:
     return f"{tuned.name} on {tuned.task}: rate {number(tuned.lr)}{edge}. Validation loss {trials}.{refused}"
 
 
-def _left(record: Study, left: Forecast) -> Iterator[str]:
-    """What is left of a plan."""
+def left_in_words(record: Study) -> Iterator[str]:
+    """What is left of a plan, as a dry run foresees it."""
+    left = record.forecast
+    if left is None:
+        return
     trials = f", after at least {left.trials} trials of rates" if left.trials else ""
     yield f"{plural(left.runs, 'run')} to be trained{trials}."
     unsized = f", without {left.unsized} runs whose size is not known" if left.unsized else ""
     yield f"They would store {size(record.stored_bytes or 0)}{unsized}."
-    known = {"runs that are done": left.seconds_by_runs, "their operations": left.seconds_by_operations}
+    known = {"steps that were timed": left.seconds_by_runs, "their operations": left.seconds_by_operations}
     times = [f"{seconds / 60:,.1f} minutes judged by {source}" for source, seconds in known.items() if seconds]
     unknown = [f"unknown for {left.untimed} runs and trials"] if left.untimed else []
     yield f"Time of the training steps: {', '.join(times + unknown) or 'nothing is left'}."
+    peaks = [f"{name} {size(peak)}" for name, peak in left.peak_bytes.items()]
+    if peaks:
+        yield f"Memory of a run above its start: {', '.join(peaks)}."
+    if left.slots is not None and left.seconds_on_slots is not None:
+        chain = (left.seconds_of_longest_chain or 0.0) / 60
+        yield (
+            f"With {left.slots:,} at once: {left.seconds_on_slots / 60:,.1f} minutes; the longest chain of trials and "
+            f"the run that waits for them takes {chain:,.1f}."
+        )

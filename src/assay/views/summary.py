@@ -10,7 +10,7 @@ from functools import cached_property
 from statistics import median
 from typing import Literal
 
-from assay.records.audit import Audit, Coverage, Direction, MatrixAudit, Side, Status, by_role, energies
+from assay.records.audit import Audit, Chance, Coverage, Direction, MatrixAudit, Side, Status, by_role, energies
 from assay.views.arms import Arm
 
 State = Literal["not applicable", "nothing analysed", "zero", "ordinary"]
@@ -64,6 +64,11 @@ class ChanceLevel:
     draws: int
 
 
+def _highest(chance: Chance) -> float:
+    """The 95th percentile with undecided directions counted as intruders."""
+    return chance.percentile_95_bounds[1] if chance.percentile_95_bounds else chance.percentile_95
+
+
 def counted_side(audit: Audit) -> Side:
     """The side whose intruders are the count: the left one unless only the right one was asked for."""
     return "right" if audit.side == "right" else "left"
@@ -76,7 +81,7 @@ def leading(audit: Audit, matrix: MatrixAudit, side: Side | None = None) -> tupl
 
 def group(audit: Audit, name: str, matrices: Iterable[MatrixAudit]) -> Group:
     """Some of the matrices, under a name."""
-    return Group(name, audit.model_copy(update={"matrices": tuple(matrices)}))
+    return Group(name, audit.part(matrices))
 
 
 def counts_by_eps(audit: Audit) -> dict[float, tuple[int, int]]:
@@ -170,7 +175,7 @@ class Summary:
             return None
         return ChanceLevel(
             measured=len(measured),
-            above=sum(count > chance.percentile_95 for count, chance in measured),
+            above=sum(count > _highest(chance) for count, chance in measured),
             draws=min(chance.draws for _, chance in measured),
         )
 

@@ -102,6 +102,16 @@ def _refuse_variants(settings: Mapping[str, Any], where: str) -> None:
         )
 
 
+def no_scale(module: str, where: str) -> AdapterError:
+    """The error of trained factors that their alpha makes nothing of."""
+    return AdapterError(
+        f"its alpha is 0 beside trained factors (of {module}), so that the update would be nothing",
+        wanted="the alpha that it was trained with",
+        remedy=f"restore lora_alpha in the {ADAPTER_CONFIG}: a tool that made it from the tensors left 0 there",
+        where=where,
+    )
+
+
 def _refuse_alphas(settings: Mapping[str, Any], folder: Path) -> None:
     """Refuse an alpha from which no scale follows."""
     for name, value in {"lora_alpha": settings.get("lora_alpha", 8), **(settings.get("alpha_pattern") or {})}.items():

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from assay.errors import AdapterError
+from assay.weights.adapter_settings import no_scale
 from assay.weights.adapters import Adapter
 from assay.weights.architecture import Architecture
 from assay.weights.libraries import read_adapter_config
@@ -59,12 +60,7 @@ def resolve_scales(adapter: Adapter, architecture: Architecture, asked: Asked | 
                 where=str(adapter.stored.folder),
             )
         if scale == 0.0 and bool(adapter.stored.read(factors.B).any()):
-            raise AdapterError(
-                f"its alpha is 0 beside trained factors (of {module}), so that the update would be nothing",
-                wanted="the alpha that it was trained with",
-                remedy=f"restore lora_alpha in the {ADAPTER_CONFIG}: a tool that made it from the tensors left 0 there",
-                where=str(adapter.stored.folder),
-            )
+            raise no_scale(module, str(adapter.stored.folder))
         adapter.factors[module] = replace(factors, scale=scale)
     return tuple(ruled)
 

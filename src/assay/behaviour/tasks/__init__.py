@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from assay.behaviour.tasks.likelihood import (
     answer_likelihoods,
 )
 from assay.behaviour.tasks.task import AbstractTask, Asking
-from assay.data.tables import raw_rows
+from assay.data.tables import Reference, name_of, raw_rows
 from assay.errors import InputError, SettingError
 from assay.records import Source, TaskScore
 
@@ -58,7 +57,7 @@ def describe_tasks() -> list[tuple[str, str, str]]:
     ]
 
 
-def kind_of_task(path: str | Path, how: str | None = None) -> type[AbstractTask]:
+def kind_of_task(path: Reference, how: str | None = None) -> type[AbstractTask]:
     """How a task's file asks: as it is told, or by its columns.
 
     Raises:
@@ -79,12 +78,12 @@ def kind_of_task(path: str | Path, how: str | None = None) -> type[AbstractTask]
         f"the rows have the columns {', '.join(sorted(columns)) or 'none'}",
         wanted=", or ".join(dict.fromkeys(" and ".join(kind.columns) for kind in KINDS))
         + "; of a reward model chosen and rejected, or reply and label",
-        where=Path(path).name,
+        where=name_of(path),
     )
 
 
 def read_task(
-    path: str | Path,
+    path: Reference,
     tokenizer: Any,
     labels: Sequence[str] | None = (),
     window: int = 1024,

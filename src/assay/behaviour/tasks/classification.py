@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Self, final
 
 import numpy as np
@@ -14,7 +13,7 @@ from assay.behaviour.batches import by_length, padded, width
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.task import AbstractTask, Asking, Floats, few_answers, refuse_blank
 from assay.data.examples import text_ids
-from assay.data.tables import rows
+from assay.data.tables import Reference, name_of, rows
 from assay.errors import InputError, MismatchError
 from assay.records.scores import How
 
@@ -28,7 +27,7 @@ class ClassificationHead(AbstractTask):
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
 
     @classmethod
-    def read(cls, path: str | Path, asking: Asking) -> Self:
+    def read(cls, path: Reference, asking: Asking) -> Self:
         """Rows of `text` and `label`.
 
         Raises:
@@ -37,7 +36,7 @@ class ClassificationHead(AbstractTask):
         """
         if asking.labels is None:
             raise MismatchError(
-                "the model has no trained classification head", wanted="a classifier", where=Path(path).name
+                "the model has no trained classification head", wanted="a classifier", where=name_of(path)
             )
         read = rows(path, "text", "label")
         answers = tuple(asking.labels) or _positions({row["label"] for row in read}, path)
@@ -45,7 +44,7 @@ class ClassificationHead(AbstractTask):
             raise InputError(
                 f"the model never saw {', '.join(map(repr, sorted(unknown)))}",
                 wanted=f"labels among {', '.join(map(repr, answers))}",
-                where=Path(path).name,
+                where=name_of(path),
             )
         few_answers([row["label"] for row in read], path)
         texts = tuple(text_ids(asking.tokenizer, row["text"], asking.window) for row in read)
@@ -85,7 +84,7 @@ class ClassificationHead(AbstractTask):
         return found
 
 
-def _positions(found: set[str], path: str | Path) -> tuple[str, ...]:
+def _positions(found: set[str], path: Reference) -> tuple[str, ...]:
     """The classes of a head that nobody named: its outputs by their positions, up to the last that occurs.
 
     Raises:
@@ -95,6 +94,6 @@ def _positions(found: set[str], path: str | Path) -> tuple[str, ...]:
         raise InputError(
             "the head's classes have no names, and the labels are not their positions",
             wanted="labels 0, 1, ... in the order of the head's outputs, or names in id2label of its config.json",
-            where=Path(path).name,
+            where=name_of(path),
         )
     return tuple(str(i) for i in range(max(map(int, found)) + 1))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Self, final
 
 from assay.behaviour.batches import by_length, width
-from assay.behaviour.generation import replies, stops_of
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.task import AbstractTask, Asking, refuse_one
-from assay.data.tables import rows
+from assay.data.tables import Reference, rows
+from assay.models.generation import Drawing, stops_of, texts
 from assay.records.scores import NO_ANSWER, UNLISTED, How
 
 _MARK = "####"
@@ -58,7 +57,7 @@ class ExactMatch(AbstractTask):
     tokenizer: Any = field(compare=False, repr=False)
 
     @classmethod
-    def read(cls, path: str | Path, asking: Asking) -> Self:
+    def read(cls, path: Reference, asking: Asking) -> Self:
         """Rows of `question` (or `prompt`) and `answer`; where an answer holds `####`, all are what follows it."""
         read = rows(path, "answer")
         refuse_one(len(read), path)
@@ -85,7 +84,7 @@ class ExactMatch(AbstractTask):
             digest=digest_of("replies", self.prompts, self.longest, stop, batches),
             batches=batches,
             costs=tuple(width(self.prompts, batch) + len(batch) * self.longest for batch in batches),
-            ask=lambda model, batch: replies(model, [self.prompts[i] for i in batch], self.longest, stop),
+            ask=lambda model, batch: texts(model, [self.prompts[i] for i in batch], Drawing(self.longest, stop)),
         )
 
     def choices(self, given: Sequence[Any]) -> tuple[int, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Self, final
 
 import numpy as np
@@ -15,7 +14,7 @@ from assay.behaviour.batches import Ids, by_length, padded, text_logits, width
 from assay.behaviour.passes import Pass, digest_of
 from assay.behaviour.tasks.task import AbstractTask, Asking, Floats, few_answers, refuse_blank, refuse_one
 from assay.data.examples import answer_ids
-from assay.data.tables import raw_rows, rows
+from assay.data.tables import Reference, raw_rows, rows
 from assay.errors import InputError
 from assay.records.scores import How
 
@@ -114,7 +113,7 @@ class AnswerLikelihood(AbstractByLikelihood):
     columns: ClassVar[tuple[str, ...]] = ("prompt", "answer")
 
     @classmethod
-    def read(cls, path: str | Path, asking: Asking) -> Self:
+    def read(cls, path: Reference, asking: Asking) -> Self:
         """Rows of `prompt` and `answer`; the answers are those that occur."""
         read = rows(path, "prompt", "answer")
         answers = few_answers([row["answer"] for row in read], path)
@@ -139,7 +138,7 @@ class MultipleChoice(AbstractByLikelihood):
     lengths: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def read(cls, path: str | Path, asking: Asking) -> Self:
+    def read(cls, path: Reference, asking: Asking) -> Self:
         """Rows of `prompt` (or `question`), `choices`, and `answer`: the right choice, or its position from 0."""
         found = raw_rows(path)
         refuse_one(len(found), path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from assay.behaviour.batches import Ids
 from assay.behaviour.passes import Pass
 from assay.data.examples import prompt_ids
-from assay.data.tables import raw_rows, rows
+from assay.data.tables import Reference, name_of, raw_rows, rows
 from assay.errors import InputError, SettingError
 from assay.records.scores import How
 
@@ -57,7 +56,7 @@ class Asking:
         whole = self.tokenizer.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
         return tuple(self.tokenizer(whole, add_special_tokens=False).input_ids)
 
-    def prompts(self, path: str | Path, reply: int) -> tuple[tuple[Ids, ...], int]:
+    def prompts(self, path: Reference, reply: int) -> tuple[tuple[Ids, ...], int]:
         """The prompts of a file, cut so that they leave room for a reply, and how many of them lost their beginning.
 
         Raises:
@@ -99,7 +98,7 @@ class AbstractTask(ABC):
 
     @classmethod
     @abstractmethod
-    def read(cls, path: str | Path, asking: Asking) -> Self:
+    def read(cls, path: Reference, asking: Asking) -> Self:
         """The task in a JSON Lines file or hub data set.
 
         Raises:
@@ -124,7 +123,7 @@ class AbstractTask(ABC):
         return None
 
 
-def few_answers(found: Sequence[str], path: str | Path) -> tuple[str, ...]:
+def few_answers(found: Sequence[str], path: Reference) -> tuple[str, ...]:
     """The different answers of a file, sorted.
 
     Raises:
@@ -134,20 +133,18 @@ def few_answers(found: Sequence[str], path: str | Path) -> tuple[str, ...]:
     answers = tuple(sorted(set(found)))
     if len(answers) < 2:
         raise InputError(
-            f"every answer is {answers[0]!r}", wanted="at least two different answers", where=Path(path).name
+            f"every answer is {answers[0]!r}", wanted="at least two different answers", where=name_of(path)
         )
     return answers
 
 
-def refuse_one(examples: int, path: str | Path) -> None:
+def refuse_one(examples: int, path: Reference) -> None:
     """Refuse a task of which no interval could be given."""
     if examples < 2:
-        raise InputError(
-            "there is one example", wanted="at least two, so that there is a spread", where=Path(path).name
-        )
+        raise InputError("there is one example", wanted="at least two, so that there is a spread", where=name_of(path))
 
 
-def refuse_blank(what: str, found: Sequence[Ids], path: str | Path) -> None:
+def refuse_blank(what: str, found: Sequence[Ids], path: Reference) -> None:
     """Refuse what has no token: it has no likelihood, and nothing can follow it."""
     for (where, _), ids in zip(raw_rows(path), found, strict=True):
         if not ids:

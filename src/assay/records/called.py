@@ -1,0 +1,50 @@
+"""How arms are called: the method, its rank, and the settings in which arms of one name differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_SAID = {"method.name", "method.rank"}  # in every name that has them
+_DERIVED = {"method.scale"}  # follows from what is named
+
+
+def called(method: str, settings: Mapping[str, Any]) -> str:
+    """The method, with its rank if it has one.
+
+    Args:
+        method: its name in the registry.
+        settings: of the arm, by dotted name.
+
+    Example:
+        >>> called("lora", {"method.rank": 8}), called("full", {})
+        ('lora r=8', 'full')
+    """
+    rank = settings.get("method.rank")
+    return method if rank is None else f"{method} r={rank}"
+
+
+def told_apart(arms: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """A name for every arm; arms of one method and rank are told apart by the settings in which they differ.
+
+    Args:
+        arms: method and settings of each.
+
+    Example:
+        >>> told_apart([("full", {"method.lr": 1e-5}), ("lora", {"method.rank": 8, "method.lr": 1e-4}),
+        ...             ("lora", {"method.rank": 8, "method.lr": 1e-3})])
+        ['full', 'lora r=8 lr=0.0001', 'lora r=8 lr=0.001']
+    """
+    names = [called(*arm) for arm in arms]
+    found = []
+    for name, (_, settings) in zip(names, arms, strict=True):
+        alike = [other for others, (_, other) in zip(names, arms, strict=True) if others == name]
+        keys = sorted({key for one in alike for key in one} - _SAID - _DERIVED)
+        differ = [key for key in keys if len({repr(one.get(key)) for one in alike}) > 1]
+        said = [f"{key.rpartition('.')[2]}={_value(settings.get(key))}" for key in differ]
+        found.append(" ".join([name, *said]))
+    return found
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

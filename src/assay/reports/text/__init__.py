@@ -1,1 +1,0 @@
-"""Records on the terminal: one module a kind of record."""

@@ -1,0 +1,172 @@
+"""A study's result by arm: one table a task, and in words which arm to take, or from which it cannot be told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from assay.records import Study
+from assay.records.study import ArmResult, Beside, Spread, Verdict
+from assay.views import cells
+from assay.views.blocks import STUDY, Answer, Block, Column, Items, Note, Section, Table, table
+from assay.views.formats import (
+    MISSING,
+    listed,
+    number,
+    plural,
+    points,
+    share,
+    signed,
+    signed_range,
+    size,
+)
+
+_FOR = {"learning": "For learning", "keeping": "For keeping what the base knew", "cost": "For cost"}
+
+
+def by_arm(record: Study, number_of_record: int) -> Iterator[Section]:
+    """The result of a study by arm; nothing of one that has none."""
+    if not record.arms:
+        return
+    said = verdicts_in_words(record)
+    blocks: list[Block] = [Items(tuple(said))] if said else []
+    tasks = tuple(dict.fromkeys(arm.task for arm in record.arms))
+    for task in tasks:
+        blocks.append(_table([arm for arm in record.arms if arm.task == task], task if len(tasks) > 1 else ""))
+    marked = [f"{arm.name} on {arm.task}: {mark}." for arm in record.arms for mark in arm.marks]
+    blocks += [Items(tuple(marked))] if marked else []
+    blocks.append(Note(_how_to_read(record)))
+    answer = Answer(said[0].rstrip("."), tuple(said[1:]), "Which arm to take?") if said else None
+    yield Section(f"{record.plan}: by arm", f"arms-{number_of_record}", tuple(blocks), STUDY, answer)
+
+
+def verdicts_in_words(record: Study) -> list[str]:
+    """A sentence or two for everything that arms are compared for, by one rule: shown above all others, or not told."""
+    several = len({verdict.task for verdict in record.verdicts}) > 1
+    return [
+        f"{f'{verdict.task}. ' if several else ''}{_FOR[verdict.what]}{_words(record, verdict)}"
+        for verdict in record.verdicts
+    ]
+
+
+def _words(record: Study, verdict: Verdict) -> str:
+    """What follows on what a verdict is for."""
+    best = next(
+        arm for arm in record.arms if (arm.name, arm.task, arm.steps) == (verdict.best, verdict.task, verdict.steps)
+    )
+    shown = [one.arm for one in verdict.beside if one.shown]
+    above = "shown to be cheaper than" if verdict.what == "cost" else "shown to be better than"
+    if not verdict.beside:
+        said = f": {best.name} alone can be judged, {_value(best, verdict)}."
+    elif verdict.untold:
+        parts = [f"{one.arm} ({_until(one, verdict)})" for one in verdict.untold]
+        said = f": can't tell {best.name} from {listed(parts)}. {best.name} has {_value(best, verdict)}."
+        said += f" It is {above} {listed(shown)}." if shown else ""
+    else:
+        said = f", take {best.name}: {_value(best, verdict)}, {above} {listed(shown)}."
+    if verdict.what == "cost":
+        slower = [f"{one.arm} takes {share(one.difference)} longer" for one in verdict.beside if one.shown]
+        return said + (f" A step of {listed(slower)}." if slower else "")
+    if {one.seeds for one in verdict.beside} == {1}:
+        said += " It rests on one seed: what another would show is not known."
+    said += f" Beware of {best.name}: {'; '.join(best.marks)}." if best.marks else ""
+    return said + (f" Left out: {'; '.join(verdict.left_out)}." if verdict.left_out else "")
+
+
+def _until(one: Beside, verdict: Verdict) -> str:
+    """What would tell an arm from the best one."""
+    if verdict.what == "cost":
+        return one.why
+    off = _difference(one, verdict)
+    if one.why:
+        return f"{off}; {one.why}" if one.seeds else one.why
+    if one.seeds == 1:
+        return f"{off}; more seeds are needed"
+    if one.more_seeds is None:
+        return f"{off}; by the spread of {one.seeds} seeds not even a hundred more would"
+    more = plural(one.more_seeds, "more seed")
+    return f"{off}; {more} would, by the spread of {one.seeds} seeds"
+
+
+def _difference(one: Beside, verdict: Verdict) -> str:
+    """By how much the best arm is better, with its interval."""
+    if verdict.what == "keeping":
+        within = "" if one.interval is None else f", {signed_range(one.interval)}"
+        return f"{signed(one.difference)} nats{within}"
+    within = "" if one.interval is None else f", {points(one.interval[0])} to {points(one.interval[1])}"
+    return f"{points(one.difference)} points{within}"
+
+
+def _value(arm: ArmResult, verdict: Verdict) -> str:
+    """The number by which an arm is the best."""
+    if verdict.what == "cost":
+        peak = "" if arm.peak_bytes is None else f", {size(arm.peak_bytes)} at its peak"
+        return f"{number(arm.step_seconds)} s a step, {plural(arm.parameters, 'trainable parameter')}{peak}"
+    if verdict.what == "learning" and arm.score is not None:
+        return f"{arm.measure} {_spread(arm.score, cells.share, cells.share_estimate).plain}"
+    if arm.forgetting is None:
+        return MISSING
+    return f"{_spread(arm.forgetting, cells.signed, cells.change).plain} nats a token"
+
+
+def _spread(
+    spread: Spread | None,
+    write: Callable[[float | None], cells.Cell],
+    estimate: Callable[[float | None, tuple[float, float] | None], cells.Cell],
+) -> cells.Cell:
+    """A number over seeds: with its interval, or, of two seeds, both."""
+    if spread is None:
+        return write(None)
+    if spread.over == "nothing":
+        return cells.several([write(value) for value in spread.by_seed])
+    return estimate(spread.value, spread.interval)
+
+
+def _table(arms: Sequence[ArmResult], title: str) -> Table:
+    """A row an arm."""
+    measure = next((arm.measure for arm in arms if arm.measure), "score")
+    rows: list[Sequence[cells.Given]] = [
+        (
+            arm.name,
+            cells.number(arm.lr),
+            cells.text_number(", ".join(map(str, arm.seeds))),
+            _spread(arm.score, cells.share, cells.share_estimate),
+            _spread(arm.forgetting, cells.signed, cells.change),
+            _intruders(arm.intruders),
+            cells.number(arm.relative_norm),
+            arm.parameters,
+            cells.number(arm.step_seconds),
+            cells.size(arm.peak_bytes),
+            cells.size(arm.stored_bytes),
+            cells.text_number(str(arm.steps)),
+        )
+        for arm in arms
+    ]
+    columns: list[str | Column] = ["Arm", "Rate", "Seeds", measure.capitalize(), "Forgetting, nats", "Intruders"]
+    columns += [Column("||dW|| / ||W0||", detail=True), Column("Trainable", detail=True), "Step, s", "Peak memory"]
+    return table([*columns, Column("Stored", detail=True), Column("Steps", detail=True)], rows, title=title)
+
+
+def _intruders(ends: tuple[int, int] | None) -> cells.Cell:
+    """Fewest and most intruders."""
+    if ends is None:
+        return cells.text_number(MISSING)
+    low, high = ends
+    text = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return cells.Cell(text, float(low), "number", hot=high > 0)
+
+
+def _how_to_read(record: Study) -> str:
+    """What the intervals are over, and by which rule an arm is taken."""
+    over = {spread.over for arm in record.arms for spread in (arm.score, arm.forgetting) if spread is not None}
+    said = {
+        "examples": "of one seed, scores have the 95 % interval over examples",
+        "documents": "forgetting that over documents",
+        "nothing": "of two seeds, both values are shown",
+        "seeds": "of three seeds or more, the mean has its t interval over seeds",
+    }
+    parts = [words for key, words in said.items() if key in over]
+    read = f"{'; '.join(parts).capitalize()}. " if parts else ""
+    return (
+        f"{read}An arm is taken where its difference from every other, paired within a seed, stays after Holm's "
+        "correction for all pairs; a step is cheaper where every seed's is, and by a tenth. Memory is above the start."
+    )

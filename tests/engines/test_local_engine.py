@@ -1,0 +1,66 @@
+"""Items in processes of this machine: answers, crashes, and nothing left behind."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from assay.engines.choice import opener
+from assay.engines.engine import Item
+from assay.engines.local import LocalEngine
+from assay.errors import SettingError
+from engines.work import crash, double, large, sleep
+
+
+def test_every_item_is_answered_and_no_more_run_at_once_than_asked_for() -> None:
+    with LocalEngine(2, preloaded=()) as engine:
+        for number in range(5):
+            engine.submit(Item(str(number), double, number))
+        ended = {one.key: one.value for one in (engine.wait() for _ in range(5))}
+    assert ended == {str(number): 2 * number for number in range(5)}
+
+
+def test_an_answer_larger_than_a_pipe_holds_arrives() -> None:
+    with LocalEngine(preloaded=()) as engine:
+        engine.submit(Item("large", large, 1 << 22))
+        assert len(engine.wait().value) == 1 << 22
+
+
+def test_a_crash_names_its_signal_or_code_and_stops_nothing() -> None:
+    with LocalEngine(preloaded=()) as engine:
+        engine.submit(Item("killed", crash, "itself"))
+        engine.submit(Item("raised", double, None))
+        engine.submit(Item("good", double, 21))
+        found = {one.key: one for one in (engine.wait() for _ in range(3))}
+    assert (found["killed"].crash, found["raised"].crash) == ("SIGKILL", "exit code 1")
+    assert (found["good"].value, found["good"].crash) == (42, "")
+
+
+def test_what_runs_is_ended_when_the_engine_closes(tmp_path: Path) -> None:
+    with LocalEngine(preloaded=()) as engine:
+        engine.submit(Item("long", sleep, (2.0, tmp_path / "written")))
+        time.sleep(0.5)
+    time.sleep(2.5)
+    assert not list(tmp_path.iterdir())
+
+
+def test_waiting_for_nothing_is_an_error_and_not_forever() -> None:
+    with LocalEngine() as engine, pytest.raises(LookupError, match="nothing was submitted"):
+        engine.wait()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"name": "rey"}, "did you mean 'ray'"),
+        ({"workers": 0}, "0 workers"),
+        ({"address": "here:1"}, "add --engine ray"),
+        ({"name": "ray", "workers": 2}, "use --per-run"),
+        ({"name": "ray", "keep_weights": "some"}, "all or adapters or none"),
+    ],
+)
+def test_settings_that_no_engine_has_are_refused(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(SettingError, match=said):
+        opener(**settings)  # type: ignore[arg-type]

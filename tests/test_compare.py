@@ -1,0 +1,167 @@
+"""Ways of tuning beside each other: the words of arms, the plan, what is refused, and that it goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import assay
+from assay.cli import app
+from assay.errors import InputError, MismatchError, SettingError
+from assay.records import Study
+from assay.studies.arm_words import read_arms
+from assay.studies.folders import records_of
+from assay.studies.plan import read_plan, runs_of
+from models_in_miniature import bert, letters, lines
+
+ARMS = "full:lr=1e-3,lora:r=2,lr=1e-2"
+
+
+@pytest.fixture
+def place(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(smoke)
+    return smoke
+
+
+def asked(**settings: Any) -> dict[str, Any]:
+    given = {"data": "smoke/rows.jsonl", "text": "smoke/prose.jsonl", "arms": ARMS, "rates": "given", "out": "out"}
+    return {**given, "steps": 2, **settings}
+
+
+def test_arms_by_their_words() -> None:
+    assert read_arms("full, lora:r=8,lora:r=64,alpha=16,lr=1e-4,bitfit") == [
+        {"method": "full"},
+        {"method": "lora", "rank": 8},
+        {"method": "lora", "rank": 64, "alpha": 16, "lr": 1e-4},
+        {"method": "bitfit"},
+    ]
+    assert read_arms(["lora:targets=(q|v)_proj"]) == [{"method": "lora", "targets": "(q|v)_proj"}]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("full,loar:r=8", "did you mean 'lora'?"),
+        ("full,lora:rnak=8", "did you mean 'rank'?"),
+        ("full:r=8,lora", "full has no setting 'r'"),
+        ("r=8,full", "belongs to no arm"),
+        ("full,lora:r=", "is no setting of an arm"),
+        ("full,,lora", "an arm without a name"),
+        ("lora:r=8,r=4", "there twice"),
+        ("full,lora:r=8,lora:rank=8", "the arm 'lora:rank=8' is there twice"),
+    ],
+)
+def test_wrong_arms_are_said(words: str, said: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        read_arms(words)
+    assert said in str(caught.value)
+
+
+def test_the_plan_is_a_studys_and_rows_are_held_out_once(place: Path) -> None:
+    record = assay.compare("smoke/base", **asked(rates="tune", arms="full,lora:r=2,lr=1e-2", dry_run=True))
+    assert record.forecast is not None
+    assert record.forecast.peak_bytes.keys() == {"full", "lora r=2"}
+    tables = tomllib.loads((place / "out/plan.toml").read_text())
+    assert [arm["rate"] for arm in tables["arms"]] == [
+        {"policy": "tune", "lr": 2e-5},
+        {"policy": "tune", "lr": 1e-2},
+    ]
+    assert tables["base"] == "../smoke/base"
+    assert len(runs_of(read_plan(place / "out/plan.toml"))) == 2
+    parts = [(place / "out/rows" / name).read_text().splitlines() for name in ("train.jsonl", "test.jsonl")]
+    prompts = [{json.loads(line)["prompt"] for line in part} for part in parts]
+    assert len(parts[0]) + len(parts[1]) == 24
+    assert len(parts[1]) == 2
+    assert {json.loads(line)["answer"] for line in parts[1]} == {"yes", "no"}
+    assert not prompts[0] & prompts[1]
+    assert not (place / "out/study.json").exists()
+
+
+def test_it_ends_with_a_table_and_words_and_then_does_nothing(place: Path) -> None:
+    files = ["--data", "smoke/rows.jsonl", "--text", "smoke/prose.jsonl"]
+    command = ["compare", "smoke/base", *files, "--arms", ARMS, "--rates", "given", "--steps", "2", "-o", "out"]
+    first = CliRunner().invoke(app, command)
+    assert first.exit_code == 0, first.output
+    said = ("2 runs to be trained", "minutes judged by steps that were timed", "Memory of a run", "[2/2] lora r=2")
+    for words in (*said, "For cost"):
+        assert words in first.output
+    record = Study.read(place / "out/study.json")
+    assert [arm.name for arm in record.arms] == ["full", "lora r=2"]
+    assert record.verdicts[-1].what == "cost"
+    page = (place / "out/report.html").read_text()
+    assert "Which arm to take?" in page
+    assert "model (2)" not in page
+    assert len(records_of(place / "out")) == 7
+    weights = {path: path.stat().st_mtime_ns for path in (place / "out").rglob("*.safetensors")}
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert weights == {path: path.stat().st_mtime_ns for path in (place / "out").rglob("*.safetensors")}
+
+
+def test_another_plan_is_refused_with_the_difference(place: Path) -> None:
+    assay.compare("smoke/base", **asked(dry_run=True))
+    with pytest.raises(SettingError, match=r"- steps = \[2\]; \+ steps = \[3\]"):
+        assay.compare("smoke/base", **asked(dry_run=True, steps=3))
+
+
+def test_stopped_by_ctrl_c_it_says_how_to_go_on_and_goes_on(place: Path) -> None:
+    said = ["--data", "smoke/rows.jsonl", "--arms", ARMS, "--rates", "given", "--steps", "400", "-o", "out"]
+    command = [sys.executable, "-W", "ignore", "-m", "assay", "compare", "smoke/base", *said]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    until = time.monotonic() + 300
+    while not list((place / "out").glob("*/.model.partial/standing/standing.safetensors")):
+        assert child.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "stopped: the same command goes on" in errors
+    assert "Traceback" not in errors
+    record = assay.compare("smoke/base", **asked(text=None, steps=400))
+    assert not record.failed
+    runs = [(place / "out" / run.key / "model/run.json").read_text() for run in record.runs]
+    assert "resumed" in runs[0]
+
+
+def test_what_cannot_be_compared_is_said_before_anything_runs(place: Path) -> None:
+    with pytest.raises(SettingError, match="1 arm"):
+        assay.compare("smoke/base", **asked(arms="full:lr=1e-3"))
+    with pytest.raises(SettingError, match="the arm 'lora' has no rate"):
+        assay.compare("smoke/base", **asked(arms="full:lr=1e-3,lora"))
+    with pytest.raises(SettingError, match="one of them"):
+        assay.compare("smoke/base", **asked(epochs=2.0))
+    lines(
+        place / "few.jsonl", [{"prompt": letters(3, 3, seed), "answer": "yes" if seed else "no"} for seed in range(9)]
+    )
+    with pytest.raises(InputError, match="9 rows, 9 of them different, leave none to be tested on"):
+        assay.compare("smoke/base", **asked(data="few.jsonl"))
+    lines(place / "open.jsonl", [{"prompt": "a", "answer": letters(5, 5, seed)} for seed in range(40)])
+    with pytest.raises(InputError, match="answers of their own cannot be scored"):
+        assay.compare("smoke/base", **asked(data="open.jsonl", text=None))
+    lines(place / "wrong.jsonl", [{"words": "a"}])
+    with pytest.raises(InputError, match="no kind of data has the columns words"):
+        assay.compare("smoke/base", **asked(data="wrong.jsonl"))
+    assert not list(place.rglob("run.json"))
+
+
+def test_a_base_that_predicts_no_text_is_said_before_training(place: Path) -> None:
+    bert(place / "bert", headed=True)
+    rows = [{"text": letters(4, 4, seed), "label": str(seed % 2)} for seed in range(24)]
+    lines(place / "classes.jsonl", rows)
+    with pytest.raises(MismatchError, match="no head that predicts text"):
+        assay.compare("bert", **asked(data="classes.jsonl"))
+    assert not list(place.rglob("run.json"))
+
+
+def test_a_folder_with_other_things_is_not_written_to(place: Path) -> None:
+    with pytest.raises(SettingError, match="holds no comparison"):
+        assay.compare("smoke/base", **asked(out="smoke"))
