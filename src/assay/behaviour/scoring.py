@@ -168,14 +168,13 @@ def score(
     given |= {"samples": samples, "temperature": temperature, "max_tokens": max_tokens}
     given |= {"harness": [Path(name).name for name in harness], "limit": limit}
     device = str(device_of(device))
-    given |= {"harness_code": [Path(name).name for name in harness_code]}
-    given |= {"other_base": other_base, "window": window, "batch_tokens": batch_tokens}
+    given |= {"harness_code": [Path(name).name for name in harness_code], "other_base": other_base}
+    given |= {"window": window, "batch_tokens": batch_tokens}
     given |= {"device": device, "dtype": dtype, "device_map": device_map}
     settings = _settings(given, seed)
     _refuse_aimless(given, text, task, prompts, harness)
     began = time.perf_counter()
-    base_place, tuned_place = find_pair(base, tuned, other_base)
-    places = (base_place, tuned_place)
+    base_place, tuned_place = places = find_pair(base, tuned, other_base)
     if (shortest := min(window, *(positions_of(place) or window for place in places))) < window:
         settings["window"] = Setting(value=shortest, origin="derived")
     text, task, prompts = (None if one is None else called(one, columns or {}) for one in (text, task, prompts))
@@ -184,8 +183,7 @@ def score(
     masked = stored_objective(base_place) == "masked-lm"
     tokenizers = [load_tokenizer(place) for place in places]
     questions = agreed(lambda tokenizer: _questions(files, masked, replace(asking, tokenizer=tokenizer)), tokenizers)
-    vocabulary = vocabulary_of(base_place)
-    parts = _parts(questions, files, shortest, batch_tokens, seed, vocabulary)
+    parts = _parts(questions, files, shortest, batch_tokens, seed, vocabulary_of(base_place))
     parts |= _judged(questions, files, tokenizers[1], batch_tokens, device, seed)
     parts |= _harnessed(harness, harness_code, tokenizers, limit, seed)
     asker = Asker.of(shared, keep, device, Held(numbers=dtype, spread=device_map is not None))
