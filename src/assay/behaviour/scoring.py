@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from assay.behaviour.asked import Asker, vocabulary_of
+from assay.behaviour.asked import Asker, refuse_other_classes, vocabulary_of
 from assay.behaviour.divergence import ask_both, settled
 from assay.behaviour.diversity import Prompts, diversity, read_prompts
 from assay.behaviour.forgetting import Document, Reading, causal_reading, forgetting, read_documents
@@ -377,7 +377,7 @@ def _settled(
         )
     without = bool(headed) and stored_objective(base) != "sequence-classification"
     for one in headed if not without else ():
-        _refuse_other_classes(base, one.labels)
+        refuse_other_classes(base, one.labels)
     asked = [
         [name for name in passes if not (place is base and without and passes[name].head == "sequence-classification")]
         for place in places
@@ -386,18 +386,3 @@ def _settled(
     sittings = (asker.sitting(base, base), asker.sitting(tuned, base))
     of_base, of_tuned = ask_both(sittings, passes, asked, meter)
     return {name: part.settled(of_base.get(name), of_tuned[name], seed) for name, part in parts.items()}
-
-
-def _refuse_other_classes(base: Place, labels: tuple[str, ...]) -> None:
-    """Refuse a base whose head has other classes than the tuned one's, or the same in another order.
-
-    A base that names none is taken to have them in the same order: a tuned model keeps the head that it finds.
-    """
-    theirs = labels_of(base) or ()
-    unnamed = theirs == tuple(str(i) for i in range(len(theirs)))
-    if not unnamed and theirs != labels:
-        raise MismatchError(
-            f"the classes of the two heads are {', '.join(theirs)} and {', '.join(labels)}",
-            wanted="the same classes in the same order",
-            where=base.source.name,
-        )
