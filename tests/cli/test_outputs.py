@@ -43,7 +43,7 @@ def test_nothing_is_written_over_or_into_a_model(pair: tuple[str, str], tmp_path
     for words, outputs in (
         (["score", *pair, "--text", text], [base / "model.safetensors", adapter / "new.json", base / "sub/new.json"]),
         (["dial", *pair, "--text", text], [adapter / "adapter_model.safetensors"]),
-        (["truncate", *pair, "--text", text], [base / "tokenizer.json"]),
+        (["dial", *pair, "--by", "rank", "--text", text], [base / "tokenizer.json"]),
         (["advise", *pair], [base / "config.json"]),
         (["audit", *pair], [base, adapter, base / "audit"]),
         (["train", "no.toml"], [base / "run"]),

@@ -7,7 +7,15 @@ from dataclasses import replace
 
 from assay.records import Audit
 from assay.views import audit_charts, cells
-from assay.views.audit_matrices import change_by_matrix, change_table, coverage, directions, matrices_table, roles_table
+from assay.views.audit_matrices import (
+    change_by_matrix,
+    change_table,
+    change_words,
+    coverage,
+    directions,
+    matrices_table,
+    roles_table,
+)
 from assay.views.audit_words import compared, differences, explained, headline, intruders
 from assay.views.blocks import (
     DETAIL,
@@ -201,7 +209,8 @@ def _findings(summary: Summary, with_maps: bool) -> Iterator[Block]:
         yield Charts(tuple(audit_charts.layer_maps(summary)))
     if ordinary and found.totals:
         yield Heading("What kind of change it is")
-        yield change_table(summary)
+        yield Paragraph(change_words(summary))
+        yield Fold("Each beside chance, and what it is", (change_table(summary),), open=True)
         yield Fold("The same, matrix by matrix", (change_by_matrix(summary),))
     yield Heading("By role")
     yield roles_table(summary)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from assay.records.audit import Direction, MatrixAudit
+from assay.records.measures import Measure
 from assay.views import cells
 from assay.views.blocks import Block, Column, Fold, Heading, Note, Paragraph, Table, table
 from assay.views.cells import Cell, Given
@@ -43,23 +44,29 @@ def matrices_table(summary: Summary, matrices: Sequence[MatrixAudit]) -> Table:
     return table([*where, *columns(), "Least cosine under"], [_matrix(summary, matrix) for matrix in matrices])
 
 
+def change_words(summary: Summary) -> str:
+    """Measures of the change itself, over all matrices together, in one sentence."""
+    told = (f"{one.title[0].lower()}{one.title[1:]} {cell.plain}" for one, cell, _ in _changes(summary))
+    return f"Over all matrices: {'; '.join(told)}."
+
+
 def change_table(summary: Summary) -> Table:
     """Measures of the change itself, over all matrices together, each with what it is."""
+    rows = [(one.title, cell, chance, Cell(one.says)) for one, cell, chance in _changes(summary)]
+    return table(["Measure", "All matrices", "By chance", "What it is"], rows)
+
+
+def _changes(summary: Summary) -> Iterator[tuple[Measure, Cell, Cell]]:
+    """Every measure of the change with its total, and that of chance."""
     found = summary.audit.totals
-    rows = []
     for one in OF_CHANGE:
         if (total := found.get(one.name)) is not None:
             low, high = total.bounds
-            wide = high - low > _WIDE
             cell = measured(one.name, total.value)
-            cell = (
-                replace(cell, rest=f"({measured(one.name, low).text} to {measured(one.name, high).text})")
-                if wide
-                else cell
-            )
-            chance = cells.text_number(MISSING) if total.chance is None else measured(one.name, total.chance)
-            rows.append((one.title, cell, chance, Cell(one.says)))
-    return table(["Measure", "All matrices", "By chance", "What it is"], rows)
+            if high - low > _WIDE:
+                ends = (measured(one.name, end).text for end in (low, high))
+                cell = replace(cell, rest=f"({' to '.join(ends)})")
+            yield one, cell, cells.text_number(MISSING) if total.chance is None else measured(one.name, total.chance)
 
 
 def change_by_matrix(summary: Summary) -> Table:
