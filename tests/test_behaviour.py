@@ -313,7 +313,8 @@ def test_few_documents_and_those_left_out_are_said(tmp_path: Path, monkeypatch: 
     few = [{"text": letters(3, 9, seed)} for seed in range(5)]
     record = score(base, tuned, text=lines(tmp_path / "few.jsonl", [*few, {"text": "a"}]))
     assert "1 document(s) of fewer than two tokens are left out." in record.notes
-    assert cautions(record) == ("The intervals rest on 5 documents, fewer than 50: they are too narrow.",)
+    # Beside what is said of two random models: that neither predicts better than a uniform guess.
+    assert "The intervals rest on 5 documents, fewer than 50: they are too narrow." in cautions(record)
     assert record.forgetting.vocabulary == len(WORDS)
     enough = score(base, tuned, text=lines(tmp_path / "enough.jsonl", few * 10))
     assert not any("narrow" in note or "left out" in note for note in (*enough.notes, *cautions(enough)))
