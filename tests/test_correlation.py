@@ -157,6 +157,17 @@ def test_what_says_nothing_is_said_to_say_nothing() -> None:
     assert one.interval is None
 
 
+def test_a_measure_that_no_run_has_is_left_out_and_one_that_some_have_is_of_those() -> None:
+    runs = [
+        run.model_copy(update={"spectral_drift": run.forgetting**3 if i > 3 else None})
+        for i, run in enumerate(swept(12))
+    ]
+    found = {one.measure: one for one in coefficients(runs, 0)}
+    assert "update_sparsity" not in found
+    assert found["spectral_drift"].runs == 8
+    assert found["spectral_drift"].rho == pytest.approx(1.0)
+
+
 def test_methods_are_also_taken_by_themselves() -> None:
     found = list(coefficients([*swept(6), *swept(5, 1, method="full"), *swept(2, 2, method="dora")], seed=0))
     assert [(one.among, one.runs) for one in found if one.measure == "count"] == [("all", 13), ("lora", 6), ("full", 5)]

@@ -141,8 +141,8 @@ def test_the_command_keeps_answers_beside_the_record(
     asked = counted(monkeypatch)
     for _ in range(2):
         assert CliRunner().invoke(app, arguments).exit_code == 0
-        assert len(list((tmp_path / "out/.answers").iterdir())) == 1
-    assert len(asked) == 1
+        assert len(list((tmp_path / "out/.answers").iterdir())) == 2  # as the base, and beside the base
+    assert len(asked) == 2
 
 
 def test_progress_counts_every_token_of_the_work_once(tmp_path: Path, files: dict[str, Any]) -> None:

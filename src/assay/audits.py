@@ -19,12 +19,15 @@ from assay.io import digests
 from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets, sigma_min_bound
 from assay.linalg.devices import device_of
 from assay.measures.matrix import Question, SigmaMin, Spectrum, measure_matrix
+from assay.measures.quantisation import nf4_error
 from assay.records import Audit, MatrixAudit, Partial, Provenance, Setting, Source
 from assay.records.record import as_given, settings_of
 from assay.settings import check_count
+from assay.weights.checkpoints import FLOATS
 from assay.weights.pairing import Tuned, pair
 from assay.weights.sides import Pairing, Scope
 from assay.weights.spectra_cache import SpectraCache
+from assay.weights.stored_precision import kept_share
 from assay.weights.updates import AbstractPair, Operators
 
 Progress = Callable[[int, int, str], None]  # matrices done, of how many, the one that comes next
@@ -135,6 +138,7 @@ def audit(
         matrices=tuple(measured),
         coverage=dict(sorted(found.coverage.items())),
         base_norm=_base_norm(found, sources[0], measured, kept),
+        base_entries=_base_entries(found, measured),
         notes=tuple(found.notes + _notes(found, measured)),
         seconds=time.perf_counter() - started,
     )
@@ -194,6 +198,12 @@ def _measure_all(
     if progress is not None:
         progress(total, total, "")
     return measured
+
+
+def _key_of(entry: AbstractPair, operators: Operators) -> str:
+    """What a base matrix is kept by: the same bytes can be one of another shape, precision or orientation."""
+    shape = "x".join(map(str, operators.base.shape)) + ("t" if entry.slot.transposed else "")
+    return f"{operators.digest}-{operators.stored}-{shape}"
 
 
 @dataclass(frozen=True)
@@ -275,9 +285,7 @@ def _measure_on(
 def known_of_base(entry: AbstractPair, operators: Operators, kept: SpectraCache | None) -> tuple[Spectrum, SigmaMin]:
     """Triplets of one pair's base and the bound on its least singular value, from where they are kept."""
 
-    # The same bytes can be a matrix of another shape, precision or orientation.
-    shape = "x".join(map(str, operators.base.shape)) + ("t" if entry.slot.transposed else "")
-    key = f"{operators.digest}-{operators.stored}-{shape}"
+    key = _key_of(entry, operators)
 
     def spectrum(matrix: AbstractOperator, solver: Solver) -> Triplets:
         def make() -> Triplets:
@@ -302,6 +310,7 @@ def _measure(entry: AbstractPair, operators: Operators, question: Question, kept
         measures = measure_matrix(operators.base, operators.update, operators.tuned, question, *known)
     except ValuesError as error:  # the tensors as stored are finite: what is computed of them is not
         raise ValuesError(error.found, wanted=error.wanted, remedy=error.remedy, where=entry.name) from None
+    measures = measures.model_copy(update=_of_stored(entry, operators, measures.update_norm, kept))
     return MatrixAudit(
         name=entry.name,
         role=entry.slot.role,
@@ -315,6 +324,21 @@ def _measure(entry: AbstractPair, operators: Operators, question: Question, kept
     )
 
 
+def _of_stored(
+    entry: AbstractPair, operators: Operators, update_norm: float, kept: SpectraCache | None
+) -> dict[str, float | None]:
+    """What depends on how the base is stored: the entries that are as they were, and the yardstick of four bits."""
+    stored = FLOATS[operators.stored]
+    sparsity = kept_share(operators.base.matrix, operators.tuned, stored) if update_norm else 1.0
+
+    def make() -> float:
+        matrix = operators.base.matrix
+        return nf4_error(matrix.T if entry.slot.transposed else matrix)
+
+    error = (make() if kept is None else kept.number(f"{_key_of(entry, operators)}-nf4", make)) if update_norm else 0.0
+    return {"update_sparsity": sparsity, "quantisation_ratio": error / update_norm if update_norm else None}
+
+
 def _base_norm(found: Pairing, base: Source, measured: list[MatrixAudit], kept: SpectraCache | None) -> float | None:
     """`||W0||_F` over all matrices in scope; what no adapter changes of a base is added up once and kept."""
     if found.kind == "none":
@@ -325,6 +349,14 @@ def _base_norm(found: Pairing, base: Source, measured: list[MatrixAudit], kept: 
         sum_up = found.untouched_square
         squares.append(sum_up() if kept is None else kept.number(f"{key}-untouched", sum_up))
     return math.sqrt(math.fsum(squares))
+
+
+def _base_entries(found: Pairing, measured: list[MatrixAudit]) -> int | None:
+    """Entries of all matrices in scope, as their shapes have them."""
+    if found.kind == "none":
+        return None
+    shapes = [matrix.shape for matrix in measured] + [found.base.tensors[name].shape for name in found.untouched]
+    return sum(map(math.prod, shapes))
 
 
 def _compare(found: Pairing) -> None:

@@ -17,6 +17,66 @@ ADAPTERS = "tests/weights/test_adapters_against_peft.py"
 
 # fault: file, what is there, what is put in its place, the tests that must notice
 FAULTS: dict[str, tuple[str, str, str, str]] = {
+    "a divergence from tuned to base": (
+        "behaviour/divergence.py",
+        "(p.exp() * (p - q))",
+        "(q.exp() * (q - p))",
+        "tests/test_divergence.py::test_it_is_that_of_the_models_own_logits",
+    ),
+    "an output layer that is not held against the logits": (
+        "behaviour/divergence.py",
+        "if len(hidden) and _makes(layer, hidden[:1], logits[:1]):",
+        "if len(hidden):",
+        "tests/test_divergence.py::test_logits_that_are_changed_after_the_layer_have_none",
+    ),
+    "positions counted from the beginning": (
+        "behaviour/divergence.py",
+        "off = len(row) - width",
+        "off = 0",
+        "tests/test_divergence.py::test_it_is_that_of_the_models_own_logits",
+    ),
+    "one of several equal directions taken for the space": (
+        "measures/principal.py",
+        "        rank -= 1",
+        "        break",
+        "tests/measures/test_principal.py::test_a_cut_cluster_is_left_out",
+    ),
+    "the right share from the left vectors": (
+        "measures/principal.py",
+        "dW.matmul(Q_right))",
+        "dW.rmatmul(Q_left))",
+        "tests/measures/test_principal.py::test_shares_and_drift_are_those_of_a_dense_svd",
+    ),
+    "a drift without what its values are off by": (
+        "measures/principal.py",
+        "(math.sqrt(p) * _error(one) for one in (first, second))",
+        "(-1e-3, -1e-3)",
+        "tests/measures/test_principal.py::test_shares_and_drift_are_those_of_a_dense_svd",
+    ),
+    "blocks of another size": (
+        "measures/quantisation.py",
+        "BLOCK = 64",
+        "BLOCK = 128",
+        "tests/measures/test_quantisation.py",
+    ),
+    "entries compared in the precision of the arithmetic": (
+        "weights/stored_precision.py",
+        "(tuned.to(stored) == base.to(stored))",
+        "(tuned == base)",
+        "tests/test_totals.py::test_entries_are_compared_in_the_stored_precision",
+    ),
+    "the sparsity of the adapted matrices alone": (
+        "records/totals.py",
+        "(entries or sum(",
+        "(0 or sum(",
+        "tests/test_totals.py::test_sparsity_is_that_of_the_files",
+    ),
+    "matrices that count alike whatever their update": (
+        "records/totals.py",
+        "return matrix.update_norm**2",
+        "return 1.0",
+        "tests/test_totals.py::test_totals_are_those_of_one_large_matrix",
+    ),
     "an arm that is taken without a test": (
         "studies/verdicts.py",
         "shown = adjusted < LEVEL and better > 0",

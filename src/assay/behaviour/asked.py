@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from assay.behaviour.passes import Sitting
-from assay.models.loading import Place, base_of, configuration
+from assay.errors import MismatchError
+from assay.models.loading import Place, base_of, configuration, labels_of
 from assay.models.precision import Held
 from assay.models.shared import OneBase
 
@@ -50,3 +51,21 @@ def vocabulary_of(place: Place) -> int | None:
         return vocabulary_of(base_of(place))
     size = configuration(place).get("vocab_size")
     return None if size is None else int(size)
+
+
+def refuse_other_classes(base: Place, labels: tuple[str, ...]) -> None:
+    """Refuse a base whose head has other classes than the tuned one's, or the same in another order.
+
+    A base that names none is taken to have them in the same order: a tuned model keeps the head that it finds.
+
+    Raises:
+        MismatchError: with both.
+    """
+    theirs = labels_of(base) or ()
+    unnamed = theirs == tuple(str(i) for i in range(len(theirs)))
+    if not unnamed and theirs != labels:
+        raise MismatchError(
+            f"the classes of the two heads are {', '.join(theirs)} and {', '.join(labels)}",
+            wanted="the same classes in the same order",
+            where=base.source.name,
+        )

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from assay.behaviour.batches import Ids, by_length, padded, text_logits, width
+from assay.behaviour.divergence import MOST_TOKENS
 from assay.behaviour.intervals import RESAMPLES, Floats, weighted_mean
 from assay.behaviour.passes import Pass, digest_of
 from assay.data.examples import prompt_ids
@@ -149,8 +150,15 @@ def causal_reading(documents: Sequence[Document], window: int, batch_tokens: int
         costs=tuple(width(sequences, batch) for batch in batches),
         ask=lambda model, batch: [float(nats) for nats in _summed([sequences[i] for i in batch], model)],
         owners=tuple(position for position, _ in windows),
+        spans=_compared(documents, windows),
     )
     return Reading(asked, len(documents))
+
+
+def _compared(documents: Sequence[Document], windows: Sequence[tuple[int, Ids]]) -> tuple[tuple[int, int], ...]:
+    """All scored positions of the first documents, as long as there is room for what is kept of them."""
+    through = np.cumsum([document.tokens for document in documents])
+    return tuple((0, len(ids) - 1 if through[position] <= MOST_TOKENS else 0) for position, ids in windows)
 
 
 def _summed(sequences: Sequence[Ids], model: Any) -> Floats:

@@ -32,6 +32,8 @@ class Pass:
         batches: positions of the questions.
         costs: tokens through the model for each batch, with padding.
         ask: a model and a batch in, one answer a question out, as JSON can hold it.
+        spans: positions of each question's input, from and to, at which both models' distributions are compared; empty
+            where they are not.
         owners: the position of the document, example or prompt to which each question belongs; empty where each is one.
     """
 
@@ -43,6 +45,7 @@ class Pass:
     ask: Callable[[Any, Sequence[int]], Sequence[Any]]
     labels: tuple[str, ...] = ()
     owners: tuple[int, ...] = ()
+    spans: tuple[tuple[int, int], ...] = ()
 
     def answers(self, model: Any) -> list[Any]:
         """A model's answers, in the order of the questions."""
@@ -55,6 +58,12 @@ class Pass:
             for position, answer in zip(batch, answers, strict=True):
                 found[position] = answer
         return found
+
+
+def _finite(answer: Any) -> bool:
+    """Whether an answer is no NaN or infinite number, nor begins with one."""
+    first = answer[0] if isinstance(answer, list) and answer else answer
+    return not isinstance(first, float) or math.isfinite(first)
 
 
 def digest_of(*parts: Any) -> str:
@@ -133,6 +142,19 @@ class Sitting:
             meter.tell(cost, what)
         return one.in_order(given)
 
+    def has_answered(self, one: Pass) -> bool:
+        """Whether every answer is kept, so that the model is not needed."""
+        kept = self._kept(one)
+        return kept is not None and all(str(number) in kept.done for number in range(len(one.batches)))
+
+    def part(self, one: Pass, of: Callable[[Any], Any]) -> Any:
+        """A part of the model as a pass has it, loaded if it is not there."""
+        return of(self._with(one.head, one.labels))
+
+    def release(self) -> None:
+        """Let the model go."""
+        self._model = self._loaded = None
+
     def _asked(self, one: Pass, batch: Sequence[int]) -> Sequence[Any]:
         model = self._with(one.head, one.labels)
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -148,7 +170,7 @@ class Sitting:
         finally:
             for watch in watches:
                 watch.remove()
-        if any(isinstance(answer, float) and not math.isfinite(answer) for answer in answers):
+        if not all(map(_finite, answers)):
             raise self._overflown(one, batch)
         return answers
 

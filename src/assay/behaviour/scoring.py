@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from assay.behaviour.asked import Asker, vocabulary_of
+from assay.behaviour.asked import Asker, refuse_other_classes, vocabulary_of
+from assay.behaviour.divergence import ask_both, settled
 from assay.behaviour.diversity import Prompts, diversity, read_prompts
 from assay.behaviour.forgetting import Document, Reading, causal_reading, forgetting, read_documents
 from assay.behaviour.harness import harness_pass, harness_scores
@@ -72,6 +73,13 @@ class _Part:
 
     asked: Pass
     settle: Callable[[Any, Any], Any]
+
+    def settled(self, base: Any, tuned: Any, seed: int) -> Any:
+        """The part, with the divergence where both models' distributions were compared."""
+        if not self.asked.spans or base is None:
+            return self.settle(base, tuned)
+        found = self.settle(*([answer for answer, _ in given] for given in (base, tuned)))
+        return found.model_copy(update={"divergence": settled(self.asked, [nats for _, nats in tuned], seed)})
 
 
 def score(
@@ -178,7 +186,7 @@ def score(
     parts |= _judged(questions, files, tokenizers[1], batch_tokens, device, seed)
     parts |= _harnessed(harness, harness_code, tokenizers, limit, seed)
     asker = Asker.of(shared, keep, device, Held(numbers=dtype, spread=device_map is not None))
-    found = _settled(parts, places, asker, progress, deadline(max_hours))
+    found = _settled(parts, places, asker, progress, deadline(max_hours), seed)
     harnessed = [found.pop(name) for name in list(found) if name.startswith("harness ")]
     record = Scores(
         provenance=Provenance.of((*_PACKAGES, "lm-eval") if harness else _PACKAGES, settings, seed),
@@ -356,6 +364,7 @@ def _settled(
     asker: Asker,
     progress: Progress | None,
     until: float,
+    seed: int,
 ) -> dict[str, Any]:
     """Ask both models everything, one after the other, and settle the parts."""
     base, tuned = places
@@ -367,29 +376,12 @@ def _settled(
         )
     without = bool(headed) and stored_objective(base) != "sequence-classification"
     for one in headed if not without else ():
-        _refuse_other_classes(base, one.labels)
+        refuse_other_classes(base, one.labels)
     asked = [
         [name for name in passes if not (place is base and without and passes[name].head == "sequence-classification")]
         for place in places
     ]
     meter = Meter(sum(sum(passes[name].costs) for names in asked for name in names), progress, until=until)
-    answers = []
-    for place, names in zip(places, asked, strict=True):
-        sitting = asker.sitting(place, base)
-        answers.append({name: sitting.answers(passes[name], meter) for name in names})
-    return {name: part.settle(answers[0].get(name), answers[1][name]) for name, part in parts.items()}
-
-
-def _refuse_other_classes(base: Place, labels: tuple[str, ...]) -> None:
-    """Refuse a base whose head has other classes than the tuned one's, or the same in another order.
-
-    A base that names none is taken to have them in the same order: a tuned model keeps the head that it finds.
-    """
-    theirs = labels_of(base) or ()
-    unnamed = theirs == tuple(str(i) for i in range(len(theirs)))
-    if not unnamed and theirs != labels:
-        raise MismatchError(
-            f"the classes of the two heads are {', '.join(theirs)} and {', '.join(labels)}",
-            wanted="the same classes in the same order",
-            where=base.source.name,
-        )
+    sittings = (asker.sitting(base, base), asker.sitting(tuned, base))
+    of_base, of_tuned = ask_both(sittings, passes, asked, meter)
+    return {name: part.settled(of_base.get(name), of_tuned[name], seed) for name, part in parts.items()}

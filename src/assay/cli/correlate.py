@@ -22,7 +22,7 @@ def correlate(
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Over a study's runs: what was forgotten against intruders, energy share, norm and effective rank (Spearman)."""
+    """Over a study's runs: what was forgotten against every measure of the weights (Spearman)."""
     from assay.studies import correlation
 
     finish(correlation.correlate(studies, seed), output, as_json)

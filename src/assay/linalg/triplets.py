@@ -164,6 +164,29 @@ class Triplets:
             residuals=None if self.residuals is None else self.residuals.first(count),
         )
 
+    def space_angle(self, count: int) -> float:
+        """Bound on the sine of the angle between the space of the first `count` vectors and the true one.
+
+        On either side. The lesser of Wedin's for that space as a whole and of the root of the sum of squares of its
+        clusters' own, which holds where no cluster is cut; 1 where nothing is known.
+
+        Example:
+            >>> from assay.linalg import Dense, base_triplets
+            >>> W = Dense(torch.diag(torch.tensor([3.0, 2.0, 1.0])))
+            >>> base_triplets(W, dtype=torch.float64).space_angle(2) < 1e-12
+            True
+        """
+        if count == 0:
+            return 0.0
+        part = self.truncated(count)
+        error = np.array([part.backward_error])
+        gap = np.array([max(float(part.sigma[-1]) - part.remainder_bound, 0.0)])
+        whole = float(_wedin(error, gap, part.backward_error)[0])
+        starts = part.clusters.unique()
+        if count < len(self.sigma) and int(self.clusters[count]) < count:
+            return whole
+        return min(whole, 1.0, float(torch.linalg.vector_norm(part.angle_bounds[starts])))
+
     @property
     def T(self) -> Triplets:
         """The triplets of the transpose: left and right exchanged."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ from assay.linalg import (
 )
 from assay.measures.chance import chance_level
 from assay.measures.intruders import count, find_directions
+from assay.measures.principal import off_principal, spectral_drift
 from assay.measures.spectra import update_spectrum
 from assay.measures.subspaces import amplification, similarity
 from assay.measures.threshold import critical_multiplier, critical_norm
@@ -107,6 +109,7 @@ def measure_matrix(
     cost = judged.cost + spectrum_of_update.cost
     shape = base.shape if question.sides[0] == "left" else (base.shape[1], base.shape[0])
     norm = critical_norm(judged.base, shape, k=question.k, eps=question.eps[0])
+    leading = _resolved(judged.base, question.k)
     critical = critical_multiplier(norm, float(sigma[0]) if len(sigma) else 0.0)
     return Measures(
         rank=rank,
@@ -124,7 +127,7 @@ def measure_matrix(
         intruder_update_share=min(1.0, sum(shares)),
         chance=_chance(base, rank or min(base.shape), update_norm, question, spectrum, sigma_min),
         directions=tuple(judged.directions),
-        sigma_base=_rounded(judged.base.sigma[: _resolved(judged.base, question.k)]),
+        sigma_base=_rounded(judged.base.sigma[:leading]),
         sigma_tuned=_rounded(judged.tuned.sigma[: question.k]),
         sigma_update=_rounded(sigma[: question.k]),
         similarity=judged.similarity,
@@ -132,6 +135,7 @@ def measure_matrix(
         amplification_rank=width,
         critical_multiplier=critical.value if critical else None,
         critical_multiplier_bounds=_ends(critical) if critical else None,
+        **_of_change(judged, update, leading),
         solver=f"{judged.solver} {str(judged.base.u.dtype).removeprefix('torch.')}",
         missed=judged.failure_probability,
         products=cost.products,
@@ -139,6 +143,20 @@ def measure_matrix(
         base_norm=base_norm,
         update_norm=update_norm,
     )
+
+
+def _of_change(judged: Judged, update: AbstractOperator, count: int) -> dict[str, Any]:
+    """The record's fields of the change beside the base's `count` leading directions."""
+    off = off_principal(judged.base, update, count)
+    drift = spectral_drift(judged.base, judged.tuned, count)
+    found: dict[str, Any] = {}
+    if off is not None:
+        found["principal_rank"] = off.rank
+        for name, share in (("off_principal_left", off.left), ("off_principal_right", off.right)):
+            found |= {name: share.value, f"{name}_bounds": _ends(share)}
+    if drift is not None:
+        found |= {"spectral_drift": drift.value, "spectral_drift_bounds": _ends(drift)}
+    return found
 
 
 def judge_matrix(
@@ -328,6 +346,8 @@ def _unchanged(base_norm: float, question: Question) -> Measures:
         similarity=(),
         amplification=None,
         amplification_rank=None,
+        spectral_drift=0.0,
+        spectral_drift_bounds=(0.0, 0.0),
         solver="none: the update is zero",
         missed=0.0,
         products=0,

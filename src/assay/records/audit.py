@@ -12,10 +12,12 @@ from pydantic import Field, computed_field
 from assay import gates
 from assay.records.measures import MEASURES
 from assay.records.record import Part, Record, Source
+from assay.records.totals import LIMITS, Total, totals
 
 if TYPE_CHECKING:
     import pandas
 
+_IMBALANCE, _RANK_SHARE = MEASURES["spectral_imbalance"], MEASURES["effective_rank_share"]
 Side = Literal["left", "right"]
 Verdict = Literal["intruder", "matched", "undecided"]
 Status = Literal["analysed", "unchanged", "changed, not a matrix", "skipped"]
@@ -85,6 +87,12 @@ class Measures(Part):
         critical_multiplier: what the update can be multiplied by before its leading direction is first counted, by the
             estimate of `assay.measures.threshold`: under 1, it is past the threshold by one over that. None where
             there is no estimate; `critical_multiplier_bounds` are its two crossings.
+        update_sparsity: share of entries that W has as W0 has them, in the precision that W0 is stored in; this and
+            the fields after it are None in records made before they were measured.
+        principal_rank: p, the leading directions of the base that `off_principal_left` and `off_principal_right` are
+            off; None where the base has none that are told apart. A bound is as wide as the angle of their space.
+        spectral_drift: over as many values as `sigma_base` and `sigma_tuned` both have.
+        quantisation_ratio: over one, rounding the base to four bits moves it further than fine-tuning did.
         solver: what decided the verdicts.
         missed: probability that a bound is wrong because random probes missed something; 0 if none was used.
         products: columns multiplied by the matrix; decompositions: dense ones taken.
@@ -114,12 +122,33 @@ class Measures(Part):
     amplification_rank: int | None
     critical_multiplier: Annotated[float | None, MEASURES["critical_multiplier"].field] = None
     critical_multiplier_bounds: tuple[float, float] | None = None
+    update_sparsity: Annotated[float | None, MEASURES["update_sparsity"].field] = None
+    principal_rank: int | None = None
+    off_principal_left: Annotated[float | None, MEASURES["off_principal_left"].field] = None
+    off_principal_left_bounds: tuple[float, float] | None = None
+    off_principal_right: Annotated[float | None, MEASURES["off_principal_right"].field] = None
+    off_principal_right_bounds: tuple[float, float] | None = None
+    spectral_drift: Annotated[float | None, MEASURES["spectral_drift"].field] = None
+    spectral_drift_bounds: tuple[float, float] | None = None
+    quantisation_ratio: Annotated[float | None, MEASURES["quantisation_ratio"].field] = None
     solver: str
     missed: float = 0.0
     products: int
     decompositions: int
     base_norm: float
     update_norm: float
+
+    @computed_field(title=_IMBALANCE.title, description=_IMBALANCE.description)  # type: ignore[prop-decorator]
+    @property
+    def spectral_imbalance(self) -> float | None:
+        """Share of the energy of dW in its first direction; None for a zero update."""
+        return 1.0 / self.stable_rank if self.stable_rank else None
+
+    @computed_field(title=_RANK_SHARE.title, description=_RANK_SHARE.description)  # type: ignore[prop-decorator]
+    @property
+    def effective_rank_share(self) -> float | None:
+        """Effective rank of dW over its rank; None for a zero update, and where not all values were computed."""
+        return self.effective_rank / self.rank if self.rank and self.effective_rank is not None else None
 
     def on(self, side: Side) -> tuple[Direction, ...]:
         """The directions of one side, largest singular value first."""
@@ -178,13 +207,14 @@ class Audit(Record):
         coverage: every tensor of both sides, once.
         base_norm: `||W0||_F` over all matrices of the base that are in scope, changed or not: the same for an adapter
             and for the checkpoint that it was merged into. None in records made before it was told.
+        base_entries: how many entries those matrices have.
         notes: what a reader must know, one sentence each.
     """
 
     KIND: ClassVar[str] = "audit"
     # The fields a gate can be set on, each with any value: what a condition is checked against before the audit.
     ANY_FIELDS: ClassVar[dict[str, gates.Range | None]] = dict.fromkeys(
-        ("count", "undecided", "energy_share", "relative_norm")
+        ("count", "undecided", "energy_share", "relative_norm", *LIMITS)
     )
 
     kind: Literal["audit"] = "audit"
@@ -199,6 +229,7 @@ class Audit(Record):
     matrices: tuple[MatrixAudit, ...]
     coverage: dict[str, Coverage]
     base_norm: float | None = None
+    base_entries: int | None = None
     notes: tuple[str, ...] = ()
     seconds: float = Field(description="wall time of the audit")
 
@@ -238,9 +269,15 @@ class Audit(Record):
         base = base if told is None else told**2
         return math.sqrt(update / base) if base > 0 else None
 
+    @computed_field  # type: ignore[prop-decorator]  # the order that pydantic asks for
+    @property
+    def totals(self) -> dict[str, Total]:
+        """Measures over all matrices together, by the names that they have of one; see `assay.records.totals`."""
+        return totals(self.matrices, self.base_entries)
+
     def part(self, matrices: Iterable[MatrixAudit]) -> Audit:
         """Some of its matrices, as an audit whose totals are theirs alone."""
-        return self.model_copy(update={"matrices": tuple(matrices), "base_norm": None})
+        return self.model_copy(update={"matrices": tuple(matrices), "base_norm": None, "base_entries": None})
 
     @property
     def in_scope(self) -> frozenset[str]:
@@ -301,12 +338,15 @@ class Audit(Record):
                 "undecided": (self.undecided, math.inf),
                 "energy_share": (0.0, 1.0),
                 "relative_norm": (0.0, math.inf),
+                **LIMITS,
             }
+        together = self.totals
         return {
             "count": (self.count, self.count + self.undecided),
             "undecided": (self.undecided, self.undecided),
             "energy_share": share,
             "relative_norm": None if norm is None else (norm, norm),
+            **{name: together[name].bounds if name in together else None for name in LIMITS},
         }
 
     def worst(self, count: int = 10) -> tuple[MatrixAudit, ...]:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from assay.records.record import Interval, Part, Record, Source
 
-Measure = Literal["count", "energy_share", "relative_norm", "effective_rank"]
-MEASURES: tuple[Measure, ...] = ("count", "energy_share", "relative_norm", "effective_rank")
+Measure = Literal[
+    "count",
+    "energy_share",
+    "relative_norm",
+    "effective_rank",
+    "update_sparsity",
+    "spectral_imbalance",
+    "off_principal_left",
+    "off_principal_right",
+    "spectral_drift",
+    "divergence",
+    "task_divergence",
+]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 class SweptRun(Part):
@@ -22,6 +34,9 @@ class SweptRun(Part):
         energy_share: energy share of the intruders.
         relative_norm: `||dW||_F / ||W0||_F` over all matrices together.
         effective_rank: median effective rank of dW over the matrices that changed.
+        update_sparsity, spectral_imbalance, off_principal_left, off_principal_right, spectral_drift: totals of the
+            audit; None where it was made before they were measured.
+        divergence, task_divergence: KL from base to tuned, nats a token, on the text and after the task's prompts.
         ruined: why the model is past use (worse at text than a uniform guess, one reply to everything); empty if it is
             not, or if that is not known.
     """
@@ -40,6 +55,13 @@ class SweptRun(Part):
     energy_share: float | None
     relative_norm: float | None
     effective_rank: float | None
+    update_sparsity: float | None = None
+    spectral_imbalance: float | None = None
+    off_principal_left: float | None = None
+    off_principal_right: float | None = None
+    spectral_drift: float | None = None
+    divergence: float | None = None
+    task_divergence: float | None = None
     ruined: str = ""
 
 
@@ -80,8 +102,8 @@ class Correlation(Record):
         text: what forgetting is measured on; task: what was learned.
         k, eps, side: the audits' question.
         runs: every run, by method, learning rate, duration and seed.
-        coefficients: those of all runs that are not ruined, of every method with three or more of them, and of all
-            runs where some are ruined.
+        coefficients: of every measure that some run has; those of all runs that are not ruined, of every method with
+            three or more of them, and of all runs where some are ruined.
         documents: of the text, over which the runs' intervals are; None in older records.
         base_loss: of the base on the text, nats a token; vocabulary: tokens that it tells apart; None if not known.
         resamples, seed: of the bootstrap.

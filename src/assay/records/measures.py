@@ -29,6 +29,7 @@ class Measure:
         source: where it is from.
         written: how; None where it has no place in a table.
         detail: whether only a page has room for it.
+    of: what it tells of: intruders, or the change itself, which has a table of its own.
         unit: empty where it is a pure number.
     """
 
@@ -38,13 +39,19 @@ class Measure:
     source: str
     written: Written = None
     detail: bool = False
+    of: Literal["intruders", "change"] = "intruders"
     unit: str = ""
+
+    @property
+    def description(self) -> str:
+        """What it is, with its unit and its source."""
+        unit = f", in {self.unit}" if self.unit else ""
+        return f"{self.says}{unit} ({self.source})"
 
     @property
     def field(self) -> Any:
         """The record's field, with what the measure is as its description."""
-        unit = f", in {self.unit}" if self.unit else ""
-        return Field(title=self.title, description=f"{self.says}{unit} ({self.source})")
+        return Field(title=self.title, description=self.description)
 
 
 MEASURES: dict[str, Measure] = {
@@ -117,6 +124,62 @@ MEASURES: dict[str, Measure] = {
             "assay",
             "chance",
             detail=True,
+        ),
+        Measure(
+            "update_sparsity",
+            "Left as they were",
+            "share of the entries of W that equal those of W0 in the precision that W0 is stored in",
+            "arXiv 2505.11711",
+            "share",
+            of="change",
+        ),
+        Measure(
+            "spectral_imbalance",
+            "In its first direction",
+            "sigma_1^2 / ||dW||_F^2, the share of the energy of dW in its first direction",
+            "arXiv 2602.00722",
+            "share",
+            of="change",
+        ),
+        Measure(
+            "effective_rank_share",
+            "Of its rank",
+            "effective rank of dW / its rank; 1 where all of its directions weigh the same",
+            "arXiv 2602.00722",
+            "share",
+            of="change",
+        ),
+        Measure(
+            "off_principal_left",
+            "Off principal, left",
+            "1 - ||U_p^T dW||_F^2 / ||dW||_F^2, U_p the leading left vectors of W0; (m - p) / m by chance",
+            "arXiv 2511.08567",
+            "share",
+            of="change",
+        ),
+        Measure(
+            "off_principal_right",
+            "Off principal, right",
+            "1 - ||dW V_p||_F^2 / ||dW||_F^2, V_p the leading right vectors of W0; (n - p) / n by chance",
+            "arXiv 2511.08567",
+            "share",
+            of="change",
+        ),
+        Measure(
+            "spectral_drift",
+            "Drift of values",
+            "||sigma(W) - sigma(W0)|| / ||sigma(W0)|| over the leading singular values",
+            "arXiv 2511.08567",
+            "number",
+            of="change",
+        ),
+        Measure(
+            "quantisation_ratio",
+            "NF4 beside it",
+            "||Q(W0) - W0||_F / ||dW||_F, Q rounding to NF4 in blocks of 64",
+            "arXiv 2305.14314",
+            "number",
+            of="change",
         ),
     )
 }

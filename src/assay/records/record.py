@@ -26,6 +26,14 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", protected_namespaces=())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_computed(cls, data: Any) -> Any:
+        """Computed fields are written for readers of the JSON, and made again when it is read."""
+        if isinstance(data, dict):
+            return {key: value for key, value in data.items() if key not in cls.model_computed_fields}
+        return data
+
 
 class Setting(Part):
     """One setting and where its value came from."""
@@ -120,21 +128,13 @@ class Record(Part):
         """
         return ()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_computed(cls, data: Any) -> Any:
-        """Computed fields are written for readers of the JSON, and made again when it is read."""
-        if isinstance(data, dict):
-            return {key: value for key, value in data.items() if key not in cls.model_computed_fields}
-        return data
-
     @classmethod
     def file_schema(cls) -> dict[str, Any]:
         """The JSON Schema of a file: with what is computed, and requiring no more than reading it does."""
         written, read = cls.model_json_schema(mode="serialization"), cls.model_json_schema()
         for part, wanted in (
             (written, read),
-            *((part, read["$defs"][name]) for name, part in written["$defs"].items()),
+            *((part, read["$defs"].get(name, part)) for name, part in written["$defs"].items()),
         ):
             if "properties" in part:
                 part["required"] = wanted.get("required", [])

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from assay.records.divergence import Divergence
 from assay.records.log_loss import LogLoss
 from assay.records.record import Interval, Part, Record, Source
 
@@ -49,6 +50,8 @@ class Forgetting(Part):
         vocabulary: tokens that the models tell apart: `ln vocabulary` is the loss of a uniform guess; None in older
             records, and where the base's configuration does not say.
         documents: loss of every document, in the text's order.
+        divergence: from base to tuned on the same tokens, of as many documents as there is room for; None of a masked
+            model, where the logits are not the output layer's own, and in older records.
         resamples, seed: of the bootstrap.
     """
 
@@ -69,6 +72,7 @@ class Forgetting(Part):
     divided: int
     vocabulary: int | None = None
     documents: tuple[DocumentLoss, ...]
+    divergence: Divergence | None = None
     resamples: int
     seed: int
 
@@ -112,6 +116,8 @@ class TaskScore(Part):
         max_tokens: longest reply, where replies are generated.
         log_loss: what the models know of the right answers, which no threshold decides; None where replies are
             generated, and in older records.
+        divergence: from base to tuned, of the token after each prompt; None where answers are no likelihoods, where the
+            logits are not the output layer's own, and in older records.
 
     Everything about the base is None when it has no head for this task.
     """
@@ -137,6 +143,7 @@ class TaskScore(Part):
     chat: bool = False
     max_tokens: int | None = None
     log_loss: LogLoss | None = None
+    divergence: Divergence | None = None
 
     @property
     def guessed_flips(self) -> float | None:

@@ -24,11 +24,12 @@ FEWEST = 3  # two runs correlate perfectly, whatever they are
 _FEWEST_FOR_AN_INTERVAL = 5
 _FEWEST_BESIDE = 5  # runs that hold a measure apart from the norm: what fewer say, one arm says
 _UNDEFINED = 0.05  # share of resamples without spread above which an interval would be one of the lucky resamples
+_ALWAYS = ("count", "energy_share", "relative_norm", "effective_rank")  # measured by the first audits already
 _PACKAGES = ("numpy", "scipy")
 
 
 def correlate(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Correlation:
-    """Spearman's correlation of forgetting with intruder count, energy share, relative norm and effective rank.
+    """Spearman's correlation of forgetting with every measure of the weights: `assay.records.correlation.MEASURES`.
 
     Over the runs of one or several studies that were audited and scored on a text. A run whose model is ruined (worse
     at text than a uniform guess, or one reply to everything) is marked, and left out of all but the last coefficients.
@@ -160,7 +161,10 @@ def _swept(one: Filed, audit: Audit, lost: Forgetting, task: TaskScore | None) -
         energy_share=audit.energy_share,
         relative_norm=audit.relative_norm,
         effective_rank=statistics.median(ranks) if ranks else None,
+        divergence=lost.divergence.mean if lost.divergence is not None else None,
+        task_divergence=task.divergence.mean if task is not None and task.divergence is not None else None,
         ruined=ruined(lost, task),
+        **{name: total.value for name, total in audit.totals.items() if name in MEASURES},
     )
 
 
@@ -175,7 +179,12 @@ def coefficients(runs: Sequence[SweptRun], seed: int) -> Iterator[Coefficient]:
         groups["ruined too"] = list(runs)
     for among, group in groups.items():
         if len(group) >= FEWEST:
-            yield from (_coefficient(among, group, measure, seed) for measure in MEASURES)
+            yield from (_coefficient(among, group, measure, seed) for measure in MEASURES if _measured(group, measure))
+
+
+def _measured(group: Sequence[SweptRun], measure: Measure) -> bool:
+    """Whether any of the runs has it; those that every audit has are said to be missing where they are."""
+    return measure in _ALWAYS or any(getattr(run, measure) is not None for run in group)
 
 
 def _coefficient(among: str, group: Sequence[SweptRun], measure: Measure, seed: int) -> Coefficient:

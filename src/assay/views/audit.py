@@ -7,7 +7,15 @@ from dataclasses import replace
 
 from assay.records import Audit
 from assay.views import audit_charts, cells
-from assay.views.audit_matrices import coverage, directions, matrices_table, roles_table
+from assay.views.audit_matrices import (
+    change_by_matrix,
+    change_table,
+    change_words,
+    coverage,
+    directions,
+    matrices_table,
+    roles_table,
+)
 from assay.views.audit_words import compared, differences, explained, headline, intruders
 from assay.views.blocks import (
     DETAIL,
@@ -199,6 +207,11 @@ def _findings(summary: Summary, with_maps: bool) -> Iterator[Block]:
     if ordinary and with_maps:
         yield Heading("Where in the model")
         yield Charts(tuple(audit_charts.layer_maps(summary)))
+    if ordinary and found.totals:
+        yield Heading("What kind of change it is")
+        yield Paragraph(change_words(summary))
+        yield Fold("Each beside chance, and what it is", (change_table(summary),), open=True)
+        yield Fold("The same, matrix by matrix", (change_by_matrix(summary),))
     yield Heading("By role")
     yield roles_table(summary)
     yield Note(f"{RANKS} Energy share and relative norm are of all matrices of the role together.")

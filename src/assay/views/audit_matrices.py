@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from assay.records.audit import Direction, MatrixAudit
+from assay.records.measures import Measure
 from assay.views import cells
 from assay.views.blocks import Block, Column, Fold, Heading, Note, Paragraph, Table, table
 from assay.views.cells import Cell, Given
-from assay.views.formats import bounds, number, plural, share
-from assay.views.measured import IN_TABLES, columns, measured, title
+from assay.views.formats import MISSING, bounds, number, plural, share
+from assay.views.measured import IN_TABLES, OF_CHANGE, columns, measured, title
 from assay.views.summary import Group, Summary
 
 # Measures of matrices taken together: sums, shares of sums, and medians of ranks.
 _OF_GROUPS = ("undecided", "energy_share", "relative_norm", "effective_rank", "stable_rank")
+
+_WIDE = 5e-4  # bounds that are closer are the same number as it is written
 
 
 def roles_table(summary: Summary) -> Table:
@@ -38,6 +42,41 @@ def matrices_table(summary: Summary, matrices: Sequence[MatrixAudit]) -> Table:
     """One row a matrix, one column a measure of the catalogue."""
     where: list[Column | str] = ["Matrix", *(Column(title, detail=True) for title in ("Role", "Layer", "Shape"))]
     return table([*where, *columns(), "Least cosine under"], [_matrix(summary, matrix) for matrix in matrices])
+
+
+def change_words(summary: Summary) -> str:
+    """Measures of the change itself, over all matrices together, in one sentence."""
+    told = (f"{one.title[0].lower()}{one.title[1:]} {cell.plain}" for one, cell, _ in _changes(summary))
+    return f"Over all matrices: {'; '.join(told)}."
+
+
+def change_table(summary: Summary) -> Table:
+    """Measures of the change itself, over all matrices together, each with what it is."""
+    rows = [(one.title, cell, chance, Cell(one.says)) for one, cell, chance in _changes(summary)]
+    return table(["Measure", "All matrices", "By chance", "What it is"], rows)
+
+
+def _changes(summary: Summary) -> Iterator[tuple[Measure, Cell, Cell]]:
+    """Every measure of the change with its total, and that of chance."""
+    found = summary.audit.totals
+    for one in OF_CHANGE:
+        if (total := found.get(one.name)) is not None:
+            low, high = total.bounds
+            cell = measured(one.name, total.value)
+            if high - low > _WIDE:
+                ends = (measured(one.name, end).text for end in (low, high))
+                cell = replace(cell, rest=f"({' to '.join(ends)})")
+            yield one, cell, cells.text_number(MISSING) if total.chance is None else measured(one.name, total.chance)
+
+
+def change_by_matrix(summary: Summary) -> Table:
+    """The same, one row a matrix."""
+    heads = ["Matrix", *(one.title for one in OF_CHANGE)]
+    rows = [
+        (cells.name(matrix.name), *(measured(one.name, getattr(matrix, one.name)) for one in OF_CHANGE))
+        for matrix in summary.audit.matrices
+    ]
+    return table(heads, rows)
 
 
 def _matrix(summary: Summary, matrix: MatrixAudit) -> list[Given]:

@@ -16,6 +16,7 @@ from assay.views.behaviour_charts import accuracy, differences
 from assay.views.beside import answer, grouped, in_words, of_arms
 from assay.views.blocks import LEARNED, Block, Charts, Heading, Note, Section, Table, table
 from assay.views.differences import NONE_NAMED, matrix_of_differences
+from assay.views.diverged import divergences
 from assay.views.formats import (
     listed,
     number,
@@ -188,6 +189,7 @@ def _blocks(view: TaskView, several: bool) -> Iterator[Block]:
     yield from _flips(view)
     yield from known(view)
     smallest = f"{points(SMALLEST_SHARE)} percentage points"
+    yield from divergences([(row.arm.key, row.task.divergence) for row in view.rows], "after the task’s prompts")
     yield from matrix_of_differences(view.pairs, cells.points_estimate, smallest, "exact McNemar tests")
     first = view.first
     cut = plural(first.truncated, "example was cut", "examples were cut")

@@ -28,8 +28,9 @@ _WRITE: dict[str, Callable[[Any], Cell]] = {
     "past": _past,
     "chance": _chance,
 }
-# The measures that have a place in a table of matrices, in the catalogue's order.
-IN_TABLES: tuple[Measure, ...] = tuple(one for one in MEASURES.values() if one.written is not None)
+# The measures that have a place in a table of matrices, in the catalogue's order: of intruders, and of the change.
+IN_TABLES: tuple[Measure, ...] = tuple(one for one in MEASURES.values() if one.written and one.of == "intruders")
+OF_CHANGE: tuple[Measure, ...] = tuple(one for one in MEASURES.values() if one.written and one.of == "change")
 
 
 def title(name: str) -> str:

@@ -45,7 +45,7 @@ _HUB_FILES = ("*.safetensors", "*.safetensors.index.json", MODEL_CONFIG, f"*{ADA
 
 
 # Stored types that are numbers; anything else under a matrix's name is a code of a quantised one.
-_FLOATS = ("F64", "F32", "F16", "BF16")
+FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Stored:
     @property
     def is_float(self) -> bool:
         """Whether it is stored in a precision that is computed with."""
-        return self.dtype in _FLOATS
+        return self.dtype in FLOATS
 
 
 @dataclass

@@ -36,6 +36,8 @@ class AbstractByLikelihood(AbstractTask):
         """
         wanted = self._runs()
         runs = list(wanted)
+        owners = [answers[0][0] for answers in wanted.values()]
+        ends = [len(self.prompts[owner]) for owner in owners]
         batches = tuple(tuple(batch) for batch in by_length(runs, batch_tokens))
         return Pass(
             what="answers",
@@ -44,7 +46,8 @@ class AbstractByLikelihood(AbstractTask):
             batches=batches,
             costs=tuple(width(runs, batch) for batch in batches),
             ask=lambda model, batch: self._ask(model, [(runs[i], wanted[runs[i]]) for i in batch]),
-            owners=tuple(answers[0][0] for answers in wanted.values()),
+            owners=tuple(owners),
+            spans=_first_of_each(owners, ends),
         )
 
     def choices(self, given: Sequence[Any]) -> tuple[int, ...]:
@@ -79,6 +82,16 @@ class AbstractByLikelihood(AbstractTask):
                 values.append(sum(float(spoken[place, token]) for place, token in enumerate(reply)))
             found.append(values)
         return found
+
+
+def _first_of_each(owners: Sequence[int], ends: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """The last position of every example's prompt, in the first of the runs that begin with it; elsewhere none."""
+    seen: set[int] = set()
+    spans = []
+    for owner, end in zip(owners, ends, strict=True):
+        spans.append((end if owner in seen else end - 1, end))
+        seen.add(owner)
+    return tuple(spans)
 
 
 def _logits_from(first: int, inputs: dict[str, torch.Tensor], model: Any) -> torch.Tensor:
