@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -92,19 +92,8 @@ def audit(
     include = (include,) if isinstance(include, str) else tuple(include)
     _check(k, thresholds, side, solver, precision, chance)
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
-    given = {
-        "k": k,
-        "eps": eps,
-        "side": side,
-        "solver": solver,
-        "precision": precision,
-        "adapter": adapter,
-        "matrices": matrices,
-        "include": include,
-        "chance": chance,
-        "seed": seed,
-        "device": device,
-    }
+    given: dict[str, Any] = {"k": k, "eps": eps, "side": side, "solver": solver, "precision": precision, "adapter": adapter}
+    given |= {"matrices": matrices, "include": include, "chance": chance, "seed": seed, "device": device}
     scope = Scope(include, patterns)
     found = pair(base, tuned, adapter, scope)
     question = Question(k, thresholds, side, solver, _PRECISIONS[precision], chance, seed)
