@@ -1,18 +1,19 @@
-"""One test run on copied sources, in a fork of a process that has the large libraries already.
+"""A process with the large libraries, from which a fork runs tests on copied sources for every line that it reads.
 
-It has no import of assay: the fork takes it from the copy. Nothing here may be imported before that.
+It never imports assay itself: each fork takes it from its copy.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import sys
 from pathlib import Path
 
-# What a test run takes ten seconds to import, and no planted fault is in.
-LIBRARIES = [
+# Ten seconds of imports that every run of tests would begin with, and in which no fault is planted.
+LIBRARIES = (
     "torch._dynamo",
     "torch.distributed.tensor",
     "scipy.stats",
@@ -25,24 +26,39 @@ LIBRARIES = [
     "peft",
     "trl",
     "hypothesis",
-    "pytest",
-]
+)
 OTHER_SOURCES = 99  # no exit code of pytest's
 
 
-def run_tests(source: Path, root: Path, tests: list[str], output: Path) -> None:
-    """Run tests from `root` on the package in `source`; the exit code is pytest's, the report goes to `output`."""
+def run_tests(source: str, root: str, tests: list[str], output: str) -> int:
+    """Run tests from `root` on the package in `source`; the report goes to `output`, and pytest's exit code is returned."""
     os.chdir(root)
-    os.environ |= {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+    os.environ |= {"PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1"}
     sys.dont_write_bytecode = True
-    sys.path[:] = [str(source), *(path for path in sys.path if not path.startswith(str(root / "tests")))]
+    sys.path[:] = [source, *sys.path]
     importlib.invalidate_caches()
     import pytest
 
     # Plugins of libraries are imported before pytest could look into their assertions, which are not ours.
     quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning", "-p", "no:xdist"]
-    with output.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+    with Path(output).open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         code = pytest.main(["-x", "-q", *quiet, *tests])
     import assay
 
-    os._exit(int(code) if Path(assay.__file__).is_relative_to(source) else OTHER_SOURCES)
+    return int(code) if Path(assay.__file__).is_relative_to(source) else OTHER_SOURCES
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # this folder
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        if not (child := os.fork()):
+            code = OTHER_SOURCES
+            try:
+                code = run_tests(*json.loads(line))
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import shutil
-from multiprocessing.context import ForkServerContext
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from child import LIBRARIES, run_tests
 
 ROOT = Path(__file__).parent.parent.parent
 PLANTED = "tests/measures/test_planted.py"
@@ -765,15 +766,17 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
 
 
 @pytest.fixture(scope="session")
-def forks() -> ForkServerContext:
-    """Processes that begin with the large libraries imported."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(LIBRARIES)
-    return context
+def forks() -> Iterator[subprocess.Popen[str]]:
+    """A process that forks, with the large libraries imported, for every run of tests."""
+    command = [sys.executable, "-W", "ignore", str(Path(__file__).parent / "child.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_caught(fault: str, forks: ForkServerContext, tmp_path: Path) -> None:
+def test_a_planted_fault_is_caught(fault: str, forks: subprocess.Popen[str], tmp_path: Path) -> None:
     file, right, wrong, tests = FAULTS[fault]
     source, output = tmp_path / "src", tmp_path / "output"
     shutil.copytree(ROOT / "src", source)
@@ -781,10 +784,13 @@ def test_a_planted_fault_is_caught(fault: str, forks: ForkServerContext, tmp_pat
     text = path.read_text()
     assert text.count(right) == 1, f"{file} no longer has the one line that this fault changes"
     path.write_text(text.replace(right, wrong))
-    process = forks.Process(target=run_tests, args=(source, ROOT, [f"{ROOT}/{part}" for part in tests.split()], output))
-    process.start()
-    process.join()
+    assert forks.stdin is not None
+    assert forks.stdout is not None
+    asked = (str(source), str(ROOT), [f"{ROOT}/{part}" for part in tests.split()], str(output))
+    forks.stdin.write(json.dumps(asked) + "\n")
+    forks.stdin.flush()
+    code = int(forks.stdout.readline())
     said = output.read_text()
     # 1: tests failed; a test that is not there any more (4), or stops for another reason, has caught nothing.
-    assert process.exitcode == 1, said[-2000:]
+    assert code == 1, said[-2000:]
     assert "\nFAILED " in said or "\nERROR " in said, said[-2000:]
