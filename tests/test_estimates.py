@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+import ctypes
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from assay.errors import SettingError, SourceError
 from assay.estimates import estimate
 from assay.methods import METHODS, AnyMethod
 from assay.training.run import train
-from assay.training.spec import parse_spec
-from models_in_miniature import bert, letters, lines, llama, other_family
+from assay.training.spec import Spec, parse_spec
+from models_in_miniature import bert, letters, lines, llama, other_family, tokenizer
+from processes import apart
 from test_methods import CASES, FITTING
 
 # The estimate is the sum of parts that are not all there at once, so it may be over; what it must not be is far under.
@@ -24,35 +24,29 @@ LEAST, MOST = 0.9, 1.35
 
 UNBUILT = ("shira",)  # PEFT looks at weights to build them
 
-MEASURE = """
-import json, sys
-from pathlib import Path
-import torch
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
-sys.path[:0] = [sys.argv[2]]
-from models_in_miniature import tokenizer, lines, letters
-from assay.estimates import estimate
-from assay.training.run import train
-from assay.training.spec import parse_spec
 
-home, family, name, more = Path(sys.argv[1]), sys.argv[3], sys.argv[4], json.loads(sys.argv[5])
-sizes = dict(vocab_size=4096, hidden_size=256, intermediate_size=768, num_hidden_layers=4, num_attention_heads=4)
-kinds = {"llama": (LlamaForCausalLM, LlamaConfig), "bert": (BertModel, BertConfig)}
-model, config = kinds[family]
-model(config(**sizes, max_position_embeddings=256, pad_token_id=0)).save_pretrained(home / "base")
-tokenizer().save_pretrained(home / "base")
-words = [{"text": letters(60, 65, s), "label": "kz"[s % 2]} for s in range(20)]
-lines(home / "rows.jsonl", words)
-kind = "text" if family == "llama" else "classification"
-def spec(batch):
-    data = {"kind": kind, "path": str(home / "rows.jsonl"), "max_length": 60}
-    training = {"steps": 2, "batch_size": batch, **more}
-    method = {"name": name, "lr": 1e-3}
-    return parse_spec({"base": str(home / "base"), "data": data, "training": training, "method": method})
-train(spec(1), home / "small")  # libraries that are loaded on first use are not the run's
-peak = train(spec(16), home / "run").cost.peak_bytes
-print(json.dumps([estimate(spec(16)).peak_bytes, peak]))
-"""
+def measure(sender: Connection, home: Path, family: str, name: str, more: dict[str, object]) -> None:
+    """Send what is estimated and what is measured of a run whose activations are large beside the libraries."""
+    # glibc returns what is freed at once, so that the peak is what the run holds and not what the allocator keeps.
+    for parameter, value in ((-3, 65_536), (-1, 0), (-2, 0)):  # malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
+        ctypes.CDLL(None).mallopt(parameter, value)
+    sizes = {"vocab_size": 4096, "hidden_size": 256, "intermediate_size": 768, "num_attention_heads": 4}
+    kinds = {"llama": (LlamaForCausalLM, LlamaConfig), "bert": (BertModel, BertConfig)}
+    model, config = kinds[family]
+    settings = config(**sizes, num_hidden_layers=4, max_position_embeddings=256, pad_token_id=0)
+    model(settings).save_pretrained(home / "base")
+    tokenizer().save_pretrained(home / "base")
+    lines(home / "rows.jsonl", [{"text": letters(60, 65, s), "label": "kz"[s % 2]} for s in range(20)])
+
+    def spec(batch: int) -> Spec:
+        kind = "text" if family == "llama" else "classification"
+        data = {"kind": kind, "path": str(home / "rows.jsonl"), "max_length": 60}
+        training = {"steps": 2, "batch_size": batch, **more}
+        method = {"name": name, "lr": 1e-3}
+        return parse_spec({"base": str(home / "base"), "data": data, "training": training, "method": method})
+
+    train(spec(1), home / "small")  # libraries that are loaded on first use are not the run's
+    sender.send((estimate(spec(16)).peak_bytes, train(spec(16), home / "run").cost.peak_bytes))
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells a process's peak memory")
@@ -70,13 +64,9 @@ print(json.dumps([estimate(spec(16)).peak_bytes, peak]))
 def test_peak_memory_is_near_what_was_measured(
     tmp_path: Path, family: str, name: str, training: dict[str, object]
 ) -> None:
-    # glibc returns what is freed at once, so that the peak is what the run holds and not what the allocator keeps.
-    allocator = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_TOP_PAD_": "0"}
-    environment = {**os.environ, **allocator, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-W", "ignore", "-c", MEASURE, str(tmp_path), str(Path(__file__).parent), family, name]
-    command.append(json.dumps(training))
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    estimated, measured = json.loads(done.stdout.splitlines()[-1])
+    process, answer = apart(measure, tmp_path, family, name, training)
+    estimated, measured = answer.recv()
+    process.join()
     if measured is None:
         pytest.skip("this container does not let a process reset its peak")
     assert LEAST < estimated / measured < MOST, (estimated, measured)

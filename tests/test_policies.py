@@ -28,7 +28,8 @@ from assay.training.loop import Job
 from assay.training.policy import collapsed_at, reinforce_loss
 from assay.training.run import train
 from models_in_miniature import letters, lines, llama, other_family, tokenizer
-from test_training import StoppedError, kill_after, stop_at
+from processes import kill_after
+from test_training import StoppedError, stop_at
 
 SPEC = """
 base = "base"

@@ -17,7 +17,8 @@ from assay.training.conditions import conditions_of
 from assay.training.run import train
 from assay.training.spec import read_spec
 from models_in_miniature import bert, letters, lines, llama
-from test_training import StoppedError, kill_after, stop_at
+from processes import kill_after
+from test_training import StoppedError, stop_at
 
 CODES = importlib.util.find_spec("bitsandbytes") is not None
 codes = pytest.mark.skipif(not CODES, reason="bitsandbytes is not installed")

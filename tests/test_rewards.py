@@ -22,7 +22,8 @@ from assay.records import Run
 from assay.training.run import train
 from assay.training.spec import parse_spec
 from models_in_miniature import letters, lines, llama, other_family
-from test_training import StoppedError, kill_after, stop_at
+from processes import kill_after
+from test_training import StoppedError, stop_at
 
 SPEC = """
 base = "base"

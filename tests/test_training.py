@@ -4,7 +4,6 @@ import json
 import math
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from assay.records import Run
 from assay.training.folders import whole
 from assay.training.run import train
 from models_in_miniature import bert, letters, lines, llama, other_family
+from processes import kill_after
 
 CAUSAL = """
 base = "base"
@@ -172,18 +172,7 @@ def test_a_finished_run_without_its_weights_is_not_done(place: Path) -> None:
 
 def test_a_killed_run_leaves_nothing_that_looks_done(place: Path) -> None:
     spec = write(place, "lora", LORA, steps=100_000)
-    script = (
-        "import sys; from assay.training.run import train; train(sys.argv[1], progress=lambda *a: print(a, flush=True))"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    child = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", script, spec], stdout=subprocess.PIPE, env=environment
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline().startswith(b"(1, 100000")
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    child.stdout.close()
+    kill_after(spec, None, 1)
     assert not (place / "runs/lora").exists()
     assert not list(place.glob("runs/*/run.json"))
     train(write(place, "lora", LORA))
@@ -397,25 +386,6 @@ def test_other_families_train_what_full_and_lora_both_reach(tmp_path: Path, fami
         learned = score(tmp_path / "base", tmp_path / "runs/spec", task=tmp_path / "rows.jsonl").task
         assert learned is not None
         assert learned.answers == ("k", "z")
-
-
-RUN_AND_TELL = (
-    "import sys; from assay.training.run import train; "
-    "train(sys.argv[1], sys.argv[2], progress=lambda *a: print(a, flush=True))"
-)
-
-
-def kill_after(spec: Path, out: Path, step: int) -> None:
-    """Run a specification in a process of its own, and kill that after a step."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-W", "ignore", "-c", RUN_AND_TELL, str(spec), str(out)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
-    assert child.stdout is not None
-    while not child.stdout.readline().startswith(f"({step},".encode()):
-        assert child.poll() is None
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    child.stdout.close()
 
 
 @pytest.mark.parametrize(
