@@ -93,14 +93,8 @@ def audit(
     _check(k, thresholds, side, solver, precision, chance)
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
     given: dict[str, Any] = {"k": k, "eps": eps, "side": side, "solver": solver, "precision": precision}
-    given |= {
-        "adapter": adapter,
-        "matrices": matrices,
-        "include": include,
-        "chance": chance,
-        "seed": seed,
-        "device": device,
-    }
+    given |= {"adapter": adapter, "matrices": matrices, "include": include}
+    given |= {"chance": chance, "seed": seed, "device": device}
     scope = Scope(include, patterns)
     found = pair(base, tuned, adapter, scope)
     question = Question(k, thresholds, side, solver, _PRECISIONS[precision], chance, seed)

@@ -31,7 +31,7 @@ OTHER_SOURCES = 99  # no exit code of pytest's
 
 
 def run_tests(source: str, root: str, tests: list[str], output: str) -> int:
-    """Run tests from `root` on the package in `source`; the report goes to `output`, and pytest's exit code is returned."""
+    """Run tests from `root` on the package in `source`, report to `output`, and return pytest's exit code."""
     os.chdir(root)
     os.environ |= {"PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1"}
     sys.dont_write_bytecode = True
