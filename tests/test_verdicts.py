@@ -128,11 +128,13 @@ def test_a_ruined_arm_is_left_out_by_name() -> None:
     runs = [
         trained("full", 0, 0.9, 0.3),
         trained("lora", 0, 0.6, 0.1),
-        trained("bitfit", 0, 0.5, 0.0, 1.0, (ONE_REPLY,)),
+        trained("bitfit", 0, 0.5, 0.0, 0.1, (ONE_REPLY,)),
     ]
-    keeping = told(runs)["keeping"]
-    assert keeping.best == "lora"
-    assert keeping.left_out == (f"bitfit: {ONE_REPLY}",)
+    found = told(runs)
+    assert found["keeping"].best == "lora"
+    assert all(verdict.left_out == (f"bitfit: {ONE_REPLY}",) for verdict in found.values())
+    assert found["cost"].best != "bitfit"
+    assert "cost" not in told([runs[0], runs[2]])
 
 
 def test_words_name_the_best_or_what_it_cannot_be_told_from() -> None:

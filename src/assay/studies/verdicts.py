@@ -57,8 +57,8 @@ def verdicts(task: str, arms: Sequence[Arm]) -> Iterator[Verdict]:
         found = _verdict(what, compared, measured, sign, smallest)  # type: ignore[arg-type]  # a literal in a tuple
         if found is not None:
             yield found.model_copy(update={"task": task, "steps": longest})
-    if len(compared) > 1:
-        yield _cheapest(compared).model_copy(update={"task": task, "steps": longest})
+    if cheapest := _cheapest(compared):
+        yield cheapest.model_copy(update={"task": task, "steps": longest})
 
 
 def _verdict(
@@ -191,9 +191,15 @@ def more_seeds(differences: Sequence[float], pairs: int) -> int | None:
     return None
 
 
-def _cheapest(arms: Sequence[Arm]) -> Verdict:
-    """The arm with the shortest step; another is told from it where every seed of it is slower, and by a tenth."""
-    times = {arm.name: [one.run.cost.step_seconds for one in arm.runs] for arm in arms}
+def _cheapest(arms: Sequence[Arm]) -> Verdict | None:
+    """The arm with the shortest step; another is told from it where every seed of it is slower, and by a tenth.
+
+    A ruined arm is no answer at any price. None where fewer than two are left.
+    """
+    times = {arm.name: [one.run.cost.step_seconds for one in arm.runs] for arm in arms if not _ruined(arm)}
+    left_out = tuple(f"{arm.name}: {why}" for arm in arms if (why := _ruined(arm)))
+    if len(times) < 2:
+        return None
     best = min(times, key=lambda name: statistics.median(times[name]))
     beside = []
     for other, theirs in times.items():
@@ -204,4 +210,4 @@ def _cheapest(arms: Sequence[Arm]) -> Verdict:
         why = "" if shown else "their steps take the same time, as far as it can be measured"
         seeds = min(len(theirs), len(times[best]))
         beside.append(Beside(arm=other, difference=more, seeds=seeds, shown=shown, why=why))
-    return Verdict(task="", steps=0, what="cost", best=best, beside=tuple(beside))
+    return Verdict(task="", steps=0, what="cost", best=best, beside=tuple(beside), left_out=left_out)

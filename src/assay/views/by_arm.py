@@ -65,8 +65,8 @@ def _words(record: Study, verdict: Verdict) -> str:
         said = f", take {best.name}: {_value(best, verdict)}, {above} {listed(shown)}."
     if verdict.what == "cost":
         slower = [f"{one.arm} takes {share(one.difference)} longer" for one in verdict.beside if one.shown]
-        return said + (f" A step of {listed(slower)}." if slower else "")
-    if {one.seeds for one in verdict.beside} == {1}:
+        said += f" A step of {listed(slower)}." if slower else ""
+    elif {one.seeds for one in verdict.beside} == {1}:
         said += " It rests on one seed: what another would show is not known."
     said += f" Beware of {best.name}: {'; '.join(best.marks)}." if best.marks else ""
     return said + (f" Left out: {'; '.join(verdict.left_out)}." if verdict.left_out else "")
@@ -168,5 +168,6 @@ def _how_to_read(record: Study) -> str:
     read = f"{'; '.join(parts).capitalize()}. " if parts else ""
     return (
         f"{read}An arm is taken where its difference from every other, paired within a seed, stays after Holm's "
-        "correction for all pairs; a step is cheaper where every seed's is, and by a tenth. Memory is above the start."
+        "correction for all pairs; a step is cheaper where every seed's is, and by a tenth. Times are of the "
+        "machine as it was: runs at once share it. Memory is above the start."
     )
