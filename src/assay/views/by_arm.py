@@ -35,8 +35,18 @@ def by_arm(record: Study, number_of_record: int) -> Iterator[Section]:
     marked = [f"{arm.name} on {arm.task}: {mark}." for arm in record.arms for mark in arm.marks]
     blocks += [Items(tuple(marked))] if marked else []
     blocks.append(Note(_how_to_read(record)))
-    answer = Answer(said[0].rstrip("."), tuple(said[1:]), "Which arm to take?") if said else None
+    answer = Answer(_in_short(record), tuple(said), "Which arm to take?") if said else None
     yield Section(f"{record.plan}: by arm", f"arms-{number_of_record}", tuple(blocks), STUDY, answer)
+
+
+def _in_short(record: Study) -> str:
+    """The arms alone, by what they are taken for; more than one where they cannot be told apart."""
+    several = len({verdict.task for verdict in record.verdicts}) > 1
+    return "; ".join(
+        f"{f'{verdict.task}, ' if several else ''}{_FOR[verdict.what]}: "
+        + " or ".join([verdict.best, *(one.arm for one in verdict.untold)])
+        for verdict in record.verdicts
+    )
 
 
 def verdicts_in_words(record: Study) -> list[str]:
