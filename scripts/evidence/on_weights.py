@@ -1,0 +1,254 @@
+"""Claims on what fine-tuning does to the weights: intruders, ranks and the size of updates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from assay.behaviour.intervals import proportion
+from assay.records import Audit
+from assay.views import formats
+
+from .differences import Arm, arm, audits, counts, learned, median, paired, ratio, ratios, setting, unequal
+from .kept import Kept, model_of
+from .verdict import ABOVE, BELOW, Claim, Estimate, Finding, not_run
+
+STUDY = "rank-and-scale"
+V3 = "arXiv 2410.21228v3"
+Measure = Callable[[Audit], float | None]
+
+
+def effective_rank(audit: Audit) -> float | None:
+    """Of the update, its median over matrices."""
+    return median(audit, lambda matrix: matrix.effective_rank)
+
+
+def energy_rank(audit: Audit) -> float | None:
+    """Directions that hold 90 % of the update's energy, the median over matrices."""
+    return median(audit, lambda matrix: matrix.energy_rank)
+
+
+def lora(kept: Kept, rank: int, alpha: float) -> Arm:
+    """LoRA of a rank and an alpha in the study of ranks and scales."""
+    return arm(kept.done(STUDY), "lora", rank, alpha)
+
+
+def full(kept: Kept) -> Arm:
+    """Full fine-tuning in the study of ranks and scales."""
+    return arm(kept.done(STUDY), "full")
+
+
+def beside(kept: Kept, one: Arm, other: Arm, what: str, equal: bool) -> list[Finding]:
+    """Intruders of one arm less another's, with their scores.
+
+    Args:
+        equal: whether the claim is of arms that score the same.
+    """
+    found = counts(one, other)
+    if found is None:
+        return []
+    score = paired(one, other, learned)
+    each = "; ".join(f"{ours.count} and {theirs.count}" for ours, theirs in audits(one, other))
+    what = f"{setting(one, model_of(one.values()))}: {what}"
+    return [Finding(what, STUDY, found, f"each seed: {each}. {_score(score)}", unequal(score) if equal else "")]
+
+
+def _score(score: Estimate | None) -> str:
+    """The difference of two scores in words."""
+    if score is None:
+        return "Scores: not run"
+    ends = "" if score.interval is None else f" ({formats.points_range(score.interval)})"
+    return f"Score: {formats.points(score.value)} points{ends}"
+
+
+def lora_and_full(kept: Kept) -> Sequence[Finding]:
+    """LoRA of low rank less full, alpha = 2r."""
+    return [
+        found
+        for rank in (1, 8)
+        for found in beside(kept, lora(kept, rank, 2.0 * rank), full(kept), f"LoRA r {rank} less full", equal=True)
+    ]
+
+
+def fewer_with_rank(kept: Kept) -> Sequence[Finding]:
+    """LoRA of high rank less rank one, alpha = 2r."""
+    return [
+        found
+        for rank in (64, 384)
+        for found in beside(
+            kept, lora(kept, rank, 2.0 * rank), lora(kept, 1, 2.0), f"LoRA r {rank} less r 1", equal=False
+        )
+    ]
+
+
+def fixed_alpha(kept: Kept) -> Sequence[Finding]:
+    """LoRA with alpha = 8 less full, up to full rank."""
+    return [
+        found
+        for rank in (64, 384)
+        for found in beside(kept, lora(kept, rank, 8.0), full(kept), f"LoRA r {rank}, alpha 8, less full", equal=False)
+    ]
+
+
+def scale_at_high_rank(kept: Kept) -> Sequence[Finding]:
+    """Intruders of LoRA with alpha = 8 less those of rsLoRA, at equal rank."""
+    return [
+        found
+        for rank in (64, 384)
+        for found in beside(
+            kept,
+            lora(kept, rank, 8.0),
+            arm(kept.done(STUDY), "rslora", rank),
+            f"LoRA r {rank}, alpha 8, less rsLoRA r {rank}, alpha 16",
+            equal=False,
+        )
+    ]
+
+
+def compared(measure: Measure, rank: int, alpha: float, what: str) -> Callable[[Kept], Sequence[Finding]]:
+    """Full tuning's measure over that of an arm of LoRA, seed by seed."""
+
+    def find(kept: Kept) -> Sequence[Finding]:
+        return _one(measure, full(kept), lora(kept, rank, alpha), what)
+
+    return find
+
+
+def _one(measure: Measure, one: Arm, other: Arm, what: str) -> list[Finding]:
+    found = ratios(one, other, measure)
+    if not found:
+        return []
+    each = "; ".join(f"{measure(ours):.3g} and {measure(theirs):.3g}" for ours, theirs in audits(one, other))
+    return [Finding(f"{setting(one, model_of(one.values()))}: {what}", STUDY, ratio(found), f"each seed: {each}")]
+
+
+def energy_ranks(kept: Kept) -> Sequence[Finding]:
+    """Full tuning's 90 % rank over LoRA's: classifiers, and models that learned from pairs and rewards."""
+    found = [*compared(energy_rank, 8, 16.0, "full over LoRA r 8")(kept)]
+    pairs, each = list[float](), list[str]()
+    for name in ("reward", "harmless", "sums", "supervised"):
+        runs = kept.done(f"rlhf/{name}")
+        one, other = arm(runs, "full"), arm(runs, "lora", 16)
+        pairs += ratios(one, other, energy_rank)
+        each += [f"{energy_rank(ours):.0f} and {energy_rank(theirs):.0f}" for ours, theirs in audits(one, other)]
+    if pairs:
+        what = "SmolLM2-135M-Instruct, reward models, policies and supervised, 60 steps: full over LoRA r 16"
+        said = f"each pair: {'; '.join(each)}"
+        found.append(Finding(what, "rlhf", ratio(pairs, "pairs of runs of four tasks"), said))
+    return found
+
+
+def norms(kept: Kept) -> Sequence[Finding]:
+    """The size of LoRA's update over that of full tuning's."""
+    return [
+        found
+        for rank in (1, 8, 64)
+        for found in _one(
+            lambda audit: audit.relative_norm, lora(kept, rank, 2.0 * rank), full(kept), f"LoRA r {rank} over full"
+        )
+    ]
+
+
+def foreseen(kept: Kept) -> Sequence[Finding]:
+    """The share of planted updates whose critical strength is foreseen within a factor of two."""
+    known = [row["observed"] / row["estimate"] for row in kept.thresholds if row["observed"] and row["estimate"]]
+    if not known:
+        return []
+    near = sum(0.5 <= one <= 2 for one in known)
+    found = Estimate(near / len(known), proportion(near, len(known)), f"{len(known)} cases, Wilson")
+    what = "random updates of bases with seven kinds of planted spectra, no trained model"
+    return [Finding(what, "benchmarks/records/threshold.json", found)]
+
+
+CLAIMS = (
+    Claim(
+        "LoRA leaves intruder dimensions and full fine-tuning none, at equal score",
+        f"{V3}, Fig. 4",
+        "many for r up to 16; full about 0",
+        ABOVE,
+        "intruders",
+        "plans/rank-and-scale-minilm.toml",
+        lora_and_full,
+    ),
+    Claim(
+        "With alpha = 2r intruders get fewer with rank",
+        f"{V3}, Fig. 4",
+        "none or very few at r 64",
+        BELOW,
+        "intruders",
+        "plans/rank-and-scale-minilm.toml",
+        fewer_with_rank,
+    ),
+    Claim(
+        "With alpha = 8 they are there at every rank, large ones too",
+        V3,
+        "at every rank",
+        ABOVE,
+        "intruders",
+        "plans/rank-and-scale-minilm.toml",
+        fixed_alpha,
+    ),
+    Claim(
+        "At high rank LoRA needs rsLoRA's scale: with a fixed alpha it leaves more intruders",
+        f"{V3}; arXiv 2312.03732",
+        "at every rank with alpha = 8",
+        ABOVE,
+        "intruders",
+        "plans/rank-and-scale-minilm.toml",
+        scale_at_high_rank,
+    ),
+    Claim(
+        "LLaMA2-7B has intruders up to r 256 and none at r 2048",
+        V3,
+        "up to r 256, none at 2048",
+        BELOW,
+        "intruders",
+        "no plan: too large",
+        not_run,
+    ),
+    Claim(
+        "The effective rank of full tuning's update is far above LoRA's, even of full rank: at least twice, alpha = 2r",
+        f"{V3}, App. H",
+        "over 400 against over 100",
+        (2.0, math.inf),
+        "times",
+        "plans/rank-and-scale-minilm.toml",
+        compared(effective_rank, 384, 768.0, "full over LoRA r 384, alpha 2r"),
+    ),
+    Claim(
+        "The same with alpha = 8: at least four times",
+        f"{V3}, App. H",
+        "over 400 against under 50",
+        (4.0, math.inf),
+        "times",
+        "plans/rank-and-scale-minilm.toml",
+        compared(effective_rank, 384, 8.0, "full over LoRA r 384, alpha 8"),
+    ),
+    Claim(
+        "90 % of full tuning's update takes 10 to 100 times LoRA's rank",
+        "arXiv 2405.09673",
+        "over 1500 of 4096 against r",
+        (10.0, 100.0),
+        "times",
+        "plans/rank-and-scale-minilm.toml, plans/rlhf-reward.toml",
+        energy_ranks,
+    ),
+    Claim(
+        "LoRA's update is larger than full tuning's",
+        f"{V3}, its review",
+        "about 16x",
+        (1.0, math.inf),
+        "times",
+        "plans/rank-and-scale-minilm.toml",
+        norms,
+    ),
+    Claim(
+        "When an update becomes an intruder is foreseen within a factor of two, in 82 % of layers or more",
+        "arXiv 2607.23711",
+        "82 % of 9,840 layer scans",
+        (0.82, 1.0 + 1e-9),
+        "share",
+        "benchmarks/threshold.py",
+        foreseen,
+    ),
+)
