@@ -1,8 +1,6 @@
 """Write docs/claims.md and docs/runs.md from kept records: each published claim beside ours, and the runs behind it.
 
-`python scripts/claims.py` writes; with `--check` it says whether a page is old and exits 1. With `--keep NAME FOLDER
-[PLAN]` the records of a study's folder become those of `docs/records/NAME` first: each run's own, and with the plan
-what the study says of all of its runs.
+`python scripts/claims.py` writes; with `--check` it says whether a page is old and exits 1.
 """
 
 from __future__ import annotations
@@ -11,22 +9,34 @@ import argparse
 import sys
 from pathlib import Path
 
-from evidence import claims_page
-from evidence.kept import Kept, keep
+from evidence import claims_page, runs_page
+from evidence.kept import Kept, keep, keep_sequences, keep_sweep
 from generated import ROOT, write_or_check
 
 
 def main() -> int:
     """Keep records where that is asked for; write, or check, the pages."""
-    asked = argparse.ArgumentParser(description=__doc__)
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--check", action="store_true")
-    asked.add_argument("--keep", nargs="+", metavar=("NAME FOLDER", "PLAN"), default=[])
+    asked.add_argument("--keep", metavar="NAME", help="the folder under docs/records that FOLDER's records are kept in")
+    asked.add_argument("folder", nargs="?", type=Path, help="of the study that is kept")
+    asked.add_argument("--plan", type=Path, help="of the study that is kept, while it is not done")
+    asked.add_argument(
+        "--sweep", nargs="+", metavar="STUDY", help="folders whose runs join those of docs/records/sweep"
+    )
+    asked.add_argument("--sequences", metavar="STUDY", help="the folder of tasks in a row that is kept")
     given = asked.parse_args()
+    if (given.keep is None) != (given.folder is None):
+        asked.error("--keep takes the name of the records and the folder of the study")
     if given.keep:
-        name, folder, *plan = given.keep
-        keep(Path(folder), name, Path(plan[0]) if plan else None)
+        keep(given.folder, given.keep, given.plan)
+    if given.sweep:
+        keep_sweep(given.sweep)
+    if given.sequences:
+        keep_sequences(given.sequences)
     docs, kept = ROOT / "docs", Kept()
-    return write_or_check({docs / "claims.md": claims_page.page(kept)}, given.check)
+    pages = {docs / "claims.md": claims_page.page(kept), docs / "runs.md": runs_page.page(kept)}
+    return write_or_check(pages, given.check)
 
 
 if __name__ == "__main__":

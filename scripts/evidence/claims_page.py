@@ -35,8 +35,8 @@ intervals over documents or examples, which say nothing of other seeds; of two s
 verdict holds in each. Nothing is corrected for the number of rows: of so many that decide, one in twenty may be wrong.
 Where a published figure is of much larger models, the range is the claim's direction, and the figure stands beside it.
 
-The tables of the runs are in [runs.md](runs.md). A study that went on is taken over with `python scripts/claims.py
---keep NAME FOLDER [PLAN]`, NAME being the folder under `docs/records`.
+The tables of the runs are in [runs.md](runs.md). What a study has done is taken over with `python scripts/claims.py
+--keep NAME FOLDER`, NAME being the folder under `docs/records`; while the study is not done, with `--plan PLAN` too.
 """
 
 

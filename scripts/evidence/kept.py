@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,9 @@ from typing import Any
 from assay.records import Audit, Continual, Correlation, Curves, Repair, Run, Scores, Study, StudyRun
 from assay.records.record import write_bytes, write_text
 from assay.studies.arms import Trained
+from assay.studies.continual import continual
+from assay.studies.correlation import correlate
+from assay.studies.curves import curves
 from assay.studies.run import state_of
 
 RECORDS = Path(__file__).parent.parent.parent / "docs" / "records"
@@ -21,6 +24,8 @@ MODELS = {
     "minilm-l6-masked": "all-MiniLM-L6-v2 with a language head",
     "smollm2-135m": "SmolLM2-135M-Instruct",
 }
+# The models that were repaired, of two seeds each.
+REPAIRED = {"smollm2": "SmolLM2-135M-Instruct, headlines, 64 steps", "minilm": "all-MiniLM-L6-v2, sarcasm, 120 steps"}
 # What the runs of RLHF learned, and from what.
 TAUGHT = {
     "rlhf/reward": "reward model of harmless replies",
@@ -159,11 +164,13 @@ def keep(folder: Path, name: str, plan: Path | None = None) -> None:
     Args:
         folder: of the study.
         name: where to, under docs/records.
-        plan: of the study, so that what is not run is known too.
+        plan: of the study; needed while the study is not done, and has no record of its own yet.
     """
     home = RECORDS / name
     if plan is not None:
         state_of(plan, folder).save(home / "study.json")
+    elif (folder / "study.json").exists():
+        Study.read(folder / "study.json").save(home / "study.json")
     for found in sorted(folder.glob("*/model/run.json")):
         source, target = found.parent.parent, home / found.parent.parent.name
         write_text(target / "run.json", found.read_text(encoding="utf8"))
@@ -171,6 +178,21 @@ def keep(folder: Path, name: str, plan: Path | None = None) -> None:
             write_text(target / "scores.json", (source / "scores.json").read_text(encoding="utf8"))
         if (source / "audit.json").exists():
             write_bytes(target / "audit.json.gz", gzip.compress((source / "audit.json").read_bytes(), mtime=0))
+
+
+def keep_sweep(folders: Sequence[str]) -> None:
+    """Let the runs of studies join the sweep's record; curves are drawn from folders, so they need them all."""
+    kept, drawn = RECORDS / "sweep" / "correlation.json", correlate(folders)
+    earlier = {run.key for run in Correlation.read(kept).runs} if kept.exists() else set()
+    if earlier <= {run.key for run in drawn.runs}:
+        curves(folders).save(RECORDS / "sweep" / "curves.json")
+    correlate([kept, *folders] if kept.exists() else folders).save(kept)
+
+
+def keep_sequences(folder: str) -> None:
+    """Take over the record of tasks in a row, with what is not run."""
+    plan = RECORDS.parent.parent / "plans" / "continual-minilm.toml"
+    continual(plan, folder, dry_run=True).save(RECORDS / "continual" / "continual.json")
 
 
 def model_of(runs: Iterable[KeptRun]) -> str:

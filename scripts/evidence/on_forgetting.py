@@ -13,13 +13,12 @@ from assay.records.dial import DialPoint, PathName, Reading
 from assay.views import formats
 
 from .differences import Arm, apart, arm, hull, learned, lost, paired, setting, unequal
-from .kept import MODELS, TAUGHT, Kept, model_of
+from .kept import MODELS, REPAIRED, TAUGHT, Kept, model_of
 from .on_weights import V3
 from .verdict import ABOVE, BELOW, Claim, Estimate, Finding, not_run
 
 LL, IT = "arXiv 2405.09673", "arXiv 2607.23711"
 LONGEST = 64  # steps of the sweep's longest runs
-REPAIRED = {"smollm2": "SmolLM2-135M-Instruct, headlines, 64 steps", "minilm": "all-MiniLM-L6-v2, sarcasm, 120 steps"}
 Pick = Callable[[Reading], Difference | None]
 
 

@@ -107,7 +107,7 @@ def tenfold(kept: Kept) -> Sequence[Finding]:
 
 def rate_over_ranks(kept: Kept) -> Sequence[Finding]:
     """The tuned rate at the highest rank over that at the lowest; the grid is all that bounds it."""
-    of_rank = {rank: found for rank in (1, 8, 64, 384) if (found := tuned(kept, STUDY, "trec", "lora", rank))}
+    of_rank = {rank: one for rank in (1, 8, 64, 384) if (one := tuned(kept, STUDY, "trec", "lora", rank))}
     rates = {rank: one.lr for rank, one in of_rank.items() if one.lr}
     if len(rates) < 2:
         return []
