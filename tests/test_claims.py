@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 from scripts.evidence import claims_page, on_weights
-from scripts.evidence.differences import apart, arm, lost, over_seeds, paired, ratio, unequal
+from scripts.evidence.differences import (
+    apart,
+    arm,
+    joined,
+    lost,
+    of_logarithms,
+    over_seeds,
+    paired,
+    ratio,
+    ratios,
+    unequal,
+)
 from scripts.evidence.kept import RECORDS, Kept, KeptRun
 from scripts.evidence.verdict import ABOVE, BELOW, CANT_TELL, Claim, Estimate, Finding, verdict
 
@@ -140,10 +151,24 @@ def test_arms_that_score_differently_are_not_compared_at_equal_score(planted: Ke
     assert one.unlike
 
 
-def test_two_seeds_are_not_enough_for_a_verdict_over_seeds(planted: Kept) -> None:
-    few = [entry for entry in planted.runs(on_weights.STUDY) if entry.seed < 2]
+@pytest.mark.parametrize(("seeds", "over"), [(1, "28 matrices, seed 0"), (2, "28 matrices in each of seeds 0 and 1")])
+def test_of_fewer_than_three_seeds_the_interval_is_over_matrices(planted: Kept, seeds: int, over: str) -> None:
+    few = [entry for entry in planted.runs(on_weights.STUDY) if entry.seed < seeds]
     (one,) = on_weights.CLAIMS[0].find(Kept(planted.root, {on_weights.STUDY: few}))
-    assert on_weights.CLAIMS[0].verdict(one) == "no interval"
+    audits = [(entry.audit.count, entry.method) for entry in few if entry.audit]
+    assert one.found.value == sum(count if method == "lora" else -count for count, method in audits) / seeds
+    assert one.found.over.startswith(over)
+    assert on_weights.CLAIMS[0].verdict(one) == "agrees"
+
+
+def test_ratios_of_updates_are_those_of_their_matrices(planted: Kept) -> None:
+    runs = planted.done(on_weights.STUDY)
+    full, low = arm(runs, "full"), arm(runs, "lora", 1)
+    for seed, one in enumerate(ratios(full, low, on_weights.effective_rank)):
+        both = [{m.name: m.effective_rank for m in arms[seed].audit.matrices} for arms in (full, low)]
+        logs = [math.log(both[0][name] / both[1][name]) for name in both[0]]
+        assert one.value == pytest.approx(sum(logs) / len(logs))
+    assert of_logarithms(joined(ratios(full, full, on_weights.effective_rank))).interval == pytest.approx((1, 1))
 
 
 def of_losses(home: Path, method: str, means: list[float]) -> dict[int, KeptRun]:

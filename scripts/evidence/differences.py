@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from assay.behaviour.intervals import FEWEST_SEEDS, seeds_interval, weighted_mean
 from assay.records import Audit, Interval
@@ -55,28 +57,47 @@ def ratio(values: Sequence[float], units: str = "seeds") -> Estimate:
     return Estimate(math.exp(logs.value), ends, logs.over)
 
 
-def paired(one: Arm, other: Arm, measured: Measured) -> Estimate | None:
-    """One arm less another, on the same units within every seed that both have; None where there are none.
+@dataclass(frozen=True)
+class OfSeed:
+    """A difference, or the logarithm of a ratio, within one seed, with its bootstrap interval over units.
 
-    Of three seeds or more, the t interval over seeds. Of one, the bootstrap interval over its units. Of two, the
-    joined intervals of both, so that a difference is shown only where each seed shows it, as `assay study` has it.
+    Attributes:
+        seed: of both runs; value: the difference; interval: over the units; units: how many, and what they are.
     """
-    found: list[tuple[int, float, Interval, str]] = []
-    for seed in sorted(one.keys() & other.keys()):
-        ours, theirs = measured(one[seed].trained), measured(other[seed].trained)
-        if ours is None or theirs is None or ours.asked != theirs.asked:
-            continue
-        less = ours.values - theirs.values
-        mean, ends = weighted_mean(less, ours.weights, seed=0)
-        found.append((seed, mean, ends, f"{len(less)} {ours.over}"))
+
+    seed: int
+    value: float
+    interval: Interval
+    units: str
+
+
+def joined(found: Sequence[OfSeed]) -> Estimate | None:
+    """What seeds say together; None of none.
+
+    Of three seeds or more, the t interval over seeds. Of one, the interval over its units. Of two, the least interval
+    that holds both, so that a difference is shown only where each seed shows it, as `assay study` has it.
+    """
     if not found:
         return None
-    values = [mean for _, mean, _, _ in found]
-    if len(values) >= FEWEST_SEEDS:
+    values = [one.value for one in found]
+    if len(found) >= FEWEST_SEEDS:
         return over_seeds(values)
-    units, seeds = found[0][3], formats.listed([str(seed) for seed, *_ in found])
-    joined = f"{units}, seed {seeds}" if len(found) == 1 else f"{units} in each of seeds {seeds}, joined"
-    return Estimate(statistics.fmean(values), hull([ends for _, _, ends, _ in found]), joined)
+    seeds = formats.listed([str(one.seed) for one in found])
+    over = (
+        f"{found[0].units}, seed {seeds}" if len(found) == 1 else f"{found[0].units} in each of seeds {seeds}, joined"
+    )
+    return Estimate(statistics.fmean(values), hull([one.interval for one in found]), over)
+
+
+def paired(one: Arm, other: Arm, measured: Measured) -> Estimate | None:
+    """One arm less another, on the same units within every seed that both have; None where there are none."""
+    found = []
+    for seed in sorted(one.keys() & other.keys()):
+        ours, theirs = measured(one[seed].trained), measured(other[seed].trained)
+        if ours is not None and theirs is not None and ours.asked == theirs.asked:
+            less = ours.values - theirs.values
+            found.append(OfSeed(seed, *weighted_mean(less, ours.weights, seed=0), f"{len(less)} {ours.over}"))
+    return joined(found)
 
 
 def hull(intervals: Sequence[Interval]) -> Interval:
@@ -98,28 +119,56 @@ def apart(one: tuple[float, Interval], other: tuple[float, Interval], over: str)
 
 
 def counts(one: Arm, other: Arm) -> Estimate | None:
-    """Intruders of one arm less those of another, over seeds; undecided directions widen the interval to both sides."""
-    pairs = [(ours, theirs) for ours, theirs in audits(one, other)]
-    if not pairs:
+    """Intruders of one arm less those of another, in all matrices; undecided directions widen the interval."""
+    least, most, value = list[OfSeed](), list[OfSeed](), list[float]()
+    for seed, ours, theirs in audits(one, other):
+        mine, yours = ({matrix.name: matrix for matrix in audit.matrices} for audit in (ours, theirs))
+        names = sorted(mine | yours)
+        ends = []
+        for low, high in (mine, yours), (yours, mine):  # as few as can be less as many as can be, and turned around
+            few = [low[name].count if name in low else 0 for name in names]
+            many = [high[name].count + high[name].undecided if name in high else 0 for name in names]
+            ends.append(np.array(few, dtype=float) - np.array(many, dtype=float))
+        value.append(ours.count - theirs.count)
+        least.append(_total(seed, ends[0]))
+        most.append(_total(seed, -ends[1]))
+    low_end, high_end = joined(least), joined(most)
+    if low_end is None or high_end is None or low_end.interval is None or high_end.interval is None:
         return None
-    least = over_seeds([ours.count - theirs.count - theirs.undecided for ours, theirs in pairs])
-    most = over_seeds([ours.count + ours.undecided - theirs.count for ours, theirs in pairs])
-    value = statistics.fmean(ours.count - theirs.count for ours, theirs in pairs)
-    joined = hull([least.interval, most.interval]) if least.interval and most.interval else None
-    return Estimate(value, joined, least.over)
+    return Estimate(statistics.fmean(value), hull([low_end.interval, high_end.interval]), low_end.over)
 
 
-def audits(one: Arm, other: Arm) -> list[tuple[Audit, Audit]]:
+def _total(seed: int, differences: npt.NDArray[np.float64]) -> OfSeed:
+    """The sum over matrices, with its bootstrap interval."""
+    count = len(differences)
+    mean, (low, high) = weighted_mean(differences, np.ones(count), seed=0)
+    return OfSeed(seed, count * mean, (count * low, count * high), f"{count} matrices")
+
+
+def ratios(one: Arm, other: Arm, measure: Callable[[MatrixAudit], float | None]) -> list[OfSeed]:
+    """The logarithm of what is measured of one arm's update over that of another's, the mean over matrices of both."""
+    found = []
+    for seed, ours, theirs in audits(one, other):
+        base = {matrix.name: measure(matrix) for matrix in theirs.matrices}
+        both = [(measure(matrix), base.get(matrix.name)) for matrix in ours.matrices]
+        logs = np.array([math.log(mine / yours) for mine, yours in both if mine and yours])
+        if len(logs) > 1:
+            found.append(OfSeed(seed, *weighted_mean(logs, np.ones(len(logs)), seed=0), f"{len(logs)} matrices"))
+    return found
+
+
+def of_logarithms(found: Estimate | None) -> Estimate | None:
+    """The ratio of which the logarithm was found."""
+    if found is None or found.interval is None:
+        return None
+    low, high = found.interval
+    return Estimate(math.exp(found.value), (math.exp(low), math.exp(high)), found.over)
+
+
+def audits(one: Arm, other: Arm) -> list[tuple[int, Audit, Audit]]:
     """The audits of both arms, of every seed that both have."""
-    seeds = sorted(one.keys() & other.keys())
-    found = [(one[seed].audit, other[seed].audit) for seed in seeds]
-    return [(ours, theirs) for ours, theirs in found if ours is not None and theirs is not None]
-
-
-def ratios(one: Arm, other: Arm, measure: Callable[[Audit], float | None]) -> list[float]:
-    """What is measured of one arm's update over that of another's, a ratio a seed."""
-    both = [(measure(ours), measure(theirs)) for ours, theirs in audits(one, other)]
-    return [ours / theirs for ours, theirs in both if ours and theirs]
+    found = [(seed, one[seed].audit, other[seed].audit) for seed in sorted(one.keys() & other.keys())]
+    return [(seed, ours, theirs) for seed, ours, theirs in found if ours is not None and theirs is not None]
 
 
 def median(audit: Audit, measure: Callable[[MatrixAudit], float | None]) -> float | None:

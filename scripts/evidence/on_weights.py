@@ -7,25 +7,47 @@ from collections.abc import Callable, Sequence
 
 from assay.behaviour.intervals import proportion
 from assay.records import Audit
+from assay.records.audit import MatrixAudit
+from assay.records.continual import average_accuracy, average_interval
 from assay.views import formats
 
-from .differences import Arm, arm, audits, counts, learned, median, paired, ratio, ratios, setting, unequal
-from .kept import Kept, model_of
+from .differences import (
+    Arm,
+    apart,
+    arm,
+    audits,
+    counts,
+    joined,
+    learned,
+    median,
+    of_logarithms,
+    paired,
+    ratio,
+    ratios,
+    setting,
+    unequal,
+)
+from .kept import TAUGHT, Kept, model_of
 from .verdict import ABOVE, BELOW, Claim, Estimate, Finding, not_run
 
 STUDY = "rank-and-scale"
 V3 = "arXiv 2410.21228v3"
-Measure = Callable[[Audit], float | None]
+Measure = Callable[[MatrixAudit], float | None]
 
 
-def effective_rank(audit: Audit) -> float | None:
-    """Of the update, its median over matrices."""
-    return median(audit, lambda matrix: matrix.effective_rank)
+def effective_rank(matrix: MatrixAudit) -> float | None:
+    """Of the update of a matrix."""
+    return matrix.effective_rank
 
 
-def energy_rank(audit: Audit) -> float | None:
-    """Directions that hold 90 % of the update's energy, the median over matrices."""
-    return median(audit, lambda matrix: matrix.energy_rank)
+def energy_rank(matrix: MatrixAudit) -> float | None:
+    """Directions that hold 90 % of the energy of a matrix's update."""
+    return matrix.energy_rank
+
+
+def relative_norm(matrix: MatrixAudit) -> float | None:
+    """The size of a matrix's update beside the matrix."""
+    return matrix.relative_norm
 
 
 def lora(kept: Kept, rank: int, alpha: float) -> Arm:
@@ -48,7 +70,7 @@ def beside(kept: Kept, one: Arm, other: Arm, what: str, equal: bool) -> list[Fin
     if found is None:
         return []
     score = paired(one, other, learned)
-    each = "; ".join(f"{ours.count} and {theirs.count}" for ours, theirs in audits(one, other))
+    each = "; ".join(f"{ours.count} and {theirs.count}" for _, ours, theirs in audits(one, other))
     what = f"{setting(one, model_of(one.values()))}: {what}"
     return [Finding(what, STUDY, found, f"each seed: {each}. {_score(score)}", unequal(score) if equal else "")]
 
@@ -61,9 +83,32 @@ def _score(score: Estimate | None) -> str:
     return f"Score: {formats.points(score.value)} points{ends}"
 
 
+def in_a_row(kept: Kept, name: str, other: str, equal: bool) -> list[Finding]:
+    """Intruders of one arm less another's after tasks in a row, of the first seed, as shares of all directions."""
+    record = kept.continual
+    ends = {
+        sequence.name: sequence
+        for sequence in (record.sequences if record else ())
+        if record and sequence.seed == 0 and record.finished(sequence)
+    }
+    if record is None or name not in ends or other not in ends:
+        return []
+    last = [ends[which].stages[-1] for which in (name, other)]
+    directions = last[0].directions
+    shares = [(one.count / directions, proportion(one.count, directions)) for one in last]
+    less = apart(shares[0], shares[1], f"{directions} directions, seed 0, Wilson's")
+    low, high = less.interval or (math.nan, math.nan)
+    found = Estimate(directions * less.value, (directions * low, directions * high), less.over)
+    scores = [(average_accuracy(ends[which]), average_interval(ends[which])) for which in (name, other)]
+    score = apart(scores[0], scores[1], "examples")
+    aside = f"{last[0].count} and {last[1].count}. {_score(score)}. Rates were not tuned"
+    what = f"all-MiniLM-L6-v2, {len(record.tasks)} tasks in a row: {name} less {other}".replace("lora r", "LoRA r ")
+    return [Finding(what, "continual", found, aside, unequal(score) if equal else "")]
+
+
 def lora_and_full(kept: Kept) -> Sequence[Finding]:
     """LoRA of low rank less full, alpha = 2r."""
-    return [
+    return in_a_row(kept, "lora r1", "full", equal=True) + [
         found
         for rank in (1, 8)
         for found in beside(kept, lora(kept, rank, 2.0 * rank), full(kept), f"LoRA r {rank} less full", equal=True)
@@ -72,7 +117,7 @@ def lora_and_full(kept: Kept) -> Sequence[Finding]:
 
 def fewer_with_rank(kept: Kept) -> Sequence[Finding]:
     """LoRA of high rank less rank one, alpha = 2r."""
-    return [
+    return in_a_row(kept, "lora r8", "lora r1", equal=False) + [
         found
         for rank in (64, 384)
         for found in beside(
@@ -106,47 +151,57 @@ def scale_at_high_rank(kept: Kept) -> Sequence[Finding]:
 
 
 def compared(measure: Measure, rank: int, alpha: float, what: str) -> Callable[[Kept], Sequence[Finding]]:
-    """Full tuning's measure over that of an arm of LoRA, seed by seed."""
+    """Full tuning's measure over that of an arm of LoRA, matrix by matrix."""
 
     def find(kept: Kept) -> Sequence[Finding]:
-        return _one(measure, full(kept), lora(kept, rank, alpha), what)
+        return _ratio(measure, full(kept), lora(kept, rank, alpha), what)
 
     return find
 
 
-def _one(measure: Measure, one: Arm, other: Arm, what: str) -> list[Finding]:
-    found = ratios(one, other, measure)
-    if not found:
+def _ratio(measure: Measure, one: Arm, other: Arm, what: str) -> list[Finding]:
+    found = of_logarithms(joined(ratios(one, other, measure)))
+    if found is None:
         return []
-    each = "; ".join(f"{measure(ours):.3g} and {measure(theirs):.3g}" for ours, theirs in audits(one, other))
-    return [Finding(f"{setting(one, model_of(one.values()))}: {what}", STUDY, ratio(found), f"each seed: {each}")]
+    each = "; ".join(_medians(measure, ours, theirs) for _, ours, theirs in audits(one, other))
+    aside = f"geometric mean over matrices; medians, each seed: {each}"
+    return [Finding(f"{setting(one, model_of(one.values()))}: {what}", STUDY, found, aside)]
+
+
+def _medians(measure: Measure, ours: Audit, theirs: Audit) -> str:
+    return f"{formats.number(median(ours, measure))} and {formats.number(median(theirs, measure))}"
 
 
 def energy_ranks(kept: Kept) -> Sequence[Finding]:
     """Full tuning's 90 % rank over LoRA's: classifiers, and models that learned from pairs and rewards."""
-    found = [*compared(energy_rank, 8, 16.0, "full over LoRA r 8")(kept)]
-    pairs, each = list[float](), list[str]()
-    for name in ("reward", "harmless", "sums", "supervised"):
-        runs = kept.done(f"rlhf/{name}")
-        one, other = arm(runs, "full"), arm(runs, "lora", 16)
-        pairs += ratios(one, other, energy_rank)
-        each += [f"{energy_rank(ours):.0f} and {energy_rank(theirs):.0f}" for ours, theirs in audits(one, other)]
-    if pairs:
-        what = "SmolLM2-135M-Instruct, reward models, policies and supervised, 60 steps: full over LoRA r 16"
-        said = f"each pair: {'; '.join(each)}"
-        found.append(Finding(what, "rlhf", ratio(pairs, "pairs of runs of four tasks"), said))
-    return found
+    found = _of_rlhf(kept, energy_rank, ("full", None), ("lora", 16), "full over LoRA r 16")
+    return [*compared(energy_rank, 8, 16.0, "full over LoRA r 8")(kept), *found]
 
 
 def norms(kept: Kept) -> Sequence[Finding]:
     """The size of LoRA's update over that of full tuning's."""
-    return [
+    found = [
         found
         for rank in (1, 8, 64)
-        for found in _one(
-            lambda audit: audit.relative_norm, lora(kept, rank, 2.0 * rank), full(kept), f"LoRA r {rank} over full"
-        )
+        for found in _ratio(relative_norm, lora(kept, rank, 2.0 * rank), full(kept), f"LoRA r {rank} over full")
     ]
+    return found + _of_rlhf(kept, relative_norm, ("lora", 16), ("full", None), "LoRA r 16 over full")
+
+
+def _of_rlhf(
+    kept: Kept, measure: Measure, one: tuple[str, int | None], other: tuple[str, int | None], what: str
+) -> list[Finding]:
+    """The ratio of a measure of two arms over all pairs of runs that learned from prompts, pairs and rewards."""
+    pairs, each = list[float](), list[str]()
+    for name in TAUGHT:
+        ours, theirs = (arm(kept.done(name), *which) for which in (one, other))
+        pairs += [math.exp(seed.value) for seed in ratios(ours, theirs, measure)]
+        each += [_medians(measure, *both) for _, *both in audits(ours, theirs)]
+    if not pairs:
+        return []
+    what = f"SmolLM2-135M-Instruct, reward models, policies and supervised, 60 steps: {what}"
+    aside = f"geometric mean over matrices; medians, each pair: {'; '.join(each)}"
+    return [Finding(what, "rlhf", ratio(pairs, "pairs of runs of four tasks"), aside)]
 
 
 def foreseen(kept: Kept) -> Sequence[Finding]:

@@ -197,7 +197,7 @@ def weights(what: str, one: KeptRun) -> list[cells.Given]:
         directions = sum(len(matrix.directions) for matrix in found.matrices)
         row += [cells.number(found.relative_norm), cells.text_number(f"{found.count} of {directions:,}")]
         stable = median(found, lambda matrix: matrix.stable_rank)
-        row += [cells.number(value) for value in (effective_rank(found), stable, energy_rank(found))]
+        row += [cells.number(value) for value in (median(found, effective_rank), stable, median(found, energy_rank))]
         row.append(cells.share(found.energy_share))
     row.append(f"{wins.base_reward:.3f} to {wins.tuned_reward:.3f}" if wins else "")
     row.append(cells.change(lost.mean, lost.interval) if lost else NOT_RUN)
