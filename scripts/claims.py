@@ -1,4 +1,4 @@
-"""Write docs/claims.md and docs/runs.md from kept records: each published claim beside ours, and the runs behind it.
+"""Write docs/claims.md, docs/runs.md and what the README says was found, from kept records.
 
 `python scripts/claims.py` writes; with `--check` it says whether a page is old and exits 1.
 """
@@ -9,9 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from evidence import claims_page, runs_page
+from evidence import claims_page, found, runs_page
 from evidence.kept import Kept, keep, keep_sequences, keep_sweep
-from generated import ROOT, write_or_check
+from generated import ROOT, between, write_or_check
 
 
 def main() -> int:
@@ -35,7 +35,12 @@ def main() -> int:
     if given.sequences:
         keep_sequences(given.sequences)
     docs, kept = ROOT / "docs", Kept()
-    pages = {docs / "claims.md": claims_page.page(kept), docs / "runs.md": runs_page.page(kept)}
+    findings = claims_page.findings(kept)
+    pages = {
+        docs / "claims.md": claims_page.page(findings),
+        docs / "runs.md": runs_page.page(kept),
+        ROOT / "README.md": between(ROOT / "README.md", "found", found.sentences(findings)),
+    }
     return write_or_check(pages, given.check)
 
 

@@ -22,6 +22,7 @@ from scripts.evidence.differences import (
     ratios,
     unequal,
 )
+from scripts.evidence.found import sentences
 from scripts.evidence.kept import RECORDS, Kept, KeptRun
 from scripts.evidence.verdict import ABOVE, BELOW, CANT_TELL, Claim, Estimate, Finding, verdict
 
@@ -34,8 +35,7 @@ MIRRORED = {"agrees": "disagrees", "disagrees": "agrees"}
 
 @pytest.fixture(scope="module")
 def found() -> list[tuple[Claim, Finding]]:
-    kept = Kept()
-    return [(claim, one) for claim in CLAIMS for one in claim.find(kept)]
+    return [(claim, one) for claim, ones in claims_page.findings(Kept()).items() for one in ones]
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,24 @@ def test_the_page_says_what_was_found(found: list[tuple[Claim, Finding]]) -> Non
 
 def test_without_records_nothing_has_a_number_of_ours_or_a_verdict(tmp_path: Path) -> None:
     empty = Kept(tmp_path / "docs" / "records")
-    assert [one for claim in CLAIMS for one in claim.find(empty)] == []
-    page = claims_page.page(empty)
+    none = claims_page.findings(empty)
+    assert not any(none.values())
+    page = claims_page.page(none)
     assert not re.search(r"\|\s*(agrees|disagrees|can't tell)", page)
     for claim in CLAIMS:
         assert f"| {claim.words} |" in page
+
+
+def test_a_sentence_of_the_readme_holds_only_while_its_verdict_does(found: list[tuple[Claim, Finding]]) -> None:
+    whole: dict[Claim, list[Finding]] = {claim: [] for claim in CLAIMS}
+    for claim, one in found:
+        whole[claim].append(one)
+    assert sentences(whole) in (RECORDS.parent.parent / "README.md").read_text(encoding="utf8")
+    claim = next(claim for claim in CLAIMS if claim.words == "LoRA learns more than BitFit")
+    turned = Estimate(-0.1, (-0.2, -0.05), "examples")
+    whole[claim] = [replace(one, found=turned) for one in whole[claim]]
+    with pytest.raises(SystemExit, match="BitFit"):
+        sentences(whole)
 
 
 def kept_run(home: Path, method: str, seed: int, right: int, strange: float, **settings: float) -> KeptRun:

@@ -41,14 +41,18 @@ The tables of the runs are in [runs.md](runs.md). What a study has done is taken
 """
 
 
-def page(kept: Kept) -> str:
+def findings(kept: Kept) -> dict[Claim, list[Finding]]:
+    """What the kept records say of every claim."""
+    return {claim: list(claim.find(kept)) for claims in THEMES.values() for claim in claims}
+
+
+def page(found: dict[Claim, list[Finding]]) -> str:
     """The whole page."""
-    found = {theme: [(claim, list(claim.find(kept))) for claim in claims] for theme, claims in THEMES.items()}
-    parts = [ABOUT, summary([pair for pairs in found.values() for pair in pairs])]
-    for theme, pairs in found.items():
+    parts = [ABOUT, summary(list(found.items()))]
+    for theme, claims in THEMES.items():
         parts.append(f"## {theme}\n")
-        parts.append(themed(pairs) + "\n")
-    return "\n".join(parts)
+        parts.append(themed([(claim, found[claim]) for claim in claims]) + "\n")
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def summary(pairs: Sequence[tuple[Claim, list[Finding]]]) -> str:
