@@ -31,7 +31,7 @@ SENTENCES: tuple[tuple[str, tuple[Said, ...]], ...] = (
         ),
     ),
     (
-        "Try a lower rate before another method: beside full fine-tuning LoRA of rank 8 forgot {} at a rate of 3e-4 and "
+        "Try a lower rate before another method: beside full fine-tuning LoRA of rank 8 forgot {} at 3e-4 and "
         "{} at 1e-3, and over rates and methods the size of the update goes with forgetting (Spearman {}).",
         (
             Said(FORGETS_LESS, "r 8 at 0.0003", "agrees"),
