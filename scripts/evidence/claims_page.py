@@ -76,11 +76,16 @@ def themed(pairs: Sequence[tuple[Claim, list[Finding]]]) -> str:
         head = [claim.words, f"{claim.published} ({claim.source})"]
         for place, one in enumerate(found):
             words = head if place == 0 else ["", ""]
-            rows.append([*words, claim.written(one.found), said(claim, one), *of(one), one.records])
+            rows.append([*words, claim.written(one.found), said(claim, one), *of(one), _behind(claim, one, place)])
         if not found:
-            rows.append([*head, formats.MISSING, NOT_RUN, "", "", claim.records])
-    columns = ["Claim", "Published", "Here (95 %)", "Verdict", "Of what", "Interval over", "Records, or plan"]
+            rows.append([*head, formats.MISSING, NOT_RUN, "", "", claim.plan])
+    columns = ["Claim", "Published", "Here (95 %)", "Verdict", "Of what", "Interval over", "Records; plan"]
     return markdown.table(table(columns, rows))
+
+
+def _behind(claim: Claim, found: Finding, place: int) -> str:
+    """The records, with the plan in a claim's first row."""
+    return found.records if place else f"{found.records}; {claim.plan}"
 
 
 def said(claim: Claim, found: Finding) -> str:

@@ -15,14 +15,14 @@ from assay.views import formats
 from .differences import Arm, apart, arm, hull, learned, lost, paired, setting, unequal
 from .kept import MODELS, REPAIRED, TAUGHT, Kept, model_of
 from .on_weights import V3
-from .verdict import ABOVE, BELOW, Claim, Estimate, Finding, not_run
+from .verdict import ABOVE, BELOW, Claim, Estimate, Find, Finding, not_run, several
 
 LL, IT = "arXiv 2405.09673", "arXiv 2607.23711"
 LONGEST = 64  # steps of the sweep's longest runs
 Pick = Callable[[Reading], Difference | None]
 
 
-def correlated(measure: Measure, given_norm: bool = False) -> Callable[[Kept], Sequence[Finding]]:
+def correlated(measure: Measure, given_norm: bool = False) -> Find:
     """The correlation of forgetting with a measure over the sweep's sound runs, or that at equal norm."""
 
     def find(kept: Kept) -> Sequence[Finding]:
@@ -76,7 +76,7 @@ def less_at_rates(kept: Kept) -> Sequence[Finding]:
     return found
 
 
-def less_of_others(equal: bool) -> Callable[[Kept], Sequence[Finding]]:
+def less_of_others(equal: bool) -> Find:
     """What LoRA forgets less full tuning, of runs that learned from prompts, pairs and rewards.
 
     Args:
@@ -122,7 +122,7 @@ def matched(kept: Kept) -> Sequence[Finding]:
     return found
 
 
-def in_a_row(other: str) -> Callable[[Kept], Sequence[Finding]]:
+def in_a_row(other: str) -> Find:
     """Backward transfer of LoRA of rank 1 less another arm's, over tasks in a row."""
 
     def find(kept: Kept) -> Sequence[Finding]:
@@ -149,9 +149,7 @@ def in_a_row(other: str) -> Callable[[Kept], Sequence[Finding]]:
     return find
 
 
-def repaired(
-    paths: Iterable[PathName], keep: float, what: str, pick: Pick, score: bool
-) -> Callable[[Kept], Sequence[Finding]]:
+def repaired(paths: Iterable[PathName], keep: float, what: str, pick: Pick, score: bool) -> Find:
     """A difference at points of the dials beside repairs, of both seeds joined.
 
     Args:
@@ -209,11 +207,6 @@ def _path_less(reading: Reading) -> Difference | None:
     return reading.path_less
 
 
-def several(*finders: Callable[[Kept], Sequence[Finding]]) -> Callable[[Kept], Sequence[Finding]]:
-    """The findings of several questions."""
-    return lambda kept: [found for find in finders for found in find(kept)]
-
-
 SWEEP = "plans/sweep-smollm2.toml"
 REPAIRS = "plans/repair-minilm.toml, plans/repair-smollm2.toml"
 EDITS: tuple[PathName, ...] = ("random-directions", "pretrained-neighbours")
@@ -262,6 +255,24 @@ CLAIMS = (
         "Spearman",
         SWEEP,
         correlated("effective_rank", given_norm=True),
+    ),
+    Claim(
+        "The divergence from the base on the task's prompts goes with forgetting",
+        "arXiv 2509.04259",
+        "it foresees forgetting",
+        ABOVE,
+        "Spearman",
+        f"{SWEEP}, whose runs were scored before it was measured",
+        correlated("task_divergence"),
+    ),
+    Claim(
+        "An adapter past the critical strength forgets more",
+        IT,
+        "AUC .89",
+        ABOVE,
+        "nats",
+        "no plan yet",
+        not_run,
     ),
     Claim(
         "LoRA forgets less than full fine-tuning",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from assay.records.study import Tuned
 
 from .differences import arm, gradient, learned, paired, ratio, setting
 from .kept import Kept, model_of
 from .on_weights import STUDY
-from .verdict import ABOVE, BELOW, Claim, Estimate, Finding, not_run
+from .verdict import ABOVE, BELOW, Claim, Estimate, Find, Finding, not_run, several
 
 METHODS, RANKS = "methods/methods-minilm", "methods/rslora"
 LL, RSLORA, WITHOUT_REGRET = "arXiv 2405.09673", "arXiv 2312.03732", "LoRA Without Regret"
@@ -22,7 +22,7 @@ NAMES = {"lora": "LoRA", "rslora": "rsLoRA", "bitfit": "BitFit"}
 FULL: Which = ("full", None, None)
 
 
-def scores(one: Which, other: Which, studies: Sequence[str]) -> Callable[[Kept], Sequence[Finding]]:
+def scores(one: Which, other: Which, studies: Sequence[str]) -> Find:
     """The score of one arm less another's, task by task."""
 
     def find(kept: Kept) -> Sequence[Finding]:
@@ -48,12 +48,7 @@ def called(which: Which) -> str:
     return words if alpha is None else f"{words}, alpha {alpha:g}"
 
 
-def both(*finders: Callable[[Kept], Sequence[Finding]]) -> Callable[[Kept], Sequence[Finding]]:
-    """The findings of several questions."""
-    return lambda kept: [found for find in finders for found in find(kept)]
-
-
-def slopes(method: str) -> Callable[[Kept], Sequence[Finding]]:
+def slopes(method: str) -> Find:
     """The power of the rank by which a method's gradient goes: least squares over ranks, seeds together."""
 
     def find(kept: Kept) -> Sequence[Finding]:
@@ -155,7 +150,7 @@ CLAIMS = (
         BELOW,
         "points",
         "plans/rank-and-scale-minilm.toml, plans/methods-minilm.toml",
-        both(
+        several(
             scores(("lora", 1, 2.0), FULL, (STUDY,)),
             scores(R8, FULL, (STUDY, METHODS)),
             scores(("lora", 384, 768.0), FULL, (STUDY,)),
@@ -168,7 +163,7 @@ CLAIMS = (
         (-0.01, 0.01),
         "points",
         "plans/rank-and-scale-minilm.toml, plans/methods-minilm.toml",
-        both(scores(R8, FULL, (STUDY, METHODS)), scores(("lora", 64, 128.0), FULL, (STUDY,))),
+        several(scores(R8, FULL, (STUDY, METHODS)), scores(("lora", 64, 128.0), FULL, (STUDY,))),
     ),
     Claim(
         "Code and mathematics: what LoRA misses gets smaller with rank, up to r 256",
@@ -186,7 +181,7 @@ CLAIMS = (
         BELOW,
         "points",
         "plans/rank-and-scale-minilm.toml",
-        both(
+        several(
             scores(("lora", 384, 768.0), R8, (STUDY,)),
             scores(("lora", 384, 768.0), ("lora", 64, 128.0), (STUDY,)),
             scores(("rslora", 256, 16.0), ("rslora", 64, 16.0), (RANKS,)),
@@ -217,7 +212,7 @@ CLAIMS = (
         ABOVE,
         "points",
         "plans/rslora.toml",
-        both(
+        several(
             scores(("rslora", 256, 16.0), ("lora", 256, 16.0), (RANKS,)),
             scores(("rslora", 256, 16.0), ("rslora", 4, 16.0), (RANKS,)),
         ),
@@ -229,7 +224,7 @@ CLAIMS = (
         ABOVE,
         "points",
         "plans/rank-and-scale-minilm.toml",
-        both(*(scores(("rslora", rank, 16.0), ("lora", rank, 8.0), (STUDY,)) for rank in (64, 384))),
+        several(*(scores(("rslora", rank, 16.0), ("lora", rank, 8.0), (STUDY,)) for rank in (64, 384))),
     ),
     Claim(
         "The best rate of LoRA is about ten times full tuning's: within a quarter of a decade",
@@ -265,7 +260,7 @@ CLAIMS = (
         ABOVE,
         "points",
         "plans/methods-minilm.toml",
-        both(*(scores(R8, (name, None, None), (METHODS,)) for name in ("prefix-embedding", "prefix-layer"))),
+        several(*(scores(R8, (name, None, None), (METHODS,)) for name in ("prefix-embedding", "prefix-layer"))),
     ),
     Claim(
         "BitFit learns less than full fine-tuning",

@@ -10,7 +10,7 @@ from assay.views import formats
 from .differences import Arm, arm, learned, paired, ratio, setting
 from .kept import TAUGHT, Kept, model_of
 from .on_learning import METHODS
-from .verdict import Claim, Finding
+from .verdict import Claim, Find, Finding
 
 PERL = "arXiv 2403.10704v2"
 REWARD, POLICIES = ("rlhf/reward",), ("rlhf/harmless", "rlhf/sums")
@@ -27,7 +27,7 @@ def speed(run: Run) -> float | None:
     return 1 / run.cost.step_seconds
 
 
-def costs(studies: Sequence[str], ranks: Sequence[int], cost: Cost) -> Callable[[Kept], Sequence[Finding]]:
+def costs(studies: Sequence[str], ranks: Sequence[int], cost: Cost) -> Find:
     """What LoRA costs over what full tuning costs, over all pairs of runs of one task and seed."""
 
     def find(kept: Kept) -> Sequence[Finding]:
@@ -55,7 +55,7 @@ def _ratios(one: Arm, other: Arm, cost: Cost) -> list[float]:
     return [ours / theirs for ours, theirs in pairs if ours and theirs]
 
 
-def judged(rank: int, other: int | None, studies: Sequence[str]) -> Callable[[Kept], Sequence[Finding]]:
+def judged(rank: int, other: int | None, studies: Sequence[str]) -> Find:
     """The score of LoRA of a rank less that of another, or of full tuning."""
 
     def find(kept: Kept) -> Sequence[Finding]:

@@ -28,7 +28,7 @@ from .differences import (
     unequal,
 )
 from .kept import TAUGHT, Kept, model_of
-from .verdict import ABOVE, BELOW, Claim, Estimate, Finding, not_run
+from .verdict import ABOVE, BELOW, Claim, Estimate, Find, Finding, not_run
 
 STUDY = "rank-and-scale"
 V3 = "arXiv 2410.21228v3"
@@ -150,7 +150,7 @@ def scale_at_high_rank(kept: Kept) -> Sequence[Finding]:
     ]
 
 
-def compared(measure: Measure, rank: int, alpha: float, what: str) -> Callable[[Kept], Sequence[Finding]]:
+def compared(measure: Measure, rank: int, alpha: float, what: str) -> Find:
     """Full tuning's measure over that of an arm of LoRA, matrix by matrix."""
 
     def find(kept: Kept) -> Sequence[Finding]:

@@ -52,6 +52,9 @@ class Finding:
     unlike: str = ""
 
 
+Find = Callable[[Kept], Sequence[Finding]]  # what kept records say, a finding a setting; none where nothing was run
+
+
 @dataclass(frozen=True)
 class Claim:
     """A published claim.
@@ -61,7 +64,7 @@ class Claim:
         source: who says so; published: the figure.
         says: the open range in which the claim has the number: `ABOVE` zero, `BELOW` zero, or a range of its own.
         unit: of the number.
-        records: where the runs that decide are kept, or the plan that would make them.
+        plan: of the runs that decide, or why there is none.
         find: what the kept records say, a finding a setting; none where nothing was run.
     """
 
@@ -70,8 +73,8 @@ class Claim:
     published: str
     says: Interval
     unit: Unit
-    records: str
-    find: Callable[[Kept], Sequence[Finding]]
+    plan: str
+    find: Find
 
     def verdict(self, found: Finding) -> Word:
         """What a finding makes of the claim."""
@@ -108,6 +111,11 @@ def verdict(interval: Interval | None, says: Interval) -> Word:
     if least < low and high < most:
         return "agrees"
     return "disagrees" if high < least or low > most else CANT_TELL
+
+
+def several(*finders: Find) -> Find:
+    """The findings of several questions."""
+    return lambda kept: [found for find in finders for found in find(kept)]
 
 
 def not_run(_: Kept) -> Sequence[Finding]:
