@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from evidence import claims_page, found, runs_page
-from evidence.kept import Kept, keep, keep_sequences, keep_sweep
+from evidence.kept import RECORDS, Kept, keep, keep_sequences, keep_sweep
 from generated import ROOT, between, write_or_check
 
 
@@ -29,7 +29,7 @@ def main() -> int:
     if (given.keep is None) != (given.folder is None):
         asked.error("--keep takes the name of the records and the folder of the study")
     if given.keep:
-        keep(given.folder, given.keep, given.plan)
+        keep(given.folder, RECORDS / given.keep, given.plan)
     if given.sweep:
         keep_sweep(given.sweep)
     if given.sequences:

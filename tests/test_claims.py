@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from scripts.evidence import claims_page, on_weights
+from scripts.evidence import claims_page, on_learning, on_weights
 from scripts.evidence.differences import (
     apart,
     arm,
@@ -23,10 +23,12 @@ from scripts.evidence.differences import (
     unequal,
 )
 from scripts.evidence.found import sentences
-from scripts.evidence.kept import RECORDS, Kept, KeptRun
+from scripts.evidence.kept import RECORDS, Kept, KeptRun, keep
 from scripts.evidence.verdict import ABOVE, BELOW, CANT_TELL, Claim, Estimate, Finding, verdict
 
-from arm_records import forgetting, run, scores, task_score
+from arm_records import PROVENANCE, forgetting, run, scores, task_score
+from assay.records import Study
+from assay.records.study import Tuned
 from audit_records import audit
 
 CLAIMS = [claim for claims in claims_page.THEMES.values() for claim in claims]
@@ -206,6 +208,48 @@ def test_arms_are_told_apart_by_rank_alpha_and_task(planted: Kept) -> None:
     runs = planted.done(on_weights.STUDY)
     assert sorted(arm(runs, "lora", 1, 2.0)) == [0, 1, 2]
     assert arm(runs, "lora", 1, 8.0) == arm(runs, "lora", 8) == arm(runs, "lora", task="other") == {}
+
+
+def tuned(method: str, lr: float, **settings: float) -> Tuned:
+    arm = {f"method.{name}": value for name, value in settings.items()}
+    return Tuned(task="trec", method=method, arm=arm, steps=150, seed=0, held_out=200, trials=(), lr=lr)
+
+
+@pytest.mark.parametrize(
+    ("rates", "ten", "flat"),
+    [
+        ({1: 2e-3, 8: 2e-3, 64: 2e-3, 384: 2e-3}, "agrees", "agrees"),
+        ({1: 6e-4, 8: 6e-4, 64: 6e-4, 384: 6e-4}, "disagrees", "agrees"),
+        ({1: 2e-3, 8: 2e-3, 64: 6e-3, 384: 2e-2}, CANT_TELL, CANT_TELL),
+        ({1: 2e-4, 8: 2e-3, 64: 6e-3, 384: 2e-2}, CANT_TELL, "disagrees"),
+    ],
+)
+def test_rates_are_compared_where_they_are_tuned(rates: dict[int, float], ten: str, flat: str, tmp_path: Path) -> None:
+    arms = [tuned("lora", lr, rank=rank, alpha=2.0 * rank) for rank, lr in rates.items()]
+    other = tuned("lora", 1.0, rank=64, alpha=8.0)  # of another scale, which has no part in either claim
+    study = Study(provenance=PROVENANCE, plan="p", runs=(), tuned=(tuned("full", 2e-4), other, *arms))
+    study.save(tmp_path / on_weights.STUDY / "study.json")
+    for find, word in ((on_learning.tenfold, ten), (on_learning.rate_over_ranks, flat)):
+        (one,) = find(Kept(tmp_path))
+        claim = next(claim for claim in on_learning.CLAIMS if claim.find is find)
+        assert claim.verdict(one) == word
+
+
+def test_what_a_study_has_done_is_kept_and_read(planted: Kept, tmp_path: Path) -> None:
+    source, home = tmp_path / "study", tmp_path / "records" / on_weights.STUDY
+    first = planted.done(on_weights.STUDY)[0]
+    assert first.audit is not None
+    assert first.scores is not None
+    first.done.save(source / "a" / "model" / "run.json")
+    first.audit.save(source / "a" / "audit.json")
+    first.scores.save(source / "a" / "scores.json")
+    first.done.save(source / "b" / "model" / "run.json")
+    (source / "trials" / "c").mkdir(parents=True)
+    keep(source, home)
+    one, other = Kept(home.parent).runs(on_weights.STUDY)
+    assert (one.run, one.audit, one.scores) == (first.run, first.audit, first.scores)
+    assert (other.run, other.audit, other.scores) == (first.run, None, None)
+    assert sorted(path.name for path in (home / "a").iterdir()) == ["audit.json.gz", "run.json", "scores.json"]
 
 
 def test_intervals_of_differences_and_ratios() -> None:

@@ -32,9 +32,9 @@ zero, or one can't tell either. Without an interval there is no verdict, and wha
 Every verdict is of the model, task, duration and seeds in its row, and of no others: models of 23 and 135 million
 parameters, tens or hundreds of steps, one to three seeds. Intervals over seeds are t intervals; of one seed, bootstrap
 intervals over documents, examples or matrices, which say nothing of other seeds; of two seeds, those of both joined, so
-that a verdict holds in each. Nothing is corrected for the number of rows: of so many that decide, one in twenty may be
-wrong. Where a published figure is of much larger models, the range is the claim's direction, and the figure stands
-beside it.
+that a verdict holds in each. An interval over fewer than 50 units is too narrow. Nothing is corrected for the number of
+rows: of so many that decide, one in twenty may be wrong. Where a published figure is of much larger models, the range
+is the claim's direction, and the figure stands beside it.
 
 The tables of the runs are in [runs.md](runs.md). What a study has done is taken over with `python scripts/claims.py
 --keep NAME FOLDER`, NAME being the folder under `docs/records`; while the study is not done, with `--plan PLAN` too.

@@ -158,15 +158,14 @@ def _read(home: Path, entry: StudyRun | None) -> KeptRun:
     )
 
 
-def keep(folder: Path, name: str, plan: Path | None = None) -> None:
+def keep(folder: Path, home: Path, plan: Path | None = None) -> None:
     """Take over the records of a study, which may not be done: its own, and every run's; audits are large, and packed.
 
     Args:
         folder: of the study.
-        name: where to, under docs/records.
+        home: where to.
         plan: of the study; needed while the study is not done, and has no record of its own yet.
     """
-    home = RECORDS / name
     if plan is not None:
         state_of(plan, folder).save(home / "study.json")
     elif (folder / "study.json").exists():
