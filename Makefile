@@ -51,19 +51,13 @@ check: $(INSTALLED)
 	$(BIN)/lint-imports
 	PYTHONPATH=. $(BIN)/python scripts/docs.py --check
 	$(BIN)/python scripts/performance.py --check
-	$(BIN)/python scripts/findings.py --check
-	$(BIN)/python scripts/methods.py --check
-	$(BIN)/python scripts/forgetting.py --check
-	$(BIN)/python scripts/rlhf.py --check
+	$(BIN)/python scripts/claims.py --check
 
-# Writes what is generated: schemas of the records, the map of files, the page of the benchmarks.
+# Writes what is generated: schemas of the records, the map of files, the pages of benchmarks and claims.
 docs: $(INSTALLED)
 	PYTHONPATH=. $(BIN)/python scripts/docs.py
 	$(BIN)/python scripts/performance.py
-	$(BIN)/python scripts/findings.py
-	$(BIN)/python scripts/methods.py
-	$(BIN)/python scripts/forgetting.py
-	$(BIN)/python scripts/rlhf.py
+	$(BIN)/python scripts/claims.py
 
 # Half an hour on a quiet machine, one thread; the trained models are those that `make demo` leaves. BENCH_FOLDER holds
 # the weights of the last benchmark, a few GB, and can be deleted.
