@@ -53,6 +53,24 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "(-1e-3, -1e-3)",
         "tests/measures/test_principal.py::test_shares_and_drift_are_those_of_a_dense_svd",
     ),
+    "the threshold of the longer side over the shorter": (
+        "measures/noise.py",
+        "return omega(min(shape) / max(shape)) * median",
+        "return omega(1.0) * median",
+        "tests/measures/test_noise.py::test_planted_directions_are_counted",
+    ),
+    "the mean of the law for its median": (
+        "measures/noise.py",
+        "return math.sqrt(factor / median)",
+        "return math.sqrt(factor)",
+        "tests/measures/test_noise.py::test_omega_is_near_the_published_polynomial",
+    ),
+    "a median of a third of the values": (
+        "linalg/quadrature.py",
+        "half = self.count / 2",
+        "half = self.count / 3",
+        "tests/linalg/test_quadrature.py::test_the_truth_is_inside",
+    ),
     "blocks of another size": (
         "measures/quantisation.py",
         "BLOCK = 64",
