@@ -71,6 +71,18 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "half = self.count / 3",
         "tests/linalg/test_quadrature.py::test_the_truth_is_inside",
     ),
+    "what is below the noise kept": (
+        "dials/paths.py",
+        "int((matrix.svd[1] > point.x * matrix.noise).sum())",
+        "int((matrix.svd[1] <= point.x * matrix.noise).sum())",
+        "tests/dials/test_noise.py::test_a_point_is_the_model_with_what_is_above",
+    ),
+    "an adapter of low rank read along its noise": (
+        "dials/reading.py",
+        "if changed and bare == len(changed):",
+        "if bare > len(changed):",
+        "tests/dials/test_noise.py::test_an_adapter_of_low_rank_has_no_noise",
+    ),
     "blocks of another size": (
         "measures/quantisation.py",
         "BLOCK = 64",

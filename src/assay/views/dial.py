@@ -22,6 +22,7 @@ FEW = 50
 TITLES = {
     "size": "What does the update do at other sizes?",
     "rank": "What do the first directions of the update do alone?",
+    "noise": "What do the directions of the update above its noise do alone?",
     "intruders": "What do the intruders do?",
 }
 _ABOUT = {
@@ -32,6 +33,11 @@ _ABOUT = {
     "rank": (
         "The first singular directions of every matrix’s update alone; what is no matrix stays as it was tuned. The "
         "control shrinks the whole update to the same norm."
+    ),
+    "noise": (
+        "The singular directions of every matrix’s update above x times the optimal hard threshold for noise of "
+        "unknown size; what is no matrix, and a matrix without noise, stays as it was tuned. The control shrinks the whole "
+        "update to the same norm."
     ),
     "intruders": (
         "Every intruder times what is kept. Controls of equal edit change random or neighbouring pretrained directions "
