@@ -10,9 +10,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import assay
+from assay.dials.matched import WAY_BACK
 from assay.dials.run import dial
 from assay.errors import SettingError
 from assay.measures.noise import omega
+from assay.render.markdown import markdown
 from assay.training.run import train
 from models_in_miniature import letters, lines, llama
 from test_training import LORA, write
@@ -86,3 +88,16 @@ def test_a_matrix_without_noise_stays_as_it_was_tuned(noisy: Path, tmp_path: Pat
     record = dial(noisy / "base", tmp_path / "tuned", by="noise", at=100, matrices="*layers.0.self_attn.q_proj*")
     assert record.at("noise", 100).energy == 1.0
     assert any(note.startswith("1 of ") and "no noise to be above" in note for note in record.notes)
+
+
+def test_a_budget_by_size_reads_the_way_back(noisy: Path) -> None:
+    """The rewind is of sizes that nobody asked for by number, and is on the page."""
+    given = (noisy / "base", noisy / "tuned", noisy / "prose.jsonl", noisy / "rows.jsonl")
+    record = dial(*given, at=1, budget="task<=5%")
+    assert [point.x for point in record.curve("size")] == list(WAY_BACK)
+    assert record.rewind is not None
+    assert record.rewind.interval[0] <= record.rewind.x <= record.rewind.interval[1] <= 1
+    lost = record.tuned_accuracy - record.rewind.score
+    assert lost <= 0.05 + 1e-9
+    assert "the smallest size on the way back within the budget" in markdown(record)
+    assert dial(*given, at=1).rewind is None

@@ -13,13 +13,13 @@ import numpy as np
 from assay.behaviour.intervals import Floats, proportion, weighted_mean
 from assay.behaviour.questions import Answers, Questions
 from assay.dials.engine import Engine
-from assay.dials.matched import WAY_BACK, at_equal_score, choose, points_of_budget
+from assay.dials.matched import WAY_BACK, at_equal_score, choose, points_of_budget, rewind
 from assay.dials.matrices import Looking, Tally, Tell, analyse, audit_points, controls_of
 from assay.dials.paths import Matrix, Point, rank_of
 from assay.errors import SettingError
 from assay.models.loading import Place
 from assay.records import AtEqualScore, Dial, DialPoint, Difference, Provenance, Reading
-from assay.records.dial import PATHS, By
+from assay.records.dial import PATHS, By, Rewind
 from assay.weights.updates import AbstractPair
 
 SIZES = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -111,6 +111,7 @@ class PathReading:
             budget=self.budget,
             pick=pick,
             verdict=verdict,
+            rewind=self._rewind(units),
             notes=self.notes,
             seconds=time.perf_counter() - began,
         )
@@ -130,6 +131,14 @@ class PathReading:
             return beside, None, None
         main = {point: answers for point, answers in self.answers.items() if point.path == looking.by}
         return beside, *choose(main, tuned, units.text, allowed, beside, looking.question.seed)
+
+    def _rewind(self, units: _Units) -> Rewind | None:
+        """The smallest size on the way back within the budget; None where there is none."""
+        allowed = points_of_budget(self.budget, has_both=units.text is not None and units.constant is not None)
+        if allowed is None or units.text is None:
+            return None
+        sizes = {p.x: answers for p, answers in self.answers.items() if p.path == "size" and p.x <= 1}
+        return rewind(sizes, units.text, allowed, self.bench.looking.question.seed)
 
     def _point(
         self, point: Point, units: _Units, base: Answers, tuned: Answers, whole: tuple[float, float]
@@ -243,7 +252,7 @@ def read_path(
     notes += more
     has_both = asked is not None and bool(asked.documents) and asked.task is not None
     sizes = WAY_BACK if has_both else (1.0,)  # the tuned model itself is always there
-    back = [Point("size", x) for x in sizes] if looking.by != "size" else []
+    back = [Point("size", x) for x in sizes] if looking.by != "size" or (has_both and budget is not None) else []
     if engine is not None and engine.without_base and any(p.path == "size" and p.x != 1 for p in (*points, *back)):
         notes.append(f"The base has no {engine.without_base[0]}: it stays as it was tuned at every size.")
     points = sorted({*points, *controls, *back}, key=lambda p: (p.path != looking.by, PATHS.index(p.path), p.x))
