@@ -14,6 +14,7 @@ from generated import ROOT, write_or_check
 
 from assay.records import Continual, Correlation, Curves
 from assay.records.cautions import cautions
+from assay.records.correlation import MEASURES
 from assay.render import markdown
 from assay.studies.continual import continual
 from assay.studies.correlation import correlate
@@ -101,6 +102,48 @@ def sweep(record: Correlation) -> str:
         + markdown.table(coefficients(record.coefficients))
         + "\n\n"
         + read_off(record)
+        + "\n"
+        + foresees(record)
+    )
+
+
+def foresees(record: Correlation) -> str:
+    """Every measure by how well it orders the sound runs by what they forgot; what no kept run has is not run."""
+    known = {one.measure: one for one in record.overall if one.rho is not None}
+    order = sorted(known, key=lambda name: -abs(known[name].rho or 0.0))
+    rows = [
+        (
+            name.replace("_", " "),
+            known[name].runs,
+            cells.signed(known[name].rho),
+            cells.interval(known[name].interval, signed_range),
+            "not identified"
+            if known[name].unidentified
+            else cells.change(known[name].given_norm, known[name].given_norm_interval),
+        )
+        for name in order
+    ]
+    rows += [(name.replace("_", " "), 0, NOT_RUN, "–", "–") for name in MEASURES if name not in known]
+    beside = [name for name in order if (ends := known[name].given_norm_interval) and ends[0] * ends[1] > 0]
+    best, rest = known[order[0]], [known[name].interval for name in order[1:]]
+    first = best.interval
+    # Signs differ between measures: an interval counts by how far from zero it is at most.
+    apart = first is not None and all(
+        ends is not None and max(map(abs, ends)) < min(map(abs, first)) and first[0] * first[1] > 0 for ends in rest
+    )
+    leads = f"The {best.measure.replace('_', ' ')} leads with {best.rho or 0:+.2f}"
+    words = f"{leads}, and no other's interval reaches its own."
+    if not apart:
+        words = f"Which foresees best: {CANT_TELL}. {leads}; intervals overlap, or are not there."
+    said = ", ".join(name.replace("_", " ") for name in beside)
+    words += f" At equal norm {said or 'no measure'} is shown to say something more."
+    return (
+        "### What foresees forgetting best\n\n"
+        "The sound runs alone, ruined ones apart, measures by the size of Spearman's correlation with forgetting; arms "
+        "are resampled whole. *Not run*: no audit or score of the kept runs has the measure, since they were made "
+        "before it was there and the tuned models are not kept; `assay correlate` takes it from any newer run.\n\n"
+        + markdown.table(table(["measure", "runs", "Spearman", "95 % interval", "at equal norm"], rows))
+        + f"\n\n{words}\n"
     )
 
 
