@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import get_args
 
 from generated import ROOT, write_or_check
 
+from assay.counsels import SPLITS, counsels_of, held_out
 from assay.records import Continual, Correlation, Curves
+from assay.records.advice import RunTopic
 from assay.records.cautions import cautions
 from assay.records.correlation import MEASURES
 from assay.render import markdown
@@ -25,7 +28,7 @@ from assay.views.continual import ends as sequence_ends
 from assay.views.continual import matrix
 from assay.views.correlation import coefficients
 from assay.views.curves import in_words, points
-from assay.views.formats import share, signed_range
+from assay.views.formats import listed, share, signed_range
 
 PLANS = ROOT / "plans"
 SWEEP = [PLANS / "sweep-smollm2.toml", PLANS / "sweep-smollm2-again.toml"]
@@ -104,6 +107,7 @@ def sweep(record: Correlation) -> str:
         + read_off(record)
         + "\n"
         + foresees(record)
+        + advised(record)
     )
 
 
@@ -144,6 +148,38 @@ def foresees(record: Correlation) -> str:
         "before it was there and the tuned models are not kept; `assay correlate` takes it from any newer run.\n\n"
         + markdown.table(table(["measure", "runs", "Spearman", "95 % interval", "at equal norm"], rows))
         + f"\n\n{words}\n"
+    )
+
+
+def advised(record: Correlation) -> str:
+    """What the runs advise, and that advice judged on halves of them that it was not made from."""
+    counsels = counsels_of(record.runs)
+    said = "".join(f"- {one.says} {one.evidence.capitalize()}; {one.sure}.\n" for one in counsels)
+    silent = [topic for topic in get_args(RunTopic) if topic not in {one.topic for one in counsels}]
+    rows = [
+        (
+            one.rule,
+            cells.share(one.spoke),
+            *(cells.number(value) for value in (one.better, one.worse, one.trade, one.open)),
+            NOT_RUN if one.right is None else cells.share_estimate(one.right, one.interval),
+        )
+        for one in held_out(record.runs)
+    ]
+    heads = ["rule", "halves in which it decides", "better", "worse", "trade", "can't tell", "right (95 % of halves)"]
+    return (
+        "\n### What the runs advise, and whether that holds\n\n"
+        f"`assay advise BASE --runs docs/records/sweep/correlation.json`, of {len(record.runs)} runs:\n\n{said}\n"
+        f"Nothing is said of {listed(silent)}: no value was better than every other one in two comparisons or more, "
+        "and never worse or traded. Runs are compared that differ in one setting alone: better is less forgetting at a "
+        "score not shown lower, or a higher score at forgetting not shown more (intervals apart).\n\n"
+        f"The same made from random halves of the runs ({SPLITS} of them), judged on the comparisons within the other "
+        "half, beside rules of thumb for LoRA; mean counts of comparisons. Seeds of one arm are on both sides, and "
+        "full fine-tuning has one rate here, which was not tuned. That one comparison is too few was set with this table in "
+        "sight:\n\n"
+        + markdown.table(table(heads, rows))
+        + "\n\nA rule decides where one of two held-out runs does as it says and the other does not, so that rules are "
+        "judged on comparisons of their own: their shares do not rank them. 27 runs of one base and one task are few: "
+        f"whether advice read off runs beats the rules of thumb is {CANT_TELL}.\n"
     )
 
 

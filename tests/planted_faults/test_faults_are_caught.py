@@ -83,6 +83,18 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "if bare > len(changed):",
         "tests/dials/test_noise.py::test_an_adapter_of_low_rank_has_no_noise",
     ),
+    "a trade taken for better": (
+        "counsels.py",
+        "if kept * learned < 0:",
+        "if kept * learned < -1:",
+        "tests/test_counsels.py::test_two_runs_are_compared_in_both",
+    ),
+    "advice that is judged on the half that it was made from": (
+        "counsels.py",
+        "rest = order[: len(runs) // 2], order[len(runs) // 2 :]",
+        "rest = order[: len(runs) // 2], order[: len(runs) // 2]",
+        "tests/test_counsels.py::test_a_half_is_judged_on_the_other",
+    ),
     "a rewind that spends no budget": (
         "dials/matched.py",
         "scores[-1] - allowed)",
