@@ -174,8 +174,8 @@ def advised(record: Correlation) -> str:
         "score not shown lower, or a higher score at forgetting not shown more (intervals apart).\n\n"
         f"The same made from random halves of the runs ({SPLITS} of them), judged on the comparisons within the other "
         "half, beside rules of thumb for LoRA; mean counts of comparisons. Seeds of one arm are on both sides, and "
-        "full fine-tuning has one rate here, which was not tuned. That one comparison is too few was set with this table in "
-        "sight:\n\n"
+        "full fine-tuning has one rate here, which was not tuned. That one comparison is too few was set with this "
+        "table in sight:\n\n"
         + markdown.table(table(heads, rows))
         + "\n\nA rule decides where one of two held-out runs does as it says and the other does not, so that rules are "
         "judged on comparisons of their own: their shares do not rank them. 27 runs of one base and one task are few: "
