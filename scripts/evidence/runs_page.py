@@ -17,7 +17,7 @@ from assay.views.curves import in_words, points
 from assay.views.dial import few_units
 from assay.views.formats import number, share, signed, signed_range
 
-from . import methods, rlhf
+from . import foresight, methods, rlhf
 from .kept import RECORDS, REPAIRED, Kept
 from .on_weights import STUDY
 from .verdict import NOT_RUN
@@ -108,7 +108,8 @@ def sweep(record: Correlation) -> str:
         "Spearman's correlation of forgetting with each measure; arms are resampled whole, since the durations and "
         "seeds of one arm share its data and schedule. *ruined too* takes in the runs that are marked. A correlation, "
         "no cause: learning rate and duration move all of these at once.\n\n"
-        f"{markdown.table(coefficients(record.coefficients))}\n"
+        f"{markdown.table(coefficients(record.coefficients))}\n\n"
+        f"{foresight.foresees(record)}{foresight.advised(record)}"
     )
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 import torch
 
 from assay.audits import known_of_base
-from assay.errors import InputError, SettingError
+from assay.counsels import counsels_of
+from assay.errors import InputError, MismatchError, SettingError
 from assay.linalg import BoundedEstimate, LowRank, select_solver
 from assay.measures.spectra import update_spectrum
 from assay.measures.threshold import ESTIMATOR, critical_norm
-from assay.records import Advice, Provenance
+from assay.records import Advice, Correlation, Provenance, Source
 from assay.records.advice import Counsel, MatrixAdvice
+from assay.records.correlation import SweptRun
 from assay.records.record import settings_of
 from assay.settings import check_count
 from assay.weights.architecture import read_architecture
@@ -44,6 +46,7 @@ def advise(
     k: int = 10,
     eps: float = 0.5,
     matrices: str | Sequence[str] | None = None,
+    runs: str | Path | None = None,
     cache: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Advice:
@@ -62,12 +65,15 @@ def advise(
         other_base: whether the base is meant though the adapter was trained on another.
         k, eps: of the count.
         matrices: shell patterns on names or roles.
+        runs: the record of `assay.correlate` over runs of this base: rate, rank, alpha, targets and steps are advised
+            where its runs show one value to be better (`assay.counsels`), and not where they do not.
         cache: keep and use what is known of the base's spectra.
         progress: called with what is being done.
 
     Raises:
         SettingError: neither a base nor an adapter, settings without meaning, or a plan beside an adapter.
-        InputError: the tuned model is not a LoRA adapter, or has DoRA.
+        InputError: the tuned model is not a LoRA adapter, or has DoRA; the record cannot be read.
+        MismatchError: the runs are of another base.
 
     Example:
         >>> assay.advise("base/", rank=16).alpha_pattern  # doctest: +SKIP
@@ -90,6 +96,7 @@ def advise(
         "k": k,
         "eps": eps,
         "matrices": matrices,
+        "runs": None if runs is None else Path(runs).name,
     }
     check_count(k, eps)
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
@@ -97,6 +104,7 @@ def advise(
     if tuned is not None and base is not None and found.kind != "checkpoint":
         refuse_other_base(found.tuned[0].folder, found.base.folder, found.base.source, other_base)
     pairs = _adaptable(found) if tuned is None else _adapted(found, str(tuned))
+    measured = () if runs is None else _runs_of(runs, found.base.described())
     if not pairs:
         raise SettingError("no matrix fits", wanted="a base with linear layers, patterns that fit one")
     kept, looked = SpectraCache.default() if cache else None, []
@@ -122,7 +130,11 @@ def advise(
         eps=eps,
         estimator=ESTIMATOR,
         alpha_pattern=_pattern(capped, plan.alpha),
-        counsels=(_on_alpha(capped, tuned is None), _on_rank(looked, plan, tuned is None), _on_scale(plan)),
+        counsels=(
+            *(_on_alpha(capped, tuned is None), _on_rank(looked, plan, tuned is None), _on_scale(plan)),
+            *counsels_of(measured),
+        ),
+        runs=len(measured),
         matrices=tuple(capped),
         seconds=time.perf_counter() - began,
     )
@@ -150,6 +162,18 @@ class _Looked:
     threshold: BoundedEstimate | None
     sigma: float | None
     energy_rank: float | None
+
+
+def _runs_of(path: str | Path, base: Source) -> tuple[SweptRun, ...]:
+    """The runs of a correlation's record, which are of this base."""
+    record = Correlation.read(path)
+    if record.base.digest != base.digest:
+        raise MismatchError(
+            f"the runs began from {record.base.name}, another base than {base.name}",
+            wanted="runs of this base: what they show holds for theirs",
+            where=str(path),
+        )
+    return record.runs
 
 
 def _planned(rank: int, alpha: float | None, rslora: bool) -> _Plan:

@@ -7,7 +7,7 @@ import pytest
 from sklearn.isotonic import IsotonicRegression
 
 from assay.behaviour.questions import Answers
-from assay.dials.matched import _between, _monotone, _where, at_equal_score, choose
+from assay.dials.matched import _between, _monotone, _where, at_equal_score, choose, rewind
 from assay.dials.paths import Point
 
 TOKENS = np.full(60, 10.0)
@@ -86,3 +86,28 @@ def test_an_amplified_update_is_never_picked() -> None:
     tuned = BACK[1.0]
     points = {Point("size", 2.0): answers(1.0, 190), Point("size", 0.5): answers(3.5, 180)}
     assert choose(points, tuned, TOKENS, 0.0, (), seed=0)[0] == 0.5
+
+
+def test_the_rewind_is_the_smallest_size_within_the_budget() -> None:
+    """Accuracies .5, .75, .9 at 0, .5, 1: within .075 of the last at .75, by hand; the loss there is half way."""
+    found = rewind(BACK, TOKENS, 0.075, seed=0)
+    assert found.x == pytest.approx(0.75)
+    assert found.score == pytest.approx(0.825)
+    assert found.loss.mean == pytest.approx(3.6 - 4.0)
+    assert found.loss.interval[1] < 0
+    assert found.interval[0] < 0.75 < found.interval[1]
+    assert rewind(BACK, TOKENS, 0.0, seed=0).x == pytest.approx(1.0)
+    whole = rewind(BACK, TOKENS, 0.4, seed=0)
+    assert (whole.x, whole.loss.mean) == (0.0, pytest.approx(-1.0))
+
+
+def test_the_interval_of_a_rewind_covers_the_truth() -> None:
+    """Answers drawn from a straight line of accuracy, .5 to .9: the size for a budget of .1 is .75, in most draws."""
+    inside = 0
+    for draw in range(40):
+        chances = np.random.default_rng(draw).random(400)
+        right = {x: (chances < 0.5 + 0.4 * x).astype(float) for x in (0.0, 0.25, 0.5, 0.75, 1.0)}
+        back = {x: Answers(BACK[1.0].nats, right=one) for x, one in right.items()}
+        low, high = rewind(back, TOKENS, 0.1, seed=draw).interval
+        inside += low <= 0.75 <= high
+    assert inside >= 33  # 38 expected; binomial(40, .95) is under 33 once in ten thousand

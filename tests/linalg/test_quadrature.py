@@ -24,7 +24,11 @@ def test_the_truth_is_inside(name: str, shape: tuple[int, int]) -> None:
     middle = float((sigma[50] + sigma[51]) / 2)
     counts = rules.count_above(middle)
     assert counts.lower - 1e-6 <= int((sigma > middle).sum()) <= counts.upper + 1e-6
+    median = rules.median()
+    assert median.lower - 1e-6 <= float(sigma.quantile(0.5)) <= median.upper + 1e-6
+    assert median.lower <= median.value <= median.upper
     if name == "gaussian":
+        assert median.upper - median.lower < 0.7 * float(sigma.quantile(0.5))
         assert found.upper - found.lower < 0.1 * effective_rank(sigma)
         assert ranks.upper - ranks.lower < 0.7 * energy_rank(sigma)
 
@@ -54,6 +58,7 @@ def test_definitions() -> None:
 def test_a_zero_matrix_has_rank_zero() -> None:
     rules = quadrature(torch.zeros(20, 10), probes=2, steps=5)
     assert rules.effective_rank().upper == rules.energy_rank().upper == rules.count_above(0.1).upper == 0
+    assert rules.median().upper == 0
 
 
 def test_more_steps_narrow_the_bracket() -> None:

@@ -23,12 +23,15 @@ def advise(
     matrices: Annotated[
         list[str] | None, typer.Option(help="Only matrices whose name or role fits this shell pattern; repeatable.")
     ] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="Record of assay correlate over runs of this base, to read advice off.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
     other_base: OtherBase = False,
     cache: Annotated[bool, typer.Option(help="Keep and use what is known of the base's spectra.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Caps of alpha by matrix as PEFT's alpha_pattern, and advice on rank and rsLoRA, each with source and evidence.
+    """Caps of alpha by matrix as PEFT's alpha_pattern, and advice on what to choose, each with source and evidence.
 
     BASE alone: before training. BASE ADAPTER, or an adapter alone: after it.
     """
@@ -51,6 +54,7 @@ def advise(
             k=k,
             eps=eps,
             matrices=matrices,
+            runs=runs,
             cache=cache,
             progress=progress,
         )

@@ -25,8 +25,8 @@ def dial(
     ] = None,
     task: Annotated[Path | None, typer.Option(help="JSON Lines with prompt and answer, or text and label.")] = None,
     by: Annotated[
-        Literal["size", "rank", "intruders"],
-        typer.Option(help="The whole update times x; its first x directions; every intruder times x."),
+        Literal["size", "rank", "noise", "intruders"],
+        typer.Option(help="All times x; its first x directions; those above x times its noise; each intruder times x."),
     ] = "size",
     at: Annotated[
         str | None,

@@ -13,6 +13,7 @@ from assay.behaviour.questions import Answers
 from assay.dials.paths import Point
 from assay.errors import SettingError
 from assay.records import AtEqualScore, Difference
+from assay.records.dial import Rewind
 
 # Sizes at which the way back is read, denser where it leaves the tuned model; a straight line is drawn between them.
 WAY_BACK = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -35,13 +36,8 @@ def at_equal_score(
     sizes = sorted(way_back)
     right = np.stack([_right(way_back[size]) for size in sizes])
     nats = np.stack([_nats(way_back[size]) for size in sizes])
-    rng = np.random.default_rng(seed)
     examples, documents = right.shape[1], nats.shape[1]
-    drawn = (
-        rng.multinomial(examples, np.full(examples, 1 / examples), RESAMPLES).T.astype(float),
-        rng.multinomial(documents, np.full(documents, 1 / documents), RESAMPLES).T.astype(float),
-    )
-    whole = np.ones((examples, 1)), np.ones((documents, 1))
+    whole, drawn = (np.ones((examples, 1)), np.ones((documents, 1))), _drawn(examples, documents, seed)
     grid = np.array(sizes)
     found = []
     for point, answers in points.items():
@@ -70,6 +66,45 @@ def at_equal_score(
             )
         )
     return tuple(found)
+
+
+def _drawn(examples: int, documents: int, seed: int) -> tuple[Floats, Floats]:
+    """How often every example and every document is in each resample: (examples, draws) and (documents, draws)."""
+    rng = np.random.default_rng(seed)
+    first, second = (
+        rng.multinomial(count, np.full(count, 1 / count), RESAMPLES).T.astype(float) for count in (examples, documents)
+    )
+    return first, second
+
+
+def rewind(way_back: Mapping[float, Answers], tokens: Floats, allowed: float, seed: int) -> Rewind:
+    """The smallest size on the way back whose accuracy is no more than a budget below the tuned model's.
+
+    Args:
+        way_back: what the model answers at sizes of the whole update from 0 to 1, both included.
+        tokens: of every document.
+        allowed: the share of accuracy that may be lost.
+        seed: of the resampling.
+
+    Source: arXiv 2605.28819.
+    """
+    sizes = sorted(way_back)
+    right = np.stack([_right(way_back[size]) for size in sizes])
+    nats = np.stack([_nats(way_back[size]) for size in sizes])
+    grid, examples, documents = np.array(sizes), right.shape[1], nats.shape[1]
+
+    def found(on: Floats, over: Floats) -> tuple[Floats, Floats, Floats]:
+        scores = right @ on / examples
+        place, score, _ = _where(grid, _monotone(scores), scores[-1] - allowed)
+        loss = nats @ over / (tokens @ over)
+        return place, score, _between(grid, loss, place) - loss[-1]
+
+    (size,), (score,), (mean,) = found(np.ones((examples, 1)), np.ones((documents, 1)))
+    places, _, losses = found(*_drawn(examples, documents, seed))
+    ends = [np.quantile(one, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)) for one in (places, losses)]
+    of_size, of_loss = ((float(low), float(high)) for low, high in ends)
+    loss = Difference(mean=float(mean), interval=of_loss)
+    return Rewind(x=float(size), interval=of_size, score=float(score), loss=loss)
 
 
 def _right(answers: Answers) -> Floats:

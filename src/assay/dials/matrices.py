@@ -13,6 +13,7 @@ from assay.dials.paths import Matrix, Point, left_of, singular
 from assay.linalg import AbstractOperator, LowRank, Solver, Sum, Triplets
 from assay.measures.chance import named_generator
 from assay.measures.matrix import Judged, Question, SigmaMin, Spectrum, judge_matrix
+from assay.measures.noise import noise_threshold
 from assay.measures.repair import Which, energy_outside, intruders_of, neighbours_of, random_of
 from assay.records.audit import Direction, Side, energies
 from assay.records.dial import CONTROLS, By
@@ -87,6 +88,9 @@ def analyse(pairs: Sequence[AbstractPair], looking: Looking, tell: Tell) -> list
         shared = (entry, looking.side, looking.question.seed, *norms)
         if looking.by == "rank":
             found.append(Matrix(*shared, svd=singular(operators.update)))
+        elif looking.by == "noise" and norms[1]:
+            svd = singular(operators.update)
+            found.append(Matrix(*shared, svd=svd, noise=noise_threshold(svd[1], entry.shape)))
         elif looking.by == "size" or norms[1] == 0.0:
             found.append(Matrix(*shared))
         else:

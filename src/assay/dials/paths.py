@@ -43,6 +43,7 @@ class Matrix:
         count, undecided: intruders and undecided directions of the tuned model; 0 where they were not looked for.
         scalings: by path, what it scales; empty where there is no intruder.
         svd: of dW, float32; None where no path asks for it.
+        noise: the threshold of its noise; None where no path asks for it, and where it has no noise.
     """
 
     entry: AbstractPair
@@ -54,6 +55,7 @@ class Matrix:
     undecided: int = 0
     scalings: Mapping[PathName, Scaling] = field(default_factory=dict)
     svd: Triple | None = None
+    noise: float | None = None
 
     @property
     def intruders(self) -> Scaling | None:
@@ -94,6 +96,14 @@ def _rank(matrix: Matrix, update: AbstractOperator, point: Point) -> AbstractOpe
     return LowRank(U * sigma, V.T)
 
 
+def _noise(matrix: Matrix, update: AbstractOperator, point: Point) -> AbstractOperator:
+    """`sum_{sigma_i > x tau} sigma_i u_i v_i^T`, of the SVD of dW; dW where it has no threshold tau."""
+    if matrix.svd is None or matrix.noise is None or point.x == 0:
+        return update
+    U, sigma, V = (part[..., : int((matrix.svd[1] > point.x * matrix.noise).sum())] for part in matrix.svd)
+    return update if len(sigma) == len(matrix.svd[1]) else LowRank(U * sigma, V.T)
+
+
 def _scaled(matrix: Matrix, update: AbstractOperator, point: Point) -> AbstractOperator:
     """`dW + (x - 1) sum_i u_i sigma_i v_i^T`, over the directions that the path scales."""
     scaling = matrix.scalings.get(point.path)
@@ -115,6 +125,7 @@ def _equal_update(matrix: Matrix, update: AbstractOperator, point: Point) -> Abs
 PATHS: dict[PathName, Callable[[Matrix, AbstractOperator, Point], AbstractOperator]] = {
     "size": _size,
     "rank": _rank,
+    "noise": _noise,
     "intruders": _scaled,
     "random-update": _random_update,
     "random-directions": _scaled,

@@ -13,16 +13,19 @@ import numpy as np
 from assay.behaviour.intervals import Floats, proportion, weighted_mean
 from assay.behaviour.questions import Answers, Questions
 from assay.dials.engine import Engine
-from assay.dials.matched import WAY_BACK, at_equal_score, choose, points_of_budget
+from assay.dials.matched import WAY_BACK, at_equal_score, choose, points_of_budget, rewind
 from assay.dials.matrices import Looking, Tally, Tell, analyse, audit_points, controls_of
 from assay.dials.paths import Matrix, Point, rank_of
+from assay.errors import SettingError
 from assay.models.loading import Place
 from assay.records import AtEqualScore, Dial, DialPoint, Difference, Provenance, Reading
-from assay.records.dial import PATHS, By
+from assay.records.dial import PATHS, By, Rewind
 from assay.weights.updates import AbstractPair
 
 SIZES = (0.5, 1.0, 2.0, 4.0, 8.0)
 KEEPS = (0.0, 0.3, 0.5, 0.7, 0.9)
+MULTIPLES = (0.5, 1.0, 2.0)
+_BY_DEFAULT = {"size": SIZES, "noise": MULTIPLES, "intruders": KEEPS}
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class PathReading:
             budget=self.budget,
             pick=pick,
             verdict=verdict,
+            rewind=self._rewind(units),
             notes=self.notes,
             seconds=time.perf_counter() - began,
         )
@@ -127,6 +131,14 @@ class PathReading:
             return beside, None, None
         main = {point: answers for point, answers in self.answers.items() if point.path == looking.by}
         return beside, *choose(main, tuned, units.text, allowed, beside, looking.question.seed)
+
+    def _rewind(self, units: _Units) -> Rewind | None:
+        """The smallest size on the way back within the budget; None where there is none."""
+        allowed = points_of_budget(self.budget, has_both=units.text is not None and units.constant is not None)
+        if allowed is None or units.text is None:
+            return None
+        sizes = {p.x: answers for p, answers in self.answers.items() if p.path == "size" and p.x <= 1}
+        return rewind(sizes, units.text, allowed, self.bench.looking.question.seed)
 
     def _point(
         self, point: Point, units: _Units, base: Answers, tuned: Answers, whole: tuple[float, float]
@@ -219,6 +231,9 @@ def read_path(
         at: the points; None for the path's own.
         budget: as it was given.
         matrices: the pairs as they were analysed, if they were.
+
+    Raises:
+        SettingError: by noise, no matrix of the update has any; and what `Engine.of` raises.
     """
     looking, asked, tell = bench.looking, bench.asked, bench.tell
     engine = None
@@ -231,13 +246,13 @@ def read_path(
         )
     matrices = analyse(pairs, looking, tell) if matrices is None else matrices
     xs = _points_at(looking.by, at, matrices)
-    notes: list[str] = []
+    notes = _without_noise(matrices) if looking.by == "noise" else []
     points = [Point(looking.by, x) for x in xs]
     controls, more = controls_of(looking.by, xs, matrices)
     notes += more
     has_both = asked is not None and bool(asked.documents) and asked.task is not None
     sizes = WAY_BACK if has_both else (1.0,)  # the tuned model itself is always there
-    back = [Point("size", x) for x in sizes] if looking.by != "size" else []
+    back = [Point("size", x) for x in sizes] if looking.by != "size" or (has_both and budget is not None) else []
     if engine is not None and engine.without_base and any(p.path == "size" and p.x != 1 for p in (*points, *back)):
         notes.append(f"The base has no {engine.without_base[0]}: it stays as it was tuned at every size.")
     points = sorted({*points, *controls, *back}, key=lambda p: (p.path != looking.by, PATHS.index(p.path), p.x))
@@ -256,10 +271,27 @@ def read_path(
     )
 
 
+def _without_noise(matrices: Sequence[Matrix]) -> list[str]:
+    """What is said of matrices without a threshold, which stay as they were tuned.
+
+    Raises:
+        SettingError: none has one.
+    """
+    changed = [matrix for matrix in matrices if matrix.update_norm]
+    bare = sum(matrix.noise is None for matrix in changed)
+    if changed and bare == len(changed):
+        raise SettingError(
+            f"the update has no noise: the median singular value is rounding in all of its {bare} matrices",
+            wanted="an update of full rank, such as a full fine-tune's or one merged in bfloat16",
+            remedy="take --by rank for an adapter of low rank",
+        )
+    return [f"{bare} of {len(changed)} matrices have no noise to be above, and stay as they were tuned."] * bool(bare)
+
+
 def _points_at(by: By, at: Sequence[float] | None, matrices: Sequence[Matrix]) -> list[float]:
     """Where a path is read, rising."""
     if by != "rank":
-        return sorted({*(at if at is not None else SIZES if by == "size" else KEEPS)})
+        return sorted({*(at if at is not None else _BY_DEFAULT[by])})
     largest = max((rank_of(matrix.svd[1]) for matrix in matrices if matrix.svd is not None), default=0)
     asked = at if at is not None else [2**power for power in range(largest.bit_length())]
     return sorted({0.0, float(largest), *(float(min(rank, largest)) for rank in asked)})

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from assay.behaviour.questions import Questions, read_questions
 from assay.dials.matched import points_of_budget
@@ -54,18 +54,19 @@ def dial(
 
     By size: `W0 + x dW`, the whole update; 1 is the tuned model, 0 the base, between them the way back (WiSE-FT),
     beyond 1 extrapolated. Its control is a random update of the same rank and norm, matrix by matrix. By rank: the
-    first x singular directions of every matrix's dW. By intruders: every intruder of `W0 + dW` times x. The controls
-    of the last two are named by what is equal; see `DialPoint`. With a text and a task every point is set beside the
-    way back where that has the same task score.
+    first x singular directions of every matrix's dW. By noise: its singular directions above x times the optimal hard
+    threshold for noise of unknown size. By intruders: every intruder of `W0 + dW` times x. The controls of the last
+    three are named by what is equal; see `DialPoint`. With a text and a task every point is set beside the way back
+    where that has the same task score.
 
     Args:
         base: folder or hub id; None for the one that an adapter names.
         tuned: an adapter or a whole checkpoint.
         text, task: as for `assay.score`; without both, only weights are looked at.
         other_base: whether the base is meant though the adapter was trained on another.
-        by: size, rank or intruders.
-        at: the points, or one. Unless given: sizes .5 to 8; ranks the powers of two; keeps 0 to .9. By rank, 0 and the
-            whole update are always there.
+        by: size, rank, noise or intruders.
+        at: the points, or one. Unless given: sizes .5 to 8; ranks the powers of two; multiples .5 to 2; keeps 0 to
+            .9. By rank, 0 and the whole update are always there.
         budget: `task<=1%`: name the x of least loss that costs at most one point of accuracy, if it is shown to have
             less loss than the tuned model and, at equal task score, than the way back.
         which: by intruders, all of them or the top one of each matrix.
@@ -77,7 +78,8 @@ def dial(
         progress: called with what is being done.
 
     Raises:
-        SettingError: settings without meaning, patterns that fit no matrix, or an update without matrices.
+        SettingError: settings without meaning, patterns that fit no matrix, or an update without matrices or, by noise,
+            without noise.
         InputError: the models, the text or the task cannot be used.
         MismatchError: by size, the tuned model is not the base with other values of its parameters; or it computes
             something else; or the tokenizers differ; or it has no head for what is asked.
@@ -88,7 +90,7 @@ def dial(
         [(0.0, 0.0, 0.51), (0.5, 0.08, 0.74), (1.0, 0.62, 0.81)]
 
     Sources: arXiv 2410.21228v3, section 5 (matched norm); arXiv 2109.01903 (WiSE-FT); arXiv 2106.09685, section 7
-    (first directions).
+    (first directions); Gavish & Donoho 2014 and arXiv 2605.20296 (noise).
     """
     began = time.perf_counter()
     points = None if at is None else tuple(float(x) for x in (at if isinstance(at, Sequence) else (at,)))
@@ -131,15 +133,21 @@ def check_points(by: By, at: Sequence[float] | None) -> None:
     Raises:
         SettingError: with what the path takes.
     """
-    if by not in ("size", "rank", "intruders"):
-        raise SettingError(f"by is {by!r}", wanted="size, rank or intruders")
+    if by not in get_args(By):
+        raise SettingError(f"by is {by!r}", wanted="size, rank, noise or intruders")
     if at is None:
         return
-    right = {"size": lambda x: x >= 0, "rank": lambda x: x >= 1 and x == int(x), "intruders": lambda x: 0 <= x <= 1}
+    right = {
+        "size": lambda x: x >= 0,
+        "rank": lambda x: x >= 1 and x == int(x),
+        "noise": lambda x: x >= 0,
+        "intruders": lambda x: 0 <= x <= 1,
+    }
     if not at or not all(math.isfinite(x) and right[by](x) for x in at):
         wanted = {
             "size": "one or more finite numbers, none below 0",
             "rank": "one or more whole numbers, none below 1",
+            "noise": "one or more finite numbers, none below 0",
             "intruders": "one or more numbers from 0 to 1",
         }
         raise SettingError(f"the points are {list(at)}", wanted=wanted[by])

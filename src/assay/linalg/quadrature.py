@@ -101,6 +101,22 @@ class Quadrature:
         middle = float((lower.mean() + upper.mean()) / 2)
         return BoundedEstimate(middle, max(0.0, ends[0]), min(float(self.count), ends[1]))
 
+    def median(self) -> BoundedEstimate:
+        """Median of all singular values: where the count above a value passes half of them, at the rules' nodes."""
+        if self.scale == 0:
+            return BoundedEstimate(0.0, 0.0, 0.0)
+        points = torch.cat([self.nodes.flatten(), self.nodes.new_zeros(1)]).unique()
+        bounds = _steps_above(self.nodes, self.weights, points)
+        error = torch.stack([_mean_error(one) for one in bounds])
+        low, high = bounds[0].mean(0) - error[0], bounds[1].mean(0) + error[1]
+        half = self.count / 2
+        surely_below, surely_above = points[low > half], points[high < half]
+        lower = float(surely_below.max()) if len(surely_below) else 0.0
+        upper = float(surely_above.min()) if len(surely_above) else 1.0
+        middle = (bounds[0].mean(0) + bounds[1].mean(0)) / 2
+        value = float(points[(middle - half).abs().argmin()])
+        return BoundedEstimate(*(math.sqrt(self.scale * one) for one in (min(max(value, lower), upper), lower, upper)))
+
     def _rank_bounds(self, share: float, probes: Tensor) -> tuple[float, float]:
         """Bounds on the count above the value above which the pooled energy is the share."""
         nodes, weights = self.nodes[probes], self.weights[probes]
@@ -212,6 +228,16 @@ def _steps_above(nodes: Tensor, masses: Tensor, points: Tensor) -> tuple[Tensor,
     lower = total - cumulative.gather(1, (at_or_above + 1).clamp(max=count))
     upper = total - cumulative.gather(1, at_or_below.clamp(min=0))
     return lower.clamp(min=0), upper
+
+
+def _mean_error(values: Tensor) -> Tensor:
+    """Half width of the confidence interval of the mean over probes (probes, points), which the jackknife has too."""
+    probes = len(values)
+    if probes < 2:
+        return torch.full_like(values[0], math.inf)
+    factor = float(stats.t.ppf(0.5 + JACKKNIFE_CONFIDENCE / 2, probes - 1))
+    error: Tensor = values.std(0) * (factor / probes**0.5)
+    return error
 
 
 def _widened(sums: Tensor, function: Callable[[Tensor], float]) -> tuple[float, float]:

@@ -28,8 +28,9 @@ from assay.linalg import (
 )
 from assay.measures.chance import chance_level
 from assay.measures.intruders import count, find_directions
+from assay.measures.noise import above_noise
 from assay.measures.principal import off_principal, spectral_drift
-from assay.measures.spectra import update_spectrum
+from assay.measures.spectra import UpdateSpectrum, update_spectrum
 from assay.measures.subspaces import amplification, similarity
 from assay.measures.threshold import critical_multiplier, critical_norm
 from assay.records.audit import Chance, Direction, Measures, Side, energies
@@ -136,6 +137,7 @@ def measure_matrix(
         critical_multiplier=critical.value if critical else None,
         critical_multiplier_bounds=_ends(critical) if critical else None,
         **_of_change(judged, update, leading),
+        **_of_noise(spectrum_of_update, base.shape, update_norm),
         solver=f"{judged.solver} {str(judged.base.u.dtype).removeprefix('torch.')}",
         missed=judged.failure_probability,
         products=cost.products,
@@ -157,6 +159,20 @@ def _of_change(judged: Judged, update: AbstractOperator, count: int) -> dict[str
     if drift is not None:
         found |= {"spectral_drift": drift.value, "spectral_drift_bounds": _ends(drift)}
     return found
+
+
+def _of_noise(found: UpdateSpectrum, shape: tuple[int, int], norm: float) -> dict[str, Any]:
+    """The record's fields of what of the update stands above its noise; none where it has no noise."""
+    above = above_noise(found, shape, norm)
+    if above is None:
+        return {}
+    return {
+        "noise_threshold": above.threshold.value,
+        "above_noise": round(above.count.value),
+        "above_noise_bounds": (round(above.count.lower), round(above.count.upper)),
+        "above_noise_share": above.share.value,
+        "above_noise_share_bounds": _ends(above.share),
+    }
 
 
 def judge_matrix(

@@ -12,6 +12,7 @@ from assay.linalg import (
     BoundedEstimate,
     LowRank,
     OperationCount,
+    Quadrature,
     Solver,
     leading_triplets,
     quadrature,
@@ -86,6 +87,7 @@ class UpdateSpectrum:
         effective_rank, energy_rank: with bounds; both equal to the value where all singular values were computed.
         stable_rank: from the Frobenius norm and the largest singular value.
         cost: operations that it took.
+        rules: of quadrature, where not all singular values were computed.
     """
 
     U: Tensor
@@ -96,6 +98,7 @@ class UpdateSpectrum:
     energy_rank: BoundedEstimate
     stable_rank: float
     cost: OperationCount
+    rules: Quadrature | None = None
 
 
 def update_spectrum(update: AbstractOperator, k: int, solver: Solver) -> UpdateSpectrum:
@@ -120,7 +123,7 @@ def update_spectrum(update: AbstractOperator, k: int, solver: Solver) -> UpdateS
         stable = update.frobenius() ** 2 / largest**2 if largest else 0.0
         ranks = (rules.effective_rank(), rules.energy_rank())
         cost = found.cost + OperationCount(products=2 * rules.nodes.numel())
-        return UpdateSpectrum(found.u, found.sigma, found.v, None, *ranks, stable, cost)
+        return UpdateSpectrum(found.u, found.sigma, found.v, None, *ranks, stable, cost, rules)
     found = leading_triplets(update, dtype=update.dtype)
     rank = numerical_rank(found.sigma, update.shape, torch.float32)
     return _whole(found.u, found.sigma, found.v, rank, found.cost)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from assay.records.record import Part, Record, Source
+from assay.records.record import Interval, Part, Record, Source
 
 
 class MatrixAdvice(Part):
@@ -33,18 +33,46 @@ class MatrixAdvice(Part):
     cap: float | None
 
 
+# What runs can be compared in.
+RunTopic = Literal["rate", "rank", "alpha", "targets", "steps"]
+
+
 class Counsel(Part):
     """One piece of advice.
 
     Attributes:
         topic: what it is about.
-        says: the advice; evidence: what was found in this model; source: where the rule is from.
+        says: the advice; evidence: what was found in this model, or in runs of it; source: where the rule is from.
+        sure: how many comparisons of runs decide it; empty where the weights alone do.
     """
 
-    topic: Literal["alpha", "rank", "scale"]
+    topic: Literal["alpha", "rank", "scale", "rate", "targets", "steps"]
     says: str
     evidence: str
     source: str
+    sure: str = ""
+
+
+class Judged(Part):
+    """A rule judged on comparisons of runs that it was not made from, over random halves of the runs.
+
+    Attributes:
+        rule: which.
+        spoke: share of the halves in which it decided between two held-out runs at all.
+        better, worse, trade, open: held-out comparisons in which what it takes is better, worse, traded (less forgotten
+            for a lower score, or the other way round), or not told apart; means over the halves.
+        right: better / (better + worse), mean over the halves that have any; None if none has.
+        interval: 95 % of the halves.
+    """
+
+    rule: str
+    spoke: float
+    better: float
+    worse: float
+    trade: float
+    open: float
+    right: float | None
+    interval: Interval | None
 
 
 class Advice(Record):
@@ -57,7 +85,7 @@ class Advice(Record):
         estimator: of the threshold.
         alpha_pattern: the caps, and alpha where a module without one had another than `alpha`, as PEFT's `LoraConfig`
             takes them beside that alpha.
-        counsels: the advice.
+        counsels: the advice; runs: how many measured runs some of it is read off.
         matrices: every matrix, in the base's order.
         seconds: wall time.
     """
@@ -76,6 +104,7 @@ class Advice(Record):
     estimator: str
     alpha_pattern: dict[str, float]
     counsels: tuple[Counsel, ...]
+    runs: int = 0
     matrices: tuple[MatrixAdvice, ...]
     seconds: float
 

@@ -92,6 +92,9 @@ class Measures(Part):
         principal_rank: p, the leading directions of the base that `off_principal_left` and `off_principal_right` are
             off; None where the base has none that are told apart. A bound is as wide as the angle of their space.
         spectral_drift: over as many values as `sigma_base` and `sigma_tuned` both have.
+        noise_threshold: what `above_noise` and `above_noise_share` are above; None where the median singular value of
+            dW is rounding, as of an adapter whose rank is under half of the shorter side: it has no noise to be above.
+            The bounds are those of the median where not all singular values were computed.
         quantisation_ratio: over one, rounding the base to four bits moves it further than fine-tuning did.
         solver: what decided the verdicts.
         missed: probability that a bound is wrong because random probes missed something; 0 if none was used.
@@ -130,6 +133,11 @@ class Measures(Part):
     off_principal_right_bounds: tuple[float, float] | None = None
     spectral_drift: Annotated[float | None, MEASURES["spectral_drift"].field] = None
     spectral_drift_bounds: tuple[float, float] | None = None
+    noise_threshold: float | None = None
+    above_noise: Annotated[int | None, MEASURES["above_noise"].field] = None
+    above_noise_bounds: tuple[int, int] | None = None
+    above_noise_share: Annotated[float | None, MEASURES["above_noise_share"].field] = None
+    above_noise_share_bounds: tuple[float, float] | None = None
     quantisation_ratio: Annotated[float | None, MEASURES["quantisation_ratio"].field] = None
     solver: str
     missed: float = 0.0

@@ -16,6 +16,7 @@ Measure = Literal[
     "off_principal_left",
     "off_principal_right",
     "spectral_drift",
+    "above_noise_share",
     "divergence",
     "task_divergence",
 ]
@@ -34,8 +35,8 @@ class SweptRun(Part):
         energy_share: energy share of the intruders.
         relative_norm: `||dW||_F / ||W0||_F` over all matrices together.
         effective_rank: median effective rank of dW over the matrices that changed.
-        update_sparsity, spectral_imbalance, off_principal_left, off_principal_right, spectral_drift: totals of the
-            audit; None where it was made before they were measured.
+        update_sparsity, spectral_imbalance, off_principal_left, off_principal_right, spectral_drift,
+            above_noise_share: totals of the audit; None where it was made before they were measured, or has none.
         divergence, task_divergence: KL from base to tuned, nats a token, on the text and after the task's prompts.
         ruined: why the model is past use (worse at text than a uniform guess, one reply to everything); empty if it is
             not, or if that is not known.
@@ -60,6 +61,7 @@ class SweptRun(Part):
     off_principal_left: float | None = None
     off_principal_right: float | None = None
     spectral_drift: float | None = None
+    above_noise_share: float | None = None
     divergence: float | None = None
     task_divergence: float | None = None
     ruined: str = ""

@@ -6,10 +6,11 @@ from typing import Any, ClassVar, Literal, get_args
 
 from assay.records.record import Interval, Part, Record, Source
 
-By = Literal["size", "rank", "intruders"]
+By = Literal["size", "rank", "noise", "intruders"]
 PathName = Literal[
     "size",
     "rank",
+    "noise",
     "intruders",
     "random-update",
     "random-directions",
@@ -18,15 +19,17 @@ PathName = Literal[
     "equal-update",
 ]
 PATHS: tuple[PathName, ...] = get_args(PathName)
-# The controls of each path, by what is equal: rank and norm; the edit's norm (twice); the energy taken out (twice).
+# The controls of each path, by what is equal: rank and norm; the edit's norm (twice); the energy taken out.
 CONTROLS: dict[By, tuple[PathName, ...]] = {
     "size": ("random-update",),
     "rank": ("equal-update",),
+    "noise": ("equal-update",),
     "intruders": ("random-directions", "pretrained-neighbours", "equal-removal", "equal-update"),
 }
 NAMES: dict[PathName, str] = {
     "size": "the whole update",
     "rank": "first directions",
+    "noise": "directions above noise",
     "intruders": "intruders",
     "random-update": "random update of equal rank and norm",
     "random-directions": "equal edit: random directions",
@@ -65,12 +68,15 @@ class DialPoint(Part):
 
     Attributes:
         path: `size`: the whole update times x (1 the tuned model, 0 the base, beyond 1 extrapolated); `rank`: the first
-            x singular directions of every matrix's update; `intruders`: every intruder times x. Controls:
-            `random-update`, a random update of equal rank and norm, times x; `random-directions` and
-            `pretrained-neighbours`, edits of equal norm matrix by matrix, which add energy to the update;
-            `equal-removal`, the energy that the path takes out of the update taken out of what of it lies outside of
-            the intruders' space; `equal-update`, the same energy taken out of the whole update by shrinking it.
-        x: the size, the rank or what is kept; of a control, that of the point it belongs to.
+            x singular directions of every matrix's update; `noise`: those of its directions that are above x times its
+            noise threshold (`noise_threshold` of an audit); a matrix that has none stays as it was tuned; `intruders`:
+            every intruder times x. Controls: `random-update`, a random update of equal rank and norm, times x; `random-
+            directions` and `pretrained-neighbours`, edits of equal norm matrix by matrix, which add energy to the
+            update; `equal-removal`, the energy that the path takes out of the update taken out of what of it lies
+            outside of the intruders' space; `equal-update`, the same energy taken out of the whole update by shrinking
+            it.
+        x: the size, the rank, the multiple of the threshold or what is kept; of a control, that of the point it
+            belongs to.
         factor: what is multiplied to match, of `equal-removal` and `equal-update`. Above 1, which only records of an
             earlier version have, it is no way back: the update was made larger.
         relative_norm: `||dW'||_F / ||W0||_F` over the audited matrices; None where it is not known.
@@ -134,6 +140,25 @@ class AtEqualScore(Part):
     why: str
 
 
+class Rewind(Part):
+    """The smallest size on the way back to the base that costs no more accuracy than a budget allows.
+
+    The accuracy is made monotone in the size (isotonic regression), with straight lines between the sizes that were
+    read. Documents and examples are resampled for the intervals (arXiv 2605.28819).
+
+    Attributes:
+        x: the size, from 0 (the base itself is within the budget) to 1 (nothing below the tuned model is).
+        interval: of x.
+        score: the accuracy there.
+        loss: on the text, less the tuned model's, nats a token.
+    """
+
+    x: float
+    interval: Interval
+    score: float
+    loss: Difference
+
+
 class Dial(Record):
     """A tuned model's weights along a path, read at several points.
 
@@ -150,7 +175,7 @@ class Dial(Record):
         points: every point, path by path and by x.
         at_equal_score: the points beside the way back to the base, where a text and a task were given.
         budget: how much accuracy may be lost; pick: the x that it allows, None if none does or none was given;
-            verdict: why, in words.
+            verdict: why, in words; rewind: the smallest size within it, whatever the path.
         notes: what a reader must know, one sentence each.
         seconds: wall time.
     """
@@ -185,6 +210,7 @@ class Dial(Record):
     budget: str | None = None
     pick: float | None = None
     verdict: str | None = None
+    rewind: Rewind | None = None
     notes: tuple[str, ...] = ()
     seconds: float
 

@@ -174,6 +174,23 @@ MEASURES: dict[str, Measure] = {
             of="change",
         ),
         Measure(
+            "above_noise",
+            "Above noise",
+            "singular values of dW above omega(beta) times their median, the best hard threshold for unknown noise",
+            "Gavish & Donoho 2014; arXiv 2605.20296",
+            "count",
+            of="change",
+            unit="directions",
+        ),
+        Measure(
+            "above_noise_share",
+            "Energy above noise",
+            "share of ||dW||_F^2 in the singular values above noise",
+            "Gavish & Donoho 2014; arXiv 2605.20296",
+            "share",
+            of="change",
+        ),
+        Measure(
             "quantisation_ratio",
             "NF4 beside it",
             "||Q(W0) - W0||_F / ||dW||_F, Q rounding to NF4 in blocks of 64",

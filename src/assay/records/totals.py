@@ -19,6 +19,7 @@ LIMITS: dict[str, Range] = {
     "off_principal_left": (0.0, 1.0),
     "off_principal_right": (0.0, 1.0),
     "spectral_drift": (0.0, math.inf),
+    "above_noise_share": (0.0, 1.0),
     "quantisation_ratio": (0.0, math.inf),
 }
 
@@ -53,6 +54,7 @@ def totals(matrices: Iterable[MatrixAudit], entries: int | None = None) -> dict[
         "update_sparsity": _sparsity(every, entries),
         "spectral_imbalance": _weighted(changed, lambda m: m.spectral_imbalance, _energy),
         "spectral_drift": _drift(changed),
+        "above_noise_share": _above(changed),
         "quantisation_ratio": _root(changed, lambda m: m.quantisation_ratio),
     }
     for name, place in (("off_principal_left", 0), ("off_principal_right", 1)):
@@ -102,6 +104,17 @@ def _off(changed: Sequence[MatrixAudit], name: str, place: int) -> Total | None:
         bounds=(_mean([low for low, _ in ends], weights), _mean([high for _, high in ends], weights)),
         chance=_mean([1.0 - (matrix.principal_rank or 0) / matrix.shape[place] for matrix in known], weights),
     )
+
+
+def _above(changed: Sequence[MatrixAudit]) -> Total | None:
+    """The share of energy above noise; None if a matrix that changed has no noise to be above."""
+    value = _weighted(changed, lambda m: m.above_noise_share, _energy)
+    if value is None:
+        return None
+    weights = [_energy(matrix) for matrix in changed]
+    ends = [matrix.above_noise_share_bounds or (0.0, 1.0) for matrix in changed]
+    low, high = (_mean([pair[place] for pair in ends], weights) for place in (0, 1))
+    return Total(value=value.value, bounds=(low, high))
 
 
 def _drift(changed: Sequence[MatrixAudit]) -> Total | None:

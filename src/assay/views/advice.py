@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
 from assay.records import Advice
-from assay.records.advice import MatrixAdvice
+from assay.records.advice import MatrixAdvice, RunTopic
 from assay.views import cells
 from assay.views.blocks import Code, Items, Note, Section, Table, table
-from assay.views.formats import number, plural
+from assay.views.formats import listed, number, plural
 from assay.views.registry import Entry, view
 
 SHOWN = 20  # matrices
@@ -22,6 +23,7 @@ def advice(entries: Sequence[Entry[Advice]]) -> Iterator[Section]:
         record = entry.record
         said = tuple(
             f"{one.topic.capitalize()}: {one.says} Here: {one.evidence}. Source: {one.source}."
+            f"{f' How sure: {one.sure}.' if one.sure else ''}"
             for one in record.counsels
         )
         shown = record.nearest[:SHOWN]
@@ -31,6 +33,7 @@ def advice(entries: Sequence[Entry[Advice]]) -> Iterator[Section]:
             f"advice-{entry.number}",
             (
                 Items(said),
+                *((_silent(record),) if record.runs else ()),
                 *((_nearest(shown),) if shown else ()),
                 Note(
                     f"Rank {record.rank}, alpha {number(record.alpha)}. A threshold is the size of an update at which "
@@ -41,6 +44,18 @@ def advice(entries: Sequence[Entry[Advice]]) -> Iterator[Section]:
                 *((pattern,) if record.alpha_pattern else ()),
             ),
         )
+
+
+def _silent(record: Advice) -> Note:
+    """What the measured runs do not decide."""
+    told = {one.topic for one in record.counsels if one.sure}
+    silent = [topic for topic in get_args(RunTopic) if topic not in told]
+    return Note(
+        f"{plural(record.runs, 'run')} of this base were compared. They say nothing of {listed(silent)}: no value was "
+        "better than every other one in two comparisons or more, and never worse or traded."
+        if silent
+        else f"{plural(record.runs, 'run')} of this base were compared."
+    )
 
 
 def _nearest(matrices: Sequence[MatrixAdvice]) -> Table:

@@ -22,6 +22,7 @@ FEW = 50
 TITLES = {
     "size": "What does the update do at other sizes?",
     "rank": "What do the first directions of the update do alone?",
+    "noise": "What do the directions of the update above its noise do alone?",
     "intruders": "What do the intruders do?",
 }
 _ABOUT = {
@@ -32,6 +33,11 @@ _ABOUT = {
     "rank": (
         "The first singular directions of every matrix’s update alone; what is no matrix stays as it was tuned. The "
         "control shrinks the whole update to the same norm."
+    ),
+    "noise": (
+        "The singular directions of every matrix’s update above x times the optimal hard threshold for noise of "
+        "unknown size; what is no matrix, and a matrix without noise, stays as it was tuned. The control shrinks the "
+        "whole update to the same norm."
     ),
     "intruders": (
         "Every intruder times what is kept. Controls of equal edit change random or neighbouring pretrained directions "
@@ -142,6 +148,13 @@ def _comparisons(arm: Arm, one: Dial) -> Iterator[Block]:
     """The points beside the way back at equal task score, and what a budget allows."""
     if one.verdict is not None:
         yield Paragraph(f"{arm.name}, budget {one.budget}: {one.verdict}.")
+    if one.rewind is not None:
+        back = one.rewind
+        yield Paragraph(
+            f"{arm.name}, the smallest size on the way back within the budget: ×{formats.number(back.x)} "
+            f"({formats.number(back.interval[0])} to {formats.number(back.interval[1])}), score {back.score:.3f}, loss "
+            f"{formats.signed(back.loss.mean)} ({formats.signed_range(back.loss.interval)}) against the tuned model."
+        )
     if one.at_equal_score:
         yield table(
             [

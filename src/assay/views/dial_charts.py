@@ -17,7 +17,12 @@ HEIGHT = 360
 TUNED, ON_PATH, CONTROL = "as tuned", "not trained", "control"
 # Shape and fill of every kind of point.
 _MARKS = {TUNED: ("circle", MATCHED), ON_PATH: ("circle", "white"), CONTROL: ("diamond", "white")}
-_AXES = {"size": "relative norm", "rank": "rank that is kept", "intruders": "what is kept of every intruder"}
+_AXES = {
+    "size": "relative norm",
+    "rank": "rank that is kept",
+    "noise": "multiple of the noise threshold",
+    "intruders": "what is kept of every intruder",
+}
 
 Curves = Sequence[tuple[Arm, Dial]]
 Value = Callable[[DialPoint], tuple[float, float, float] | None]  # a value with the ends of its interval
