@@ -92,8 +92,9 @@ def audit(
     include = (include,) if isinstance(include, str) else tuple(include)
     _check(k, thresholds, side, solver, precision, chance)
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
-    given: dict[str, Any] = {"k": k, "eps": eps, "side": side, "solver": solver, "precision": precision, "adapter": adapter}
-    given |= {"matrices": matrices, "include": include, "chance": chance, "seed": seed, "device": device}
+    given: dict[str, Any] = {"k": k, "eps": eps, "side": side, "solver": solver, "precision": precision}
+    given |= {"adapter": adapter, "matrices": matrices, "include": include}
+    given |= {"chance": chance, "seed": seed, "device": device}
     scope = Scope(include, patterns)
     found = pair(base, tuned, adapter, scope)
     question = Question(k, thresholds, side, solver, _PRECISIONS[precision], chance, seed)
@@ -221,7 +222,8 @@ class Shard:
 
     def item(self, number: int) -> Item:
         """The shard as an engine takes it."""
-        return Item(f"shard {number}", measure_shard, self, (self.base, *self.tuned))
+        inputs = (self.base, *self.tuned)
+        return Item(f"shard {number}", measure_shard, self, inputs, imports=("assay.audits",))
 
 
 def measure_shard(shard: Shard) -> list[MatrixAudit] | AssayError:

@@ -15,7 +15,7 @@ from engines.work import crash, double, large, sleep
 
 
 def test_every_item_is_answered_and_no_more_run_at_once_than_asked_for() -> None:
-    with LocalEngine(2, preloaded=()) as engine:
+    with LocalEngine(2) as engine:
         for number in range(5):
             engine.submit(Item(str(number), double, number))
         ended = {one.key: one.value for one in (engine.wait() for _ in range(5))}
@@ -23,13 +23,13 @@ def test_every_item_is_answered_and_no_more_run_at_once_than_asked_for() -> None
 
 
 def test_an_answer_larger_than_a_pipe_holds_arrives() -> None:
-    with LocalEngine(preloaded=()) as engine:
+    with LocalEngine() as engine:
         engine.submit(Item("large", large, 1 << 22))
         assert len(engine.wait().value) == 1 << 22
 
 
 def test_a_crash_names_its_signal_or_code_and_stops_nothing() -> None:
-    with LocalEngine(preloaded=()) as engine:
+    with LocalEngine() as engine:
         engine.submit(Item("killed", crash, "itself"))
         engine.submit(Item("raised", double, None))
         engine.submit(Item("good", double, 21))
@@ -39,7 +39,7 @@ def test_a_crash_names_its_signal_or_code_and_stops_nothing() -> None:
 
 
 def test_what_runs_is_ended_when_the_engine_closes(tmp_path: Path) -> None:
-    with LocalEngine(preloaded=()) as engine:
+    with LocalEngine() as engine:
         engine.submit(Item("long", sleep, (2.0, tmp_path / "written")))
         time.sleep(0.5)
     time.sleep(2.5)
