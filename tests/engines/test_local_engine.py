@@ -11,7 +11,7 @@ from assay.engines.choice import opener
 from assay.engines.engine import Item
 from assay.engines.local import LocalEngine
 from assay.errors import SettingError
-from engines.work import crash, double, large, sleep
+from engines.work import crash, double, large, mark, until_begun
 
 
 def test_every_item_is_answered_and_no_more_run_at_once_than_asked_for() -> None:
@@ -40,10 +40,10 @@ def test_a_crash_names_its_signal_or_code_and_stops_nothing() -> None:
 
 def test_what_runs_is_ended_when_the_engine_closes(tmp_path: Path) -> None:
     with LocalEngine() as engine:
-        engine.submit(Item("long", sleep, (2.0, tmp_path / "written")))
-        time.sleep(0.5)
-    time.sleep(2.5)
-    assert not list(tmp_path.iterdir())
+        engine.submit(Item("long", mark, (tmp_path, "long", 1.0)))
+        until_begun(tmp_path, 1)
+    time.sleep(1.5)
+    assert not list(tmp_path.glob("ended-*"))
 
 
 def test_waiting_for_nothing_is_an_error_and_not_forever() -> None:

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,7 @@ from assay.engines.ray import KeepWeights, RayEngine
 from assay.errors import SettingError
 from assay.studies.graph import Standing
 from assay.studies.run import study
-from engines.work import Copy, copy, crash, double, sleep
+from engines.work import Copy, copy, crash, double, mark, until_begun
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed"),
@@ -139,13 +138,16 @@ def test_files_travel_where_no_folder_is_shared(
 
 def test_work_goes_on_elsewhere_when_its_node_is_lost(cluster: Any, tmp_path: Path) -> None:
     lost = cluster.add_node(num_cpus=2, object_store_memory=100_000_000)
-    with RayEngine(tmp_path, cluster.address) as engine:
+    (marks := tmp_path / "marks").mkdir()
+    with RayEngine(tmp_path / "study", cluster.address) as engine:
         for number in range(8):
-            engine.submit(Item(str(number), sleep, (2.0, number)))
-        threading.Timer(3.0, cluster.remove_node, [lost]).start()
+            engine.submit(Item(str(number), mark, (marks, str(number), 2.0)))
+        until_begun(marks, 4)  # on the nodes that stay, and twice on the one that is lost
+        cluster.remove_node(lost)
         ended = [engine.wait() for _ in range(8)]
-    assert sorted(one.value for one in ended) == list(range(8))
-    assert not any(one.crash for one in ended)
+    assert sorted(one.value for one in ended) == sorted(map(str, range(8)))
+    assert len(list(marks.glob("began-*"))) > 8
+    assert len(list(marks.glob("ended-*"))) == 8
 
 
 def test_an_item_that_kills_its_process_is_told_and_stops_nothing(cluster: Any, tmp_path: Path) -> None:
@@ -158,11 +160,14 @@ def test_an_item_that_kills_its_process_is_told_and_stops_nothing(cluster: Any, 
 
 
 def test_nothing_is_left_behind_when_a_study_is_stopped(cluster: Any, tmp_path: Path) -> None:
-    with RayEngine(tmp_path, cluster.address) as engine:
-        engine.submit(Item("long", sleep, (3.0, tmp_path / "written")))
-        time.sleep(1.0)
-    time.sleep(4.0)
-    assert not list(tmp_path.iterdir())
+    (marks := tmp_path / "marks").mkdir()
+    with RayEngine(tmp_path / "study", cluster.address) as engine:
+        for number in range(4):
+            engine.submit(Item(str(number), mark, (marks, str(number), 1.0)))
+        until_begun(marks, 2)
+    time.sleep(2.5)
+    assert not list(marks.glob("ended-*"))
+    assert not list((tmp_path / "study").iterdir())
 
 
 @pytest.mark.parametrize(

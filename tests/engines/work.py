@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 
 def double(number: int) -> int:
@@ -19,13 +18,19 @@ def large(size: int) -> bytes:
     return bytes(size)
 
 
-def sleep(asked: tuple[float, Any]) -> Any:
-    """Sleep, then return the answer; of a path, write it."""
-    seconds, answer = asked
+def mark(asked: tuple[Path, str, float]) -> str:
+    """Leave a file at the start and another at the end, so many seconds later; the answer is the name."""
+    folder, name, seconds = asked
+    (folder / f"began-{name}-{os.getpid()}").touch()
     time.sleep(seconds)
-    if isinstance(answer, Path):
-        answer.write_text("too late")
-    return answer
+    (folder / f"ended-{name}-{os.getpid()}").touch()
+    return name
+
+
+def until_begun(folder: Path, count: int) -> None:
+    """Wait until so many have begun."""
+    while len(list(folder.glob("began-*"))) < count:
+        time.sleep(0.05)
 
 
 def crash(whom: str) -> None:
