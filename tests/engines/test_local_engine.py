@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
@@ -44,6 +45,12 @@ def test_what_runs_is_ended_when_the_engine_closes(tmp_path: Path) -> None:
         until_begun(tmp_path, 1)
     time.sleep(1.5)
     assert not list(tmp_path.glob("ended-*"))
+
+
+def test_a_function_of_the_program_itself_is_refused() -> None:
+    function = FunctionType(double.__code__, {"__name__": "__main__"})
+    with LocalEngine() as engine, pytest.raises(ValueError, match="double is in no module"):
+        engine.submit(Item("program", function, 1))
 
 
 def test_waiting_for_nothing_is_an_error_and_not_forever() -> None:

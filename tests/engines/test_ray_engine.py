@@ -156,7 +156,7 @@ def test_an_item_that_kills_its_process_is_told_and_stops_nothing(cluster: Any, 
         engine.submit(Item("good", double, 21))
         found = {one.key: one for one in (engine.wait(), engine.wait())}
     assert found["good"].value == 42
-    assert found["poison"].crash
+    assert found["poison"].crash == "WorkerCrashedError, 3 times"
 
 
 def test_nothing_is_left_behind_when_a_study_is_stopped(cluster: Any, tmp_path: Path) -> None:

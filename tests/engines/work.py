@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -35,7 +36,9 @@ def until_begun(folder: Path, count: int) -> None:
 
 def crash(whom: str) -> None:
     """End this process, or the worker that started it, as a kill for memory would."""
-    os.kill(os.getpid() if whom == "itself" else os.getppid(), signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    os.kill(os.getpid() if whom == "itself" else parent.pid or 0, signal.SIGKILL)
     time.sleep(5.0)
 
 

@@ -31,7 +31,13 @@ class Call:
 
     @classmethod
     def of(cls, function: Callable[[Any], Any], argument: Any, imports: Sequence[str] = ()) -> Call:
-        """Pack a function, which is found by its name where it is called, and its argument."""
+        """Pack a function, which is found by its name where it is called, and its argument.
+
+        Raises:
+            ValueError: the function is of the program itself, which no other process imports.
+        """
+        if function.__module__ == "__main__":
+            raise ValueError(f"{function.__name__} is in no module that another process can import")
         return cls(bytes(ForkingPickler.dumps((function, argument))), tuple(imports))
 
 
