@@ -36,6 +36,7 @@ from ray.cluster_utils import Cluster
 
 from assay.engines.engine import AbstractEngine, Item
 from assay.engines.local import LocalEngine
+from assay.engines.needs import Needs
 from assay.engines.ray import RayEngine
 from assay.engines.schedule import Piece, longest_chain, makespan
 from assay.studies.graph import Job, drive
@@ -53,28 +54,24 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--record", type=Path)
     parser.add_argument("--drive", nargs=2, help="a folder and an address: only the squares, until this is killed")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), help="the record keeps others")
     arguments = parser.parse_args()
     if arguments.drive:
         drive_squares(Path(arguments.drive[0]), arguments.drive[1])
         return
     # What is here is found by the workers as it is by this process.
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
-    record: dict[str, Any] = {"versions": {"ray": ray.__version__}, "cores": os.cpu_count()}
+    there = arguments.record is not None and arguments.record.exists()
+    record: dict[str, Any] = json.loads(arguments.record.read_text(encoding="utf8")) if there else {}
+    record |= {"versions": {"ray": ray.__version__}, "cores": os.cpu_count()}
     began = time.perf_counter()
     # Nodes are added by a thread, which may set no handler for the end of the program.
     head = {**SIZE, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
-    parts: tuple[tuple[str, Callable[[Cluster, Path], Any]], ...] = (
-        ("overhead", overhead),
-        ("scaling", scaling),
-        ("driver", driver_killed),
-        ("poison", poisoned),
-        ("kills", nodes_killed),
-    )
     try:
         with tempfile.TemporaryDirectory() as folder:
-            for name, part in parts:
-                record[name] = part(cluster, Path(folder) / name)
+            for name in arguments.parts:
+                record[name] = PARTS[name](cluster, Path(folder) / name)
                 print(f"{time.perf_counter() - began:4.0f} s", name, record[name], flush=True)
     finally:
         cluster.shutdown()
@@ -135,14 +132,18 @@ def became(folder: Path, works: list[Square]) -> dict[str, int]:
 def nodes_killed(cluster: Cluster, folder: Path) -> dict[str, int]:
     """Kill one of two nodes at random moments, each time with another in its place, while items run on both."""
     chance, numbers, works = random.Random(0), count(), list[Square]()
-    nodes = [cluster.add_node(**SIZE) for _ in range(2)]
+    size = {**SIZE, "num_cpus": 2}  # as every item needs: the head, which has one, takes none
+    nodes = [cluster.add_node(**size) for _ in range(2)]
 
     def kill() -> None:
         moments = random.Random(1)
         for _ in range(KILLS):
-            time.sleep(moments.uniform(0.0, 3.0))
+            before = len(list(folder.glob("*/began-*")))
+            while len(list(folder.glob("*/began-*"))) < before + 2:
+                time.sleep(0.02)
+            time.sleep(moments.uniform(0.0, 0.5))
             cluster.remove_node(nodes.pop(moments.randrange(2)), allow_graceful=False)
-            nodes.append(cluster.add_node(**SIZE))
+            nodes.append(cluster.add_node(**size))
 
     killer = Thread(target=kill)
 
@@ -152,7 +153,7 @@ def nodes_killed(cluster: Cluster, folder: Path) -> dict[str, int]:
             works.append(Square(folder / str(number), number, chance.uniform(0.2, 1.0)))
             yield [works[-1]]
 
-    with RayEngine(folder, cluster.address) as engine:
+    with RayEngine(folder, cluster.address, Needs(cpus=2)) as engine:
         killer.start()
         drive([squares() for _ in range(8)], engine)
     killer.join()
@@ -220,6 +221,14 @@ def simulated(points: int) -> dict[str, Any]:
         "efficiency": efficiency,
     }
 
+
+PARTS: dict[str, Callable[[Cluster, Path], Any]] = {
+    "overhead": overhead,
+    "scaling": scaling,
+    "driver": driver_killed,
+    "poison": poisoned,
+    "kills": nodes_killed,
+}
 
 if __name__ == "__main__":
     main()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import FunctionType
@@ -51,6 +54,20 @@ def test_a_function_of_the_program_itself_is_refused() -> None:
     function = FunctionType(double.__code__, {"__name__": "__main__"})
     with LocalEngine() as engine, pytest.raises(ValueError, match="double is in no module"):
         engine.submit(Item("program", function, 1))
+
+
+def test_the_program_is_not_run_again_in_its_processes(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from assay.engines.engine import Item\nfrom assay.engines.local import LocalEngine\n"
+        "from engines.work import double\nprint('begun', flush=True)\n"
+        "with LocalEngine() as engine:\n    engine.submit(Item('a', double, 21))\n    print(engine.wait().value)\n"
+    )
+    path = os.pathsep.join(sys.path)
+    said = subprocess.run(
+        [sys.executable, program], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60
+    )
+    assert (said.stdout, said.stderr) == ("begun\n42\n", "")
 
 
 def test_waiting_for_nothing_is_an_error_and_not_forever() -> None:
