@@ -141,7 +141,7 @@ def main() -> int:
     """Make what is not there yet, and run the study."""
     if not BASE.exists():
         train_head(split())
-    record = assay.study(HERE / "masked.toml", progress=lambda done, runs, what: print(done, runs, what, flush=True))
+    record = assay.study(HERE / "masked.toml", watch=lambda now: print(now.done, now.total, now.said, flush=True))
     keep(HERE / "studies" / "masked")
     print(f"{len(record.runs)} runs, {len(record.failed)} failed")
     return 1 if record.failed else 0

@@ -30,6 +30,7 @@ COMMANDS = {
     " --matrices 9 --record benchmarks/records/real_weights.json (three that plans/rslora.toml trains)",
     "seven_billion": "OMP_NUM_THREADS=2 python benchmarks/seven_billion.py --folder FOLDER"
     " --record benchmarks/records/seven_billion.json",
+    "clusters": "PYTHONPATH=src:. python benchmarks/clusters.py --record benchmarks/records/clusters.json",
     "steps": "python benchmarks/steps.py plans/materials/minilm-l6 plans/materials/trec.train.jsonl --steps 6"
     " --record benchmarks/records/steps.json",
     "steps, SmolLM2": "python benchmarks/steps.py plans/materials/smollm2-135m plans/materials/headlines.train.jsonl"
@@ -113,6 +114,7 @@ def page(records: dict[str, dict[str, Any] | None]) -> str:
         *speed(records["intruders"]),
         *streamed(records["seven_billion"]),
         *training(records["steps"] or {}),
+        *clusters(records["clusters"]),
     ]
     table = ["| measure | at least | aim | measured | by |", "|---|---|---|---|---|"]
     table += [f"| {line.measure} | {line.least} | {line.aim} | {line.measured} | `{line.source}` |" for line in lines]
@@ -123,6 +125,8 @@ def page(records: dict[str, dict[str, Any] | None]) -> str:
         parts.append(sizes(records["intruders"]))
     if records["fails_safely"] is not None:
         parts.append(spectra(records["fails_safely"]))
+    if records["clusters"] is not None:
+        parts.append(scheduled(records["clusters"]))
     return "\n".join(parts)
 
 
@@ -265,6 +269,49 @@ def training(record: dict[str, Any]) -> list[Line]:
     measure = "`IntruderMonitor`'s share of training at its default interval, base kept"
     lines.append(Line(measure, "at most 5%", "", ", ".join(shares) or NOT_RUN, "steps"))
     return lines
+
+
+def clusters(record: dict[str, Any] | None) -> list[Line]:
+    """The lines of `clusters`."""
+    cost, scale, kills, driver, poison = (NOT_RUN,) * 5
+    if record is not None:
+        took = record["overhead"]
+        cost = f"**{took['of a run of a minute']:.2%}** ({took['ratio']:.2f} x on {took['items']} items of nothing)"
+        scale = f"**{record['scaling']['two nodes to one']:.2f}** (items that sleep)"
+        kills, driver, poison = (fate(record[name]) for name in ("kills", "driver", "poison"))
+    return [
+        Line("what Ray adds to a run of a minute, start-up apart", "at most 5%", "", cost, "clusters"),
+        Line("two nodes of one processor against one", "", "2", scale, "clusters"),
+        Line("20 nodes killed at random moments: items lost, wrong, done twice", "0, 0, 0", "", kills, "clusters"),
+        Line("the driver killed and started again: the same", "0, 0, 0", "", driver, "clusters"),
+        Line("an item that kills its workers: the same, of which it is one", "1, 0, 0", "", poison, "clusters"),
+    ]
+
+
+def fate(part: dict[str, int]) -> str:
+    """What became of the items of one fault."""
+    found = ", ".join(str(part[name]) for name in ("lost", "wrong", "twice"))
+    return f"**{found}** of {part['items']}; begun again: {part['begun again']}, given up: {part['given up']}"
+
+
+def scheduled(record: dict[str, Any]) -> str:
+    """The efficiency of simulated studies, by nodes."""
+    found = record["schedule"]
+    nodes = list(found[0]["efficiency"])
+    lines = [
+        "## On how many nodes\n",
+        "Simulated, not run: a study whose arms are tuned (three trials, one more, a confirmation, then three seeds),"
+        " scheduled as the engine does it. Efficiency is the work over nodes times the time that they take; it falls"
+        " where the nodes come near what the longest chain of one arm allows:\n",
+        f"| arms x tasks | works | chain allows | {' | '.join(nodes)} |",
+        "|---" * (3 + len(nodes)) + "|",
+    ]
+    for one in found:
+        shares = " | ".join(f"{share:.0%}" for share in one["efficiency"].values())
+        lines.append(
+            f"| {one['points']:,} | {one['works']:,} | {one['nodes that the longest chain allows']:,.0f} | {shares} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def sizes(record: dict[str, Any]) -> str:

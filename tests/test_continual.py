@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import assay
 from assay.cli import app
+from assay.engines.engine import AbstractEngine, Capacity, Ended, Item
 from assay.errors import InputError, SettingError
 from assay.records import Continual, Sequence
 from assay.records.continual import Cell, Stage, average_accuracy, average_interval, backward_transfer
@@ -138,10 +139,62 @@ def test_what_is_stopped_goes_on_and_ends_the_same(place: Path, monkeypatch: pyt
     resumed = continual(path, place / "stopped")
     assert len(calls) == 1 + 1 + 2
 
-    def untimed(record: Continual) -> list[Any]:
-        return [stage.model_dump(exclude={"seconds"}) for one in record.sequences for stage in one.stages]
-
     assert untimed(resumed) == untimed(whole)
+
+
+def untimed(record: Continual) -> list[Any]:
+    return [stage.model_dump(exclude={"seconds"}) for one in record.sequences for stage in one.stages]
+
+
+def test_sequences_in_processes_of_their_own_are_those_of_one(place: Path) -> None:
+    wrong = '[[arms]]\nmethod = "loha"\noptions = { rr = 3 }\nrate = { policy = "fixed", lr = 1e-2 }\n'
+    path = plan(place, FULL + LORA + wrong)
+    here = continual(path, place / "here")
+    called = CliRunner().invoke(app, ["study", str(path), "-o", str(place / "there"), "--workers", "2"])
+    assert called.exit_code == 3, called.output
+    there = Continual.read(place / "there/continual.json")
+    assert untimed(here) == untimed(there)
+    assert [one.error for one in here.sequences] == [one.error for one in there.sequences]
+    assert there.sequences[2].error
+
+
+def test_a_sequence_whose_files_lie_elsewhere_is_the_same(place: Path) -> None:
+    """As on a node without the study's folder: it reads and writes there alone."""
+    engine = Elsewhere(place.parent / "elsewhere")
+    path = plan(place, LORA)
+    here = continual(path, place / "here")
+    there = continual(path, place / "there", engine=lambda home: engine)
+    assert untimed(here) == untimed(there)
+
+
+class Elsewhere(AbstractEngine):
+    """Does an item here, with its files in another folder; what is written there is brought back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.ended = folder, list[Ended]()
+
+    def submit(self, item: Item) -> None:
+        assert item.outputs is not None
+        self.folder.mkdir()
+        places = {path: self.folder / path.name for path in item.inputs}
+        for path, there in places.items():
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, there)
+        out = places[item.outputs] = self.folder / "out" / item.key
+        hidden = {path: path.rename(path.with_name(f"{path.name}.hidden")) for path in item.inputs}
+        value = item.function(item.argument.at(places))
+        for path, kept in hidden.items():
+            kept.rename(path)
+        shutil.copytree(out, item.outputs, dirs_exist_ok=True)
+        self.ended.append(Ended(item.key, value))
+
+    def wait(self) -> Ended:
+        return self.ended.pop()
+
+    def capacity(self) -> Capacity:
+        return Capacity(1)
+
+    def close(self) -> None:
+        """Nothing is left behind."""
 
 
 def test_an_error_ends_its_sequence_alone(place: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
@@ -11,11 +15,11 @@ from assay.engines.choice import opener
 from assay.engines.engine import Item
 from assay.engines.local import LocalEngine
 from assay.errors import SettingError
-from engines.work import crash, double, large, sleep
+from engines.work import crash, double, large, mark, until_begun
 
 
 def test_every_item_is_answered_and_no_more_run_at_once_than_asked_for() -> None:
-    with LocalEngine(2, preloaded=()) as engine:
+    with LocalEngine(2) as engine:
         for number in range(5):
             engine.submit(Item(str(number), double, number))
         ended = {one.key: one.value for one in (engine.wait() for _ in range(5))}
@@ -23,13 +27,13 @@ def test_every_item_is_answered_and_no_more_run_at_once_than_asked_for() -> None
 
 
 def test_an_answer_larger_than_a_pipe_holds_arrives() -> None:
-    with LocalEngine(preloaded=()) as engine:
+    with LocalEngine() as engine:
         engine.submit(Item("large", large, 1 << 22))
         assert len(engine.wait().value) == 1 << 22
 
 
 def test_a_crash_names_its_signal_or_code_and_stops_nothing() -> None:
-    with LocalEngine(preloaded=()) as engine:
+    with LocalEngine() as engine:
         engine.submit(Item("killed", crash, "itself"))
         engine.submit(Item("raised", double, None))
         engine.submit(Item("good", double, 21))
@@ -39,11 +43,31 @@ def test_a_crash_names_its_signal_or_code_and_stops_nothing() -> None:
 
 
 def test_what_runs_is_ended_when_the_engine_closes(tmp_path: Path) -> None:
-    with LocalEngine(preloaded=()) as engine:
-        engine.submit(Item("long", sleep, (2.0, tmp_path / "written")))
-        time.sleep(0.5)
-    time.sleep(2.5)
-    assert not list(tmp_path.iterdir())
+    with LocalEngine() as engine:
+        engine.submit(Item("long", mark, (tmp_path, "long", 1.0)))
+        until_begun(tmp_path, 1)
+    time.sleep(1.5)
+    assert not list(tmp_path.glob("ended-*"))
+
+
+def test_a_function_of_the_program_itself_is_refused() -> None:
+    function = FunctionType(double.__code__, {"__name__": "__main__"})
+    with LocalEngine() as engine, pytest.raises(ValueError, match="double is in no module"):
+        engine.submit(Item("program", function, 1))
+
+
+def test_the_program_is_not_run_again_in_its_processes(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from assay.engines.engine import Item\nfrom assay.engines.local import LocalEngine\n"
+        "from engines.work import double\nprint('begun', flush=True)\n"
+        "with LocalEngine() as engine:\n    engine.submit(Item('a', double, 21))\n    print(engine.wait().value)\n"
+    )
+    path = os.pathsep.join(sys.path)
+    said = subprocess.run(
+        [sys.executable, program], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60
+    )
+    assert (said.stdout, said.stderr) == ("begun\n42\n", "")
 
 
 def test_waiting_for_nothing_is_an_error_and_not_forever() -> None:

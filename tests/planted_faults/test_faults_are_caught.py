@@ -252,6 +252,18 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "False",
         "tests/test_comparisons.py::test_a_difference_is_not_named_for_being_one_of_many_or_too_small",
     ),
+    "a sequence that works where the study is": (
+        "studies/continual.py",
+        "home=places[self.folder].parent",
+        "home=self.work.home",
+        "tests/test_continual.py::test_a_sequence_whose_files_lie_elsewhere_is_the_same",
+    ),
+    "a function that no process can import": (
+        "engines/process.py",
+        'if function.__module__ == "__main__":',
+        "if False:",
+        "tests/engines/test_local_engine.py::test_a_function_of_the_program_itself_is_refused",
+    ),
     "a trained pooler that travels": (
         "studies/continual.py",
         "        _give_back_pooler(body, self.base)\n",

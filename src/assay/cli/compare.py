@@ -9,7 +9,7 @@ import typer
 
 from assay.cli.arguments import AsJson, Device, columns_given
 from assay.cli.destinations import FOLDER
-from assay.cli.engines import Address, Engine, KeepWeights, PerRun, Workers, opened_by
+from assay.cli.engines import Address, Engine, KeepWeights, PerRun, Workers
 from assay.cli.output import finish, say, standing
 from assay.cli.program import INCONCLUSIVE, command
 from assay.errors import SettingError
@@ -55,6 +55,7 @@ def compare(
 
     Writes a plan, the runs and report.html to the folder. Exit 3: a run failed.
     """
+    from assay.engines.choice import opener
     from assay.render.html import report
     from assay.studies.compare import compare as compared
     from assay.studies.folders import records_of
@@ -69,7 +70,7 @@ def compare(
         for line in left_in_words(before):
             say(line)
 
-    opener = opened_by(engine, workers, address, per_run, keep_weights)
+    opened = opener(engine, workers, address, per_run, keep_weights)
     with standing() as watch:
         record = compared(
             base,
@@ -87,7 +88,7 @@ def compare(
             precision=precision,
             columns=columns_given(column or []),
             device=device,
-            engine=opener,
+            engine=opened,
             watch=watch,
             dry_run=dry_run,
             max_runs=max_runs,

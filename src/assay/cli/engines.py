@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from assay.engines.engine import AbstractEngine
 
 Engine = Annotated[str, typer.Option(help="local: processes of this machine; ray: a Ray cluster.")]
 Workers = Annotated[int, typer.Option(help="Runs at once, of the engine local.")]
 Address = Annotated[str | None, typer.Option(help="Of the Ray cluster; one of this machine unless given.")]
 PerRun = Annotated[str, typer.Option(help="What a run takes of a Ray node: cpus=4,gpus=1,memory=24GB.")]
 KeepWeights = Annotated[str, typer.Option(help="From nodes without the folder: all, adapters or none.")]
-
-
-def opened_by(
-    engine: str, workers: int, address: str | None, per_run: str, keep_weights: str
-) -> Callable[[Path], AbstractEngine]:
-    """What opens the engine that the options name."""
-    from assay.engines.choice import opener
-
-    return opener(engine, workers, address, per_run, keep_weights)

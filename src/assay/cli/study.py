@@ -10,7 +10,7 @@ import typer
 
 from assay.cli.arguments import AsJson, Device
 from assay.cli.destinations import FOLDER
-from assay.cli.engines import Address, Engine, KeepWeights, PerRun, Workers, opened_by
+from assay.cli.engines import Address, Engine, KeepWeights, PerRun, Workers
 from assay.cli.output import finish, progress_bar, standing
 from assay.cli.program import INCONCLUSIVE, command
 from assay.errors import SettingError
@@ -42,15 +42,19 @@ def study(
     as_json: AsJson = False,
 ) -> None:
     """Many runs, their audits and scores, or a sequence of tasks; what is done is skipped. Exit 3: a run failed."""
+    from assay.engines.choice import opener
     from assay.studies import continual, run
     from assay.studies.sequence_plan import is_sequence
 
     record: Study | Continual
+    opened = opener(engine, workers, address, per_run, keep_weights)
     if is_sequence(plan):
+        here = engine == "local" and workers == 1
         with progress_bar() as progress:
-            record = continual.continual(plan, output, dry_run=dry_run, device=device, progress=progress)
+            record = continual.continual(
+                plan, output, dry_run=dry_run, device=device, engine=None if here else opened, progress=progress
+            )
     else:
-        opened = opened_by(engine, workers, address, per_run, keep_weights)
         with standing() as watch:
             record = run.study(
                 plan,

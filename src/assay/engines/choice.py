@@ -8,7 +8,8 @@ from typing import cast, get_args
 
 from assay.engines.engine import AbstractEngine
 from assay.engines.local import LocalEngine
-from assay.engines.ray import KeepWeights, Needs, RayEngine
+from assay.engines.needs import Needs
+from assay.engines.ray import KeepWeights, RayEngine
 from assay.errors import SettingError, nearest
 
 ENGINES = ("local", "ray")

@@ -16,9 +16,10 @@ class Item:
     Attributes:
         key: tells it from all others that an engine was given.
         function: importable by its name; called with the argument.
-        argument: can be pickled.
+        argument: can be pickled; where files travel, its method `at` gives the same argument with them elsewhere.
         inputs: files and folders that the function reads, as the argument names them.
         outputs: the folder that the function writes to, as the argument names it; None where it writes nothing.
+        imports: modules that the function needs and that take long to import: processes start from one that has them.
     """
 
     key: str
@@ -26,6 +27,7 @@ class Item:
     argument: Any
     inputs: tuple[Path, ...] = ()
     outputs: Path | None = None
+    imports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,11 @@ class AbstractEngine(ABC):
 
     @abstractmethod
     def wait(self) -> Ended:
-        """The next item that ends, of those that were submitted."""
+        """The next item that ends, of those that were submitted.
+
+        Raises:
+            LookupError: all of them have ended.
+        """
 
     @abstractmethod
     def capacity(self) -> Capacity:

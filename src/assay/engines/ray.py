@@ -7,7 +7,8 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, final
@@ -23,8 +24,10 @@ from assay.engines.files import (
     unpack,
     write_over,
 )
-from assay.engines.local import Running
+from assay.engines.needs import Needs
+from assay.engines.process import Answer, Call, Process
 from assay.errors import SettingError
+from assay.io import digests
 from assay.version import __version__
 
 KeepWeights = Literal["all", "adapters", "none"]
@@ -32,50 +35,6 @@ _PACKAGES = ("torch", "transformers", "peft")
 _ATTEMPTS = 3  # nodes or workers that an item may take down before it is the item's fault
 _PROBE_SECONDS = 60  # a node that does not answer in this time is left out; a worker's first import takes ten
 _CONNECT_SECONDS = 20
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What one item takes of a node.
-
-    Attributes:
-        cpus, gpus: of them; memory: bytes.
-    """
-
-    cpus: float = 1
-    gpus: float = 0
-    memory: int = 0
-
-    @classmethod
-    def read(cls, text: str) -> Needs:
-        """Needs from the command line.
-
-        Raises:
-            SettingError: an unknown name, or no number.
-
-        Example:
-            >>> Needs.read("cpus=4,gpus=1,memory=24GB")
-            Needs(cpus=4.0, gpus=1.0, memory=24000000000)
-        """
-        found: dict[str, Any] = {}
-        for part in filter(None, text.split(",")):
-            name, _, value = part.partition("=")
-            try:
-                found[name] = int(float(value.removesuffix("GB")) * 1e9) if name == "memory" else float(value)
-            except ValueError:
-                raise SettingError(f"{part!r}", wanted="cpus=4,gpus=1,memory=24GB") from None
-            if name not in ("cpus", "gpus", "memory") or found[name] < 0:
-                raise SettingError(f"{part!r}", wanted="cpus=4,gpus=1,memory=24GB")
-        return cls(**found)
-
-    def slots(self, resources: Mapping[str, float]) -> int:
-        """Items that a node of these resources runs at once."""
-        room = [
-            resources.get(name, 0.0) / wanted
-            for name, wanted in (("CPU", self.cpus), ("GPU", self.gpus), ("memory", self.memory))
-            if wanted
-        ]
-        return int(min(room, default=0))
 
 
 @dataclass(frozen=True)
@@ -96,24 +55,40 @@ class Node:
 
 
 @dataclass(frozen=True)
-class _Task:
-    """An item on its way.
+class _Files:
+    """Files of an item for a node without the driver's folder.
 
     Attributes:
-        item: what is to be done.
-        token: a file that only the driver's folder has.
-        versions: the driver's.
-        inputs: digests by path; parts: references to their contents by digest; before: to what the folder holds.
-        results: what comes back where no folder is shared.
+        inputs: digests by path; parts: references to their contents by digest.
+        scratch: the name of its folder on the node; before: a reference to what the folder held, if anything.
+        results: what comes back.
     """
 
-    item: Item
+    inputs: Mapping[Path, str]
+    parts: Mapping[str, Any]
+    scratch: str
+    before: Any
+    results: Results
+
+
+@dataclass(frozen=True)
+class _Task:
+    """An item on its way. What the item itself needs stays packed: a worker of Ray imports none of it.
+
+    Attributes:
+        key, inputs, outputs: of the item; call: its function and argument.
+        token: a file that only the driver's folder has.
+        versions: the driver's.
+        files: what travels; None as long as every node shares the driver's folder.
+    """
+
+    key: str
+    call: Call
+    inputs: tuple[Path, ...]
+    outputs: Path | None
     token: Path
     versions: Mapping[str, str]
-    inputs: Mapping[Path, str] = field(default_factory=dict)
-    parts: Mapping[str, Any] = field(default_factory=dict)
-    before: Any = None
-    results: Results = field(default_factory=Results)
+    files: _Files | None = None
 
 
 @final
@@ -141,7 +116,8 @@ class RayEngine(AbstractEngine):
         needs: Needs | None = None,
         keep_weights: KeepWeights = "all",
     ) -> None:
-        self._ray = _started(address)
+        self._ray, self._address = _started(address)
+        self._done = self._ray.remote(max_retries=0)(_done)  # sent to the cluster once
         self._needs = needs or Needs()
         self._results = Results(keep_weights)
         folder.mkdir(parents=True, exist_ok=True)
@@ -159,34 +135,38 @@ class RayEngine(AbstractEngine):
 
     def submit(self, item: Item) -> None:
         """Take an item; Ray runs it as soon as a node has what it needs."""
-        task = _Task(item, self._token, _versions(), results=self._results)
-        if not all(node.shared for node in self._nodes.values()):
-            task = self._with_files(task)
-        self._start(task, attempt=1)
+        call = Call.of(item.function, item.argument, item.imports)
+        task = _Task(item.key, call, item.inputs, item.outputs, self._token, _versions())
+        shared = all(node.shared for node in self._nodes.values())
+        self._start(task if shared else self._with_files(task), attempt=1)
 
     def wait(self) -> Ended:
         """The next item that ends."""
         exceptions = self._ray.exceptions
-        while True:
+        while self._running:
             (ready,), _ = self._ray.wait(list(self._running), num_returns=1)
             task, attempt = self._running.pop(ready)
-            ended: Ended | Node
             try:
-                ended, back = self._ray.get(ready)
+                answer, back = self._ray.get(ready)
             except exceptions.RayTaskError as error:  # of ours, on the node: a full disk, most often
-                return Ended(task.item.key, crash=str(error).strip().splitlines()[-1])
+                return Ended(task.key, crash=str(error).strip().splitlines()[-1])
             except exceptions.RayError as error:  # the worker or its node is gone, or the answer went with it
                 if attempt < _ATTEMPTS:
                     self._start(task, attempt + 1)
                     continue
-                return Ended(task.item.key, crash=f"{type(error).__name__}, {_ATTEMPTS} times")
-            if isinstance(ended, Node):  # it joined later, and does not fit
-                self._left_out[ended.name] = _differing(ended)
+                return Ended(task.key, crash=f"{type(error).__name__}, {_ATTEMPTS} times")
+            if isinstance(answer, Node):  # it joined later
+                if reason := _differing(answer):
+                    self._left_out[answer.name] = reason
+                else:
+                    self._nodes[answer.name] = answer
+                    task = self._with_files(task)
                 self._start(task, attempt)
                 continue
-            if task.item.outputs is not None and back:
-                write_over(back, task.item.outputs)
-            return ended
+            if task.outputs is not None and back:
+                write_over(back, task.outputs)
+            return Ended(task.key, answer.value, answer.crash)
+        raise LookupError("nothing was submitted that has not ended")
 
     def capacity(self) -> Capacity:
         """The nodes that are alive and not left out."""
@@ -195,13 +175,11 @@ class RayEngine(AbstractEngine):
             for node in self._ray.nodes()
             if node["Alive"] and node["NodeID"] not in self._left_out
         }
-        context = self._ray.get_runtime_context()
         kinds = sorted({node.processor for node in self._nodes.values()})
         notes = [f"The node {name[:8]} is left out: {reason}." for name, reason in self._left_out.items()]
         if len(kinds) > 1:
             notes.append(f"The nodes have several kinds of processor ({', '.join(kinds)}): last digits can differ.")
-        address = getattr(context, "dashboard_url", "") or ""
-        return Capacity(sum(alive.values()), alive, tuple(notes), address)
+        return Capacity(sum(alive.values()), alive, tuple(notes), self._address)
 
     def close(self) -> None:
         """Cancel every task and leave the cluster, which ends where it was started here."""
@@ -245,29 +223,31 @@ class RayEngine(AbstractEngine):
 
     def _with_files(self, task: _Task) -> _Task:
         """A task with references to the contents of its inputs, each put into the cluster once."""
-        inputs = {path: digest_of(path) for path in task.item.inputs}
+        inputs = {path: digest_of(path) for path in task.inputs}
         for path, digest in inputs.items():
             if digest not in self._parts:
                 self._parts[digest] = self._ray.put(contents_of(path))
-        outputs = task.item.outputs
+        outputs = task.outputs
         before = self._ray.put(contents_of(outputs)) if outputs is not None and outputs.exists() else None
         parts = {digest: self._parts[digest] for digest in inputs.values()}
-        return replace(task, inputs=inputs, parts=parts, before=before)
+        # Of this study on this machine: another with the same run must not write to the same folder.
+        study = digests.of_bytes(f"{platform.node()} {self._token.parent}".encode())
+        return replace(task, files=_Files(inputs, parts, f"{study}/{task.key}", before, self._results))
 
     def _start(self, task: _Task, attempt: int) -> None:
-        options: dict[str, Any] = {"num_cpus": self._needs.cpus, "max_retries": 0}
+        options: dict[str, Any] = {"num_cpus": self._needs.cpus}
         if self._needs.gpus:
             options["num_gpus"] = self._needs.gpus
         if self._needs.memory:
             options["memory"] = self._needs.memory
         if self._left_out:
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(self._left_out)})"}
-        reference = self._ray.remote(**options)(_done).remote(task)
+        reference = self._done.options(**options).remote(task)
         self._running[reference] = (task, attempt)
 
 
-def _started(address: str | None) -> Any:
-    """Ray, connected."""
+def _started(address: str | None) -> tuple[Any, str]:
+    """Ray, connected, and the address of its dashboard; empty where it has none."""
     # Ray counts its users, and writes a token to the home folder, unless it is told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -281,7 +261,7 @@ def _started(address: str | None) -> Any:
     if address is not None:
         _check_answers(address)
     try:
-        ray.init(
+        context = ray.init(
             address=address,
             log_to_driver=False,
             logging_level="ERROR",
@@ -293,7 +273,8 @@ def _started(address: str | None) -> Any:
             wanted="the address of a Ray cluster of this version of Ray and Python, or none for this machine",
             remedy="ray start --head prints it",
         ) from None
-    return ray
+    page = context.dashboard_url
+    return ray, f"http://{page}" if page else ""
 
 
 def _check_answers(address: str) -> None:
@@ -313,6 +294,7 @@ def _check_answers(address: str) -> None:
         ) from None
 
 
+@cache
 def _versions() -> dict[str, str]:
     """Versions of what decides the numbers."""
     found = {"assay": __version__}
@@ -343,29 +325,26 @@ def _differing(node: Node) -> str:
     return f"it has {', '.join(parts)}" if parts else ""
 
 
-def _done(task: _Task) -> tuple[Ended | Node, Contents]:
+def _done(task: _Task) -> tuple[Answer | Node, Contents]:
     """An item done on this node, with the files that come back; the node itself where it does not fit."""
-    node = _described(task.token)
-    if node.versions != task.versions:
+    node, files = _described(task.token), task.files
+    if node.shared and node.versions == task.versions:
+        return Process(task.call).answer(), {}
+    if files is None or node.versions != task.versions:
         return node, {}
-    if node.shared:
-        return Running(task.item).ended(), {}
     import ray
 
-    places = placed(task.inputs)
-    for path, digest in task.inputs.items():
+    places = placed(files.inputs)
+    for path, digest in files.inputs.items():
         if not places[path].exists():
-            unpack(ray.get(task.parts[digest]), places[path])
-    item, outputs = task.item, task.item.outputs
-    if outputs is not None:
-        scratch = node_folder("outputs") / item.key
-        places[outputs] = scratch
-        if task.before is not None and not scratch.exists():
-            unpack(ray.get(task.before), scratch)
-        scratch.mkdir(parents=True, exist_ok=True)
-    ended = Running(replace(item, argument=item.argument.at(places))).ended()
-    if outputs is None:
-        return ended, {}
-    back = task.results.pack(places[outputs])
-    shutil.rmtree(places[outputs], ignore_errors=True)
-    return ended, back
+            unpack(ray.get(files.parts[digest]), places[path])
+    if task.outputs is None:
+        return Process(task.call, places).answer(), {}
+    scratch = places[task.outputs] = node_folder("outputs") / files.scratch
+    if files.before is not None and not scratch.exists():
+        unpack(ray.get(files.before), scratch)
+    scratch.mkdir(parents=True, exist_ok=True)
+    answer = Process(task.call, places).answer()
+    back = files.results.pack(scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return answer, back

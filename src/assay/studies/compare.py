@@ -60,8 +60,7 @@ def compare(
     """Tune one model in several ways on the same rows, and say which to take: for learning, for keeping, for cost.
 
     A plan is written to `out/plan.toml`, a few steps of every arm are timed, and the plan is run as `assay.study` runs
-    it: what is done is skipped, and what was stopped goes on. In a script, call this under
-    `if __name__ == "__main__":`.
+    it: what is done is skipped, and what was stopped goes on.
 
     Args:
         base: folder or hub id.

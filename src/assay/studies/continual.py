@@ -6,31 +6,28 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from assay.audits import audit
-from assay.behaviour.batches import Ids
-from assay.data.examples import order, text_ids
-from assay.data.tables import rows
-from assay.errors import AssayError, InputError, SettingError, SourceError
+from assay.engines.engine import AbstractEngine, Item
+from assay.errors import AssayError, SettingError
 from assay.io import digests
 from assay.models.loading import Place, find, load, load_base, load_tokenizer, stored_objective
 from assay.records import Continual, Provenance, Source, as_given
 from assay.records import Sequence as Done
 from assay.records.conditions import Condition, pair_key
-from assay.records.continual import Cell, Stage
+from assay.records.continual import Stage
 from assay.records.record import write_text
+from assay.studies.bench import Bench, Task, files_of
 from assay.studies.folders import readable, without_folders
-from assay.studies.heads import accuracies_of_heads, as_bits, features, fit_head
 from assay.studies.home import locked
-from assay.studies.sequence_plan import Head, SequencePlan, SequenceTask, read_sequence_plan, sequences_of
+from assay.studies.sequence_plan import SequencePlan, read_sequence_plan, sequences_of
 from assay.training.conditions import arm_of, conditions_of
 from assay.training.run import check_positions, train
 from assay.training.spec import Spec
@@ -40,7 +37,7 @@ Progress = Callable[[int, int, str], None]  # stages done, of how many, the one 
 _BASE_SETTINGS = "base.settings"
 _PACKAGES = ("torch", "transformers", "peft", "numpy", "scipy")
 _RECORD = "continual.json"
-_HEAD_SEED = 0  # the rows that heads learn from are drawn once, for every arm and seed
+_IMPORTS = ("transformers.trainer", "peft", "assay.studies.continual")
 
 
 def continual(
@@ -49,6 +46,7 @@ def continual(
     *,
     dry_run: bool = False,
     device: str = "cpu",
+    engine: Callable[[Path], AbstractEngine] | None = None,
     progress: Progress | None = None,
 ) -> Continual:
     """Take every arm and seed of a plan through its tasks, one after the other.
@@ -62,7 +60,9 @@ def continual(
         out: the study's folder; `studies/NAME` beside the plan NAME.toml unless given.
         dry_run: check the plan, say which stages are done, and do nothing.
         device: cpu, or cuda.
-        progress: called before every stage, and after the last.
+        engine: opens what takes the sequences through, several at once, for the study's folder; here, one after the
+            other, unless given. The base itself is tested here.
+        progress: called before every stage, and after the last; of an engine's, after every sequence.
 
     Returns:
         The R matrix of every sequence with its audits; also written to `continual.json` in the study's folder.
@@ -89,14 +89,14 @@ def continual(
             wanted="a model as it was pretrained: a head is fitted to it for every task",
             where=base.source.name,
         )
-    tasks = [_files(task, path.parent) for task in read.tasks]
+    tasks = [files_of(task, path.parent) for task in read.tasks]
     works = [
         _Sequence(home, base, [_placed(spec, base, task) for spec, task in zip(specs, tasks, strict=True)], tasks, rate)
         for specs, rate in sequences_of(read)
     ]
     empty = _empty(path, read, base, tasks)
     is_decoder = stored_objective(base) == "causal-lm"
-    bench = _Bench.of(tasks, load_tokenizer(base), read.head, device, is_decoder)
+    bench = Bench.of(tasks, load_tokenizer(base), read.head, device, is_decoder)
     if dry_run:
         for spec in (spec for work in works for spec in work.specs):
             check_positions(spec, base)
@@ -104,8 +104,12 @@ def continual(
     with locked(home):
         start = _start(home / _RECORD, empty, base, bench)
         total = len(works) * len(tasks)
-        for position, work in enumerate(works):
-            work.run(bench, start, partial(_tell, progress, total, position * len(tasks)))
+        if engine is not None:
+            with engine(home) as running:
+                _run_on(running, [_Errand(work, work.folder, bench, start) for work in works], progress)
+        else:
+            for position, work in enumerate(works):
+                work.run(bench, start, partial(_tell, progress, total, position * len(tasks)))
         _tell(progress, total, total, 0, "")
         record = _with_done(start, works)
         record.save(home / _RECORD)
@@ -116,85 +120,9 @@ def _with_done(start: Continual, works: Sequence[_Sequence]) -> Continual:
     return start.model_copy(update={"sequences": tuple(work.done() for work in works)})
 
 
-@dataclass(frozen=True)
-class _Task:
-    """A task of the plan with paths that can be opened from here."""
-
-    settings: SequenceTask
-    data: Path
-    test: Path
-
-
-def _files(task: SequenceTask, start: Path) -> _Task:
-    found = _Task(task, start / task.data.path, start / task.test)
-    for file in (found.data, found.test):
-        if not file.is_file():
-            raise SourceError("there is no such file", wanted="data as JSON Lines", where=str(file))
-    return found
-
-
-def _placed(spec: Spec, base: Place, task: _Task) -> Spec:
+def _placed(spec: Spec, base: Place, task: Task) -> Spec:
     data = spec.data.model_copy(update={"path": str(task.data)})
     return spec.model_copy(update={"base": str(base.folder), "data": data})
-
-
-@dataclass(frozen=True)
-class _Exam:
-    """A task in tokens: what its head learns from, and what it is tested on."""
-
-    name: str
-    classes: int
-    seen: tuple[Ids, ...]
-    seen_truth: tuple[int, ...]
-    asked: tuple[Ids, ...]
-    asked_truth: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Bench:
-    """Every task of the sequence, ready to be tested on any body."""
-
-    exams: tuple[_Exam, ...]
-    head: Head
-    device: str
-    is_decoder: bool
-
-    @classmethod
-    def of(cls, tasks: Sequence[_Task], tokenizer: Any, head: Head, device: str, is_decoder: bool) -> _Bench:
-        """Read and tokenise every task once."""
-        return cls(tuple(_exam(task, tokenizer, head) for task in tasks), head, device, is_decoder)
-
-    def test(self, body: Any) -> tuple[Cell, ...]:
-        """Fit a head for every task on a frozen body, and test it."""
-        found = []
-        for exam in self.exams:
-            seen, asked = (features(body, texts, self.is_decoder) for texts in (exam.seen, exam.asked))
-            learned = (seen, exam.seen_truth, exam.classes, self.head.penalty)
-            right = fit_head(*learned).choose(asked) == np.array(exam.asked_truth)
-            heads = tuple(accuracies_of_heads(*learned, (asked, exam.asked_truth)))
-            cell = Cell(
-                task=exam.name, examples=len(right), right=int(right.sum()), correct=as_bits(right), heads=heads
-            )
-            found.append(cell)
-        return tuple(found)
-
-
-def _exam(task: _Task, tokenizer: Any, head: Head) -> _Exam:
-    columns, longest = (task.settings.data.text, task.settings.data.label), task.settings.data.max_length
-    seen, asked = (rows(file, *columns) for file in (task.data, task.test))
-    labels = sorted({row[columns[1]] for row in seen})
-    if unknown := sorted({row[columns[1]] for row in asked} - set(labels)):
-        raise InputError(
-            f"the training data has no label {unknown[0]!r}",
-            wanted=f"labels among {', '.join(map(repr, labels))}",
-            where=task.test.name,
-        )
-    drawn = [seen[i] for i in order(len(seen), min(head.rows, len(seen)), _HEAD_SEED)]
-    texts, truths = [], []
-    for part in (drawn, asked):
-        texts.append(tuple(text_ids(tokenizer, row[columns[0]], longest) for row in part))
-        truths.append(tuple(labels.index(row[columns[1]]) for row in part))
-    return _Exam(task.settings.name, len(labels), texts[0], truths[0], texts[1], truths[1])
 
 
 @dataclass(frozen=True)
@@ -207,7 +135,7 @@ class _Sequence:
     home: Path
     base: Place
     specs: list[Spec]
-    tasks: list[_Task]
+    tasks: list[Task]
     rate: str
 
     @property
@@ -226,9 +154,9 @@ class _Sequence:
         spec = self.specs[0]
         return Done(method=spec.method.name, arm=arm_of(spec), rate=self.rate, seed=spec.seed)
 
-    def run(self, bench: _Bench, start: Continual, tell: Callable[[int, str], None]) -> None:
+    def run(self, bench: Bench, start: Continual, tell: Callable[[int, str], None]) -> None:
         """Do the stages that are not done; an error ends this sequence alone, and is kept."""
-        record = start.model_copy(update={"sequences": (self._standing(start),)})
+        record = start.model_copy(update={"sequences": (self.standing(start),)})
         try:
             for position in range(len(record.sequences[0].stages), len(self.tasks)):
                 sequence = record.sequences[0]
@@ -242,11 +170,14 @@ class _Sequence:
         except Exception as error:  # noqa: BLE001 (whatever it is, the other sequences can go on)
             if not isinstance(error, AssayError):
                 write_text(self.folder / "log.txt", traceback.format_exc())  # a fault of ours, or of a library
-            said = without_folders(f"{type(error).__name__}: {error}")
-            sequence = record.sequences[0].model_copy(update={"error": said})
-            record.model_copy(update={"sequences": (sequence,)}).save(self.folder / _RECORD)
+            self.file(record, f"{type(error).__name__}: {error}")
 
-    def _standing(self, start: Continual) -> Done:
+    def file(self, record: Continual, said: str) -> None:
+        """Keep what ended it."""
+        sequence = record.sequences[0].model_copy(update={"error": without_folders(said)})
+        record.model_copy(update={"sequences": (sequence,)}).save(self.folder / _RECORD)
+
+    def standing(self, start: Continual) -> Done:
         """What can be gone on from: done with these tests and heads, and with the body that is needed next."""
         if (self.folder / _RECORD).exists():
             kept = readable(Continual, self.folder / _RECORD)
@@ -264,7 +195,7 @@ class _Sequence:
         """The body after so many stages; after none, nothing of ours."""
         return self.folder / f"body-{count}"
 
-    def _stage(self, position: int, bench: _Bench) -> Stage:
+    def _stage(self, position: int, bench: Bench) -> Stage:
         """Learn one task, merge it, test every task, audit against the original base."""
         began, spec = time.perf_counter(), self.specs[position]
         if position:
@@ -289,6 +220,52 @@ class _Sequence:
             relative_norm=inside.relative_norm,
             seconds=time.perf_counter() - began,
         )
+
+
+@dataclass(frozen=True)
+class _Errand:
+    """A sequence with its folder and what it is tested on, to be done elsewhere."""
+
+    work: _Sequence
+    folder: Path
+    bench: Bench
+    start: Continual
+
+    def item(self) -> Item:
+        """The sequence as an engine takes it."""
+        files = dict.fromkeys(task.data for task in self.work.tasks)
+        return Item(self.folder.name, _do, self, (self.work.base.folder, *files), self.folder, _IMPORTS)
+
+    def at(self, places: Mapping[Path, Path]) -> _Errand:
+        """The same sequence where its files lie elsewhere."""
+        base = replace(self.work.base, folder=places[self.work.base.folder])
+        tasks = [replace(task, data=places[task.data]) for task in self.work.tasks]
+        specs = [_placed(spec, base, task) for spec, task in zip(self.work.specs, tasks, strict=True)]
+        work = replace(self.work, home=places[self.folder].parent, base=base, specs=specs, tasks=tasks)
+        return replace(self, work=work)
+
+
+def _do(errand: _Errand) -> None:
+    errand.work.run(errand.bench, errand.start, lambda position, name: None)
+
+
+def _run_on(engine: AbstractEngine, errands: Sequence[_Errand], progress: Progress | None) -> None:
+    """Take every sequence that is not done through its tasks on an engine; a crash is filed as its error."""
+    left = {}
+    for errand in errands:
+        if len(errand.work.standing(errand.start).stages) < len(errand.work.tasks):
+            errand.folder.mkdir(parents=True, exist_ok=True)
+            item = errand.item()
+            left[item.key] = errand
+            engine.submit(item)
+    while left:
+        ended = engine.wait()
+        errand = left.pop(ended.key)
+        sequence = errand.work.standing(errand.start)
+        if ended.crash:
+            errand.work.file(errand.start.model_copy(update={"sequences": (sequence,)}), ended.crash)
+        tasks = len(errand.work.tasks)
+        _tell(progress, len(errands) * tasks, (len(errands) - len(left)) * tasks, 0, sequence.name)
 
 
 def _give_back_pooler(body: Any, base: Place) -> None:
@@ -316,7 +293,7 @@ def _write_body(body: Any, run: Path, folder: Path) -> None:
     os.replace(unfinished, folder)
 
 
-def _empty(path: Path, plan: SequencePlan, base: Place, tasks: Sequence[_Task]) -> Continual:
+def _empty(path: Path, plan: SequencePlan, base: Place, tasks: Sequence[Task]) -> Continual:
     """The record with nothing done: what was asked."""
     settings = as_given({"plan": digests.of_files([path]), _BASE_SETTINGS: base.settings()})
     return Continual(
@@ -351,7 +328,7 @@ def _kept(path: Path, empty: Continual) -> Continual:
     return empty
 
 
-def _start(path: Path, empty: Continual, base: Place, bench: _Bench) -> Continual:
+def _start(path: Path, empty: Continual, base: Place, bench: Bench) -> Continual:
     """The record with every task tested on the base as it is."""
     kept = _kept(path, empty)
     if kept.start:

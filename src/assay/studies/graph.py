@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from assay.engines.engine import AbstractEngine
-from assay.studies.worker import Work
+from assay.engines.engine import AbstractEngine, Item
 
 T = TypeVar("T")
-Job = Generator[list[Work], None, T]
+
+
+class WorkLike(Protocol):
+    """One piece of work, whose files tell whether it is done."""
+
+    @property
+    def key(self) -> str:
+        """Tells it from all others."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for a reader."""
+
+    def is_whole(self) -> bool:
+        """Whether nothing is left to do."""
+
+    def item(self) -> Item:
+        """The work as an engine takes it."""
+
+    def error(self) -> str:
+        """Why it failed; empty where it did not."""
+
+    def file_crash(self, crash: str) -> None:
+        """File what ended the process that did it."""
+
+
+Job = Generator[Sequence[WorkLike], None, T]
 """A job asks for work by yielding it, goes on when all of it has ended, and returns its result."""
 
 
@@ -64,7 +89,7 @@ def drive(jobs: Iterable[Job[T]], engine: AbstractEngine, watch: Watch | None = 
     results: dict[int, T] = {}
     waiting = [_Waiting(job, position=position) for position, job in enumerate(jobs)]
     count = len(waiting)
-    at_engine: dict[str, Work] = {}
+    at_engine: dict[str, WorkLike] = {}
     ended: set[str] = set()
     tally: Counter[str] = Counter()
 

@@ -40,8 +40,7 @@ def study(
     """Do every run of a plan: train, audit and score it, each in a folder named by its hash.
 
     A run that is done is skipped, one that was stopped goes on from where it stood, one that failed is tried again. A
-    failure is filed in its folder and stops no other run. In a script, call this under `if __name__ == "__main__":`,
-    as every program that starts processes must.
+    failure is filed in its folder and stops no other run.
 
     Args:
         plan: a TOML file; paths in it are relative to it.

@@ -23,6 +23,8 @@ from assay.training.run import train
 from assay.training.spec import Spec
 from assay.training.storing import snapshot
 
+IMPORTS = ("transformers.trainer", "peft", "assay.studies.worker")  # ten seconds, which runs share
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -110,7 +112,7 @@ class Work:
         self.folder.mkdir(parents=True, exist_ok=True)
         for stage in self.stages:
             self.failure(stage).unlink(missing_ok=True)
-        return Item(self.folder.name, work_through, self, self._inputs(), self.folder)
+        return Item(self.folder.name, work_through, self, self._inputs(), self.folder, IMPORTS)
 
     def file_crash(self, crash: str) -> None:
         """File what ended the process that did the work, at the first stage that is not done."""
@@ -137,8 +139,8 @@ class Work:
         files = {name: getattr(self.asked, name) for name in ("task", "text", "prompts")}
         here = {name: path and places.get(Path(path), path) for name, path in files.items()}
         asked = replace(self.asked, **here, judge=moved(self.asked.judge))
-        files_of_data = {"path": moved(self.spec.data.path), "template": moved(self.spec.data.template)}
-        data = self.spec.data.model_copy(update=files_of_data)
+        named = (name for name in ("path", "template", "reward") if hasattr(self.spec.data, name))
+        data = self.spec.data.model_copy(update={name: moved(getattr(self.spec.data, name)) for name in named})
         spec = self.spec.model_copy(
             update={"base": moved(self.spec.base), "data": data, "validation": moved(self.spec.validation)}
         )
