@@ -23,7 +23,7 @@ _CONDITION = re.compile(r"^\s*([a-z_]+)\s*(>=|<=|==|>|<)\s*(old\.[a-z_]+|[-+0-9.
 
 @dataclass(frozen=True)
 class Gate:
-    """What became of one condition.
+    """Outcome of one condition.
 
     Attributes:
         condition: the condition as it was given.
@@ -95,7 +95,7 @@ def _field(name: str, fields: Mapping[str, Range | None]) -> Range | None:
 
 
 def _compare(left: Range, operator: str, right: Range) -> tuple[bool, bool]:
-    """Whether `left OP right` is true for all values in the ranges, and whether it is true for none."""
+    """True, first, if `left OP right` holds for all values in the ranges, and second, if it holds for none."""
     (a, b), (c, d) = left, right
     return {
         ">": (a > d, b <= c),

@@ -70,7 +70,7 @@ def audit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What fine-tuning did to every weight matrix: intruder dimensions, with a bound on each verdict.
+    """Audit every weight matrix that fine-tuning changed: intruder dimensions, with a bound on each verdict.
 
     Exit 0: done. 1: a gate was crossed. 2: bad input. 3: a gate is inconclusive.
     """

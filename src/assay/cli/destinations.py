@@ -1,4 +1,4 @@
-"""What an output may be: new, or an earlier one of the same kind; nothing inside a model's folder, and no device."""
+"""Destinations of outputs: new, or an earlier output of the same kind; nothing inside a model's folder, no device."""
 
 from __future__ import annotations
 

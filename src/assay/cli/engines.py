@@ -21,7 +21,7 @@ KeepWeights = Annotated[str, typer.Option(help="From nodes without the folder: a
 def opened_by(
     engine: str, workers: int, address: str | None, per_run: str, keep_weights: str
 ) -> Callable[[Path], AbstractEngine]:
-    """What opens the engine that the options name."""
+    """The function that opens the engine which the options name."""
     from assay.engines.choice import opener
 
     return opener(engine, workers, address, per_run, keep_weights)

@@ -84,7 +84,7 @@ class Running:
         return self._receiver, self._process.sentinel
 
     def ended(self) -> Ended:
-        """What became of it, once it ends."""
+        """Outcome of the item, once it ends."""
         wait(self.handles)
         try:  # an answer may be larger than the pipe holds: it is read before the process can end
             value = self._receiver.recv() if self._receiver.poll() else None

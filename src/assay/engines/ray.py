@@ -36,7 +36,7 @@ _CONNECT_SECONDS = 20
 
 @dataclass(frozen=True)
 class Needs:
-    """What one item takes of a node.
+    """Resources that one item takes of a node.
 
     Attributes:
         cpus, gpus: of them; memory: bytes.
@@ -80,7 +80,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Node:
-    """What a worker says of its node.
+    """A worker's report on its node.
 
     Attributes:
         name: of the node, as Ray tells it; not of the machine.
@@ -333,7 +333,7 @@ def _described(token: Path) -> Node:
 
 
 def _differing(node: Node) -> str:
-    """Why a node does not fit; empty where it does."""
+    """Reason why a node does not fit; empty where it does."""
     ours = _versions()
     parts = [
         f"{name} {node.versions.get(name)} and not {ours[name]}"

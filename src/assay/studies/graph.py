@@ -17,7 +17,7 @@ Job = Generator[list[Work], None, T]
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a study is.
+    """Progress of a study.
 
     Attributes:
         total, done, failed: works of which it is known that they are needed; those that ended; those that failed.
