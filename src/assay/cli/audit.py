@@ -11,18 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from assay.cli.arguments import AsJson, Models, base_and_tuned, numbers
-from assay.cli.checking import (
-    Against,
-    FailOn,
-    JUnit,
-    Sarif,
-    audited_file,
-    check,
-    clear_for_ci,
-    earlier,
-    exit_by,
-    write_for_ci,
-)
+from assay.cli.checking import Against, FailOn, JUnit, Sarif, audited_file, check, conclude, earlier
 from assay.cli.destinations import AUDIT
 from assay.cli.engines import Address, Engine, PerRun, Workers
 from assay.cli.output import print_json, progress_bar, say, until_closed
@@ -88,8 +77,7 @@ def audit(
     from assay import audits
 
     base, tuned = base_and_tuned(models)
-    old = earlier(against, fail_on or [])
-    clear_for_ci(fail_on or [], junit, sarif)
+    old = earlier(against, fail_on or [], junit, sarif)
     thresholds = numbers(eps, "eps")
     found: list[Audit] = []
     asked: Sequence[Tuned] = _sum(tuned, weights) if weights else tuned
@@ -119,13 +107,10 @@ def audit(
             if output is not None:
                 home = output if len(asked) == 1 else output / _called(position, record)
                 say(f"wrote {record.save(home / 'audit.json')}")
-    if output is not None:
-        _finish(found, output)
+    _finish(found, output)
     _show(found, as_json)
     files = [audited_file(_first(entry), adapter) for entry in asked]
-    checked = check(zip(found, files, strict=True), fail_on or [], old)
-    write_for_ci(checked, junit, sarif)
-    exit_by(checked)
+    conclude(check(zip(found, files, strict=True), fail_on or [], old), junit, sarif)
 
 
 @contextlib.contextmanager
@@ -166,10 +151,12 @@ def _called(position: int, record: Audit) -> str:
     return f"{position}-{record.tuned[0].name.replace('/', '-')}"
 
 
-def _finish(found: list[Audit], output: Path) -> None:
+def _finish(found: list[Audit], output: Path | None) -> None:
     """One page of all records; what was kept to go on from is not needed any more."""
     from assay.render.html import report
 
+    if output is None:
+        return
     say(f"wrote {report(found).save(output / 'report.html')}")
     for position in range(1, len(found) + 1):
         _done_so_far(output, position).unlink(missing_ok=True)

@@ -25,11 +25,14 @@ JUnit = Annotated[Path | None, typer.Option("--junit", help="File for the gates 
 Sarif = Annotated[Path | None, typer.Option("--sarif", help="File for the gates that are not held, as SARIF 2.1.0.")]
 
 
-def earlier(against: Path | None, conditions: Sequence[str]) -> Audit | None:
+def earlier(against: Path | None, conditions: Sequence[str], *files: Path | None) -> Audit | None:
     """The record that gates compare with; what is not understood is refused before hours of work, not after.
 
+    Way is made for the files that CI reads: a run that fails leaves no outcome of an earlier one.
+
     Raises:
-        SettingError: a gate that is not understood, or an earlier record without a gate that compares with it.
+        SettingError: a gate that is not understood, an earlier record without a gate that compares with it, a file for
+            CI without a gate, or in a place that is no earlier file of assay's.
     """
     from assay.records import Audit
 
@@ -42,16 +45,11 @@ def earlier(against: Path | None, conditions: Sequence[str]) -> Audit | None:
         )
     for condition in conditions:
         gates.evaluate(condition, fields, fields if old else None)
+    _clear([file for file in files if file is not None], conditions)
     return old
 
 
-def clear_for_ci(conditions: Sequence[str], *files: Path | None) -> None:
-    """Make way for what CI reads: a run that fails leaves no outcome of an earlier one.
-
-    Raises:
-        SettingError: no gate, or what is there is no earlier file of assay's.
-    """
-    asked = [file for file in files if file is not None]
+def _clear(asked: Sequence[Path], conditions: Sequence[str]) -> None:
     if asked and not conditions:
         raise SettingError(
             "an output for CI without a gate", wanted="--fail-on", remedy="for example --fail-on 'count > 0'"
@@ -71,8 +69,8 @@ def check(audits: Iterable[tuple[Audit, str]], conditions: Sequence[str], old: A
     return [Checked(audit, tuple(audit.check(one, old) for one in conditions), file) for audit, file in audits]
 
 
-def write_for_ci(checked: Sequence[Checked], junit: Path | None, sarif: Path | None) -> None:
-    """Write the files that CI reads."""
+def conclude(checked: Sequence[Checked], junit: Path | None, sarif: Path | None) -> None:
+    """Write the files that CI reads, say the outcome of each gate, and exit by the gravest."""
     from assay.records.record import write_text
     from assay.render.junit import junit as as_junit
     from assay.render.sarif import sarif as as_sarif
@@ -80,10 +78,6 @@ def write_for_ci(checked: Sequence[Checked], junit: Path | None, sarif: Path | N
     for file, render in ((junit, as_junit), (sarif, as_sarif)):
         if file is not None:
             say(f"wrote {write_text(file, render(checked))}")
-
-
-def exit_by(checked: Sequence[Checked]) -> None:
-    """Say the outcome of each gate, of which model where there are several, and exit by the gravest."""
     reached = set()
     for position, one in enumerate(checked, start=1):
         whose = f"{position}-{one.audit.tuned[0].name.replace('/', '-')}: " if len(checked) > 1 else ""

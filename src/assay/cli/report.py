@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli.checking import Against, FailOn, check, clear_for_ci, earlier, exit_by, write_for_ci
+from assay.cli.checking import Against, FailOn, check, conclude, earlier
 from assay.cli.destinations import PAGE
 from assay.cli.output import say
 from assay.cli.program import command
@@ -47,16 +47,13 @@ def report(
     from assay.studies.folders import records_of
 
     conditions, ending = fail_on or [], output.suffix.lower()
-    old = earlier(against, conditions)
-    if ending in (".xml", ".sarif"):
-        clear_for_ci(conditions, output)
+    junit, sarif = output if ending == ".xml" else None, output if ending == ".sarif" else None
+    old = earlier(against, conditions, junit, sarif)
     read = [(record, path) for path in records for record in (records_of(path) if path.is_dir() else [load(path)])]
     checked = check(_audits(read), conditions, old) if conditions else []
-    if ending in (".xml", ".sarif"):
-        write_for_ci(checked, *((output, None) if ending == ".xml" else (None, output)))
-    else:
+    if junit is None and sarif is None:
         _write([record for record, _ in read], output)
-    exit_by(checked)
+    conclude(checked, junit, sarif)
 
 
 def _audits(read: list[tuple[Record, Path]]) -> Iterator[tuple[Audit, str]]:
