@@ -58,6 +58,15 @@ def test_the_map_is_the_first_line_of_every_module() -> None:
             assert f"`{relative}` {line}" in drawn, f"docs/map.md lacks: `{relative}` {line}"
 
 
+def test_docstrings_name_the_thing_and_do_not_ask_for_it() -> None:
+    relative = re.compile(r"(What|How|Which|Where|Whether|When|Why|Who)\b")
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    trees = [(path, ast.parse(path.read_text())) for path in SOURCES]
+    nodes = [(path, node) for path, tree in trees for node in ast.walk(tree) if isinstance(node, documented)]
+    lines = [(path, (ast.get_docstring(node) or "").partition("\n")[0]) for path, node in nodes]
+    assert not [f"{path}: {line}" for path, line in lines if relative.match(line)]
+
+
 def test_no_module_is_a_drawer_and_none_outgrows_its_page() -> None:
     for path in SOURCES:
         assert path.stem not in ("utils", "common", "helpers", "misc", "base")

@@ -1,4 +1,4 @@
-"""What did fine-tuning do to this model, and would another way of tuning it have been better?
+"""Fine-tuning assayed: its effect on a model, and whether another way of tuning would have been better.
 
 The names below are the public promise. They are imported when they are first used, so that `import assay` is quick.
 """

@@ -177,7 +177,7 @@ def _runs_of(path: str | Path, base: Source) -> tuple[SweptRun, ...]:
 
 
 def _planned(rank: int, alpha: float | None, rslora: bool) -> _Plan:
-    """What is planned, before training."""
+    """Advice on a planned LoRA, before training."""
     plan = _Plan(rank, 2.0 * rank if alpha is None else alpha, rslora)
     if rank < 1 or not 0.0 < plan.alpha < math.inf:
         raise SettingError(f"rank is {rank}, alpha {plan.alpha:g}", wanted="finite numbers above zero")
@@ -206,7 +206,7 @@ def _adapted(found: Pairing, where: str) -> list[AbstractPair]:
 
 
 def _trained(entry: AbstractPair) -> _Plan:
-    """What an adapter chose for a matrix: alpha is read back from PEFT's own scale."""
+    """An adapter's choices for one matrix: alpha is read back from PEFT's own scale."""
     if not isinstance(entry, AdapterPair):
         raise TypeError(f"{entry.name} is not stored in factors")
     adapter, factors, _ = entry.terms[0]

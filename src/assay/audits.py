@@ -193,7 +193,7 @@ def _measure_all(
 
 
 def _key_of(entry: AbstractPair, operators: Operators) -> str:
-    """What a base matrix is kept by: the same bytes can be one of another shape, precision or orientation."""
+    """Cache key of a base matrix: its bytes with shape, precision and orientation, which equal bytes do not share."""
     shape = "x".join(map(str, operators.base.shape)) + ("t" if entry.slot.transposed else "")
     return f"{operators.digest}-{operators.stored}-{shape}"
 
@@ -320,7 +320,7 @@ def _measure(entry: AbstractPair, operators: Operators, question: Question, kept
 def _of_stored(
     entry: AbstractPair, operators: Operators, update_norm: float, kept: SpectraCache | None
 ) -> dict[str, float | None]:
-    """What depends on how the base is stored: the entries that are as they were, and the yardstick of four bits."""
+    """Measures that depend on how the base is stored: entries left as they were, and the yardstick of four bits."""
     stored = FLOATS[operators.stored]
     sparsity = kept_share(operators.base.matrix, operators.tuned, stored) if update_norm else 1.0
 
@@ -363,7 +363,7 @@ def _compare(found: Pairing) -> None:
 
 
 def _notes(found: Pairing, measured: list[MatrixAudit]) -> list[str]:
-    """What a reader must know of the whole."""
+    """Remarks on the audit as a whole."""
     notes = []
     changed = [matrix for matrix in measured if matrix.update_norm > 0]
     if measured and not changed:

@@ -66,7 +66,7 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.4) -> str:
 
 
 class InputError(AssayError, ValueError):
-    """What was given cannot be used."""
+    """Input that cannot be used."""
 
 
 class SourceError(InputError):

@@ -23,16 +23,19 @@ _CONDITION = re.compile(r"^\s*([a-z_]+)\s*(>=|<=|==|>|<)\s*(old\.[a-z_]+|[-+0-9.
 
 @dataclass(frozen=True)
 class Gate:
-    """What became of one condition.
+    """Outcome of one condition.
 
     Attributes:
         condition: the condition as it was given.
+        field, operator: the field on its left, and its comparison.
         outcome: crossed, held or inconclusive.
         reason: one sentence with the values that decided.
         compares: whether it is a comparison with an earlier record.
     """
 
     condition: str
+    field: str
+    operator: str
     outcome: Outcome
     reason: str
     compares: bool = False
@@ -77,12 +80,12 @@ def evaluate(condition: str, fields: Mapping[str, Range | None], old: Mapping[st
         except ValueError:
             raise SettingError(f"{right_text!r} in the gate {condition!r} is not a number") from None
     if left is None or right is None:
-        return Gate(condition, "inconclusive", f"{name} does not apply to this record", compares)
+        return Gate(condition, name, operator, "inconclusive", f"{name} does not apply to this record", compares)
     always, never = _compare(left, operator, right)
     outcome: Outcome = "crossed" if always else "held" if never else "inconclusive"
     shown = _show(left)
     against = f" against {_show(right)}" if compares else ""
-    return Gate(condition, outcome, f"{name} is {shown}{against}", compares)
+    return Gate(condition, name, operator, outcome, f"{name} is {shown}{against}", compares)
 
 
 def _field(name: str, fields: Mapping[str, Range | None]) -> Range | None:
@@ -95,7 +98,7 @@ def _field(name: str, fields: Mapping[str, Range | None]) -> Range | None:
 
 
 def _compare(left: Range, operator: str, right: Range) -> tuple[bool, bool]:
-    """Whether `left OP right` is true for all values in the ranges, and whether it is true for none."""
+    """True, first, if `left OP right` holds for all values in the ranges, and second, if it holds for none."""
     (a, b), (c, d) = left, right
     return {
         ">": (a > d, b <= c),

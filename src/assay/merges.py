@@ -159,7 +159,7 @@ class _Compared:
 
 
 def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Whether two tensors are equal, to the coarser precision where both are numbers."""
+    """True if two tensors are equal, to the coarser precision where both are numbers."""
     if first.is_floating_point() and second.is_floating_point():
         return same_to_precision(first, second)
     return first.dtype == second.dtype and bool(torch.equal(first, second))

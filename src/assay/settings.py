@@ -1,4 +1,4 @@
-"""What the settings that several commands share may be: checked before anything is read."""
+"""Values that the settings of several commands may take: checked before anything is read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_count(k: int, *eps: float) -> None:
 
 
 def deadline(max_hours: float | None) -> float:
-    """When work is to stop, on the clock of `time.monotonic`; infinity for never.
+    """The time when work is to stop, on the clock of `time.monotonic`; infinity for never.
 
     Raises:
         SettingError: no time at all.

@@ -25,7 +25,7 @@ _PACKAGES = ("torch", "safetensors", "numpy")
 def similarity(
     one: str | Path, other: str | Path, base: str | Path | None = None, sizes: Sequence[int] = SIZES
 ) -> Similarity:
-    """How far the leading directions of two updates are the same, matrix by matrix, on either side.
+    """Similarity of the leading directions of two updates, matrix by matrix, on either side.
 
     `phi(i, j) = ||U_i^T V_j||_F^2 / min(i, j)` in [0, 1]; of random subspaces max(i, j)/n on average.
 

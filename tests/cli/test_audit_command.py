@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -78,6 +79,23 @@ def test_a_record_holds_no_path_of_this_machine(pair: tuple[str, str], tmp_path:
 def test_exit_codes_of_gates(pair: tuple[str, str], gates: list[str], code: int) -> None:
     flags = [part for gate in gates for part in ("--fail-on", gate)]
     assert run.invoke(app, ["audit", *pair, *flags]).exit_code == code
+
+
+def test_gates_are_written_for_ci_and_name_the_file(
+    pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ["--fail-on", "count >= 0", "--fail-on", "count < 0", "--junit", "ci/gates.xml", "--sarif", "gates.sarif"]
+    assert run.invoke(app, ["audit", pair[0], "adapter", *flags]).exit_code == 1
+    root = ElementTree.parse(tmp_path / "ci" / "gates.xml").getroot()
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("2", "1", "0")
+    assert "leading directions are intruders" in (root.findtext("testsuite/system-out") or "")
+    (result,) = json.loads((tmp_path / "gates.sarif").read_text())["runs"][0]["results"]
+    place = result["locations"][0]
+    assert place["physicalLocation"]["artifactLocation"]["uri"] == "adapter/adapter_model.safetensors"
+    assert {one["fullyQualifiedName"] for one in place["logicalLocations"]} == {
+        matrix.name for matrix in assay.audit(*pair).matrices
+    }
 
 
 def test_a_method_without_matrices_is_done_and_its_gate_inconclusive(base_of: BaseOf, tmp_path: Path) -> None:

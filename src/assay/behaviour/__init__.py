@@ -1,1 +1,1 @@
-"""What a model does: loss on text and accuracy on tasks, tuned beside base."""
+"""Behaviour of models: loss on text and accuracy on tasks, tuned beside base."""

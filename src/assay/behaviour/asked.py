@@ -15,7 +15,7 @@ from assay.models.shared import OneBase
 
 @dataclass(frozen=True)
 class Asker:
-    """How models are loaded to be asked, and where their answers are kept."""
+    """Settings for loading models to be asked, and the folder where answers are kept."""
 
     shared: OneBase
     keep: Path | None
@@ -46,7 +46,7 @@ def _identity(place: Place) -> list[Any]:
 
 
 def vocabulary_of(place: Place) -> int | None:
-    """How many tokens a model tells apart."""
+    """The number of tokens in a model's vocabulary."""
     if place.is_adapter:
         return vocabulary_of(base_of(place))
     size = configuration(place).get("vocab_size")

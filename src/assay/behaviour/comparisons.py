@@ -1,4 +1,4 @@
-"""Which of many paired differences may be put into words: Holm's correction, and a smallest one worth naming."""
+"""Holm's correction over many paired differences, and the smallest difference worth naming."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def _at(row: Tensor, span: tuple[int, int], width: int) -> Tensor:
 
 
 def _makes(layer: Any, hidden: Tensor, logits: Tensor) -> bool:
-    """Whether a layer's outputs are the model's logits, to rounding."""
+    """True if a layer's outputs are the model's logits, to rounding."""
     with torch.inference_mode():
         made = layer(hidden)
     size = float(logits.abs().max())

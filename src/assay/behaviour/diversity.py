@@ -71,7 +71,7 @@ class Prompts:
         )
 
     def unique(self, given: Sequence[Any]) -> tuple[Unique, ...]:
-        """What one model's samples come to, prompt by prompt."""
+        """Distinct samples of one model, prompt by prompt."""
         texts = [self.asking.tokenizer.decode(ids, skip_special_tokens=True) for ids in given]
         found = []
         for number in range(len(self.prompts)):

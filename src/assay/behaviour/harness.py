@@ -50,7 +50,7 @@ def harness_pass(task: str, tokenizer: Any, limit: int | None, what: str = "", c
 
 
 def _manager(task: str, code: Sequence[str]) -> tuple[Any, str]:
-    """What finds a task, and the task's name."""
+    """lm-eval's task manager for a task, and the task's name."""
     try:
         version("lm-eval")
     except PackageNotFoundError:

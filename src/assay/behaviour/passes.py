@@ -1,4 +1,4 @@
-"""What a model is asked, in batches: told while it answers, and kept on disk so that a killed score goes on."""
+"""Resumable batched evaluation: progress is told while a model answers, and answers are kept on disk."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Pass:
 
 
 def _finite(answer: Any) -> bool:
-    """Whether an answer is no NaN or infinite number, nor begins with one."""
+    """True unless an answer is, or begins with, a NaN or an infinite number."""
     first = answer[0] if isinstance(answer, list) and answer else answer
     return not isinstance(first, float) or math.isfinite(first)
 
@@ -73,7 +73,7 @@ def digest_of(*parts: Any) -> str:
 
 @dataclass
 class Meter:
-    """How much of the work is done.
+    """Progress meter of an evaluation.
 
     Attributes:
         total: tokens through the models; done: those that are through, or whose answers were kept.
@@ -143,7 +143,7 @@ class Sitting:
         return one.in_order(given)
 
     def has_answered(self, one: Pass) -> bool:
-        """Whether every answer is kept, so that the model is not needed."""
+        """True if every answer is kept, so that the model is not needed."""
         kept = self._kept(one)
         return kept is not None and all(str(number) in kept.done for number in range(len(one.batches)))
 

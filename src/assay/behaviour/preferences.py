@@ -1,4 +1,4 @@
-"""How well a reward model judges: accuracy, margin and calibration on pairs or on replies with a thumb."""
+"""Quality of a reward model: accuracy, margin and calibration on pairs or on replies with a thumb."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _Read = TypeVar("_Read")
 
 
 def agreed(read: Callable[[Any], _Read], tokenizers: Sequence[Any]) -> _Read:
-    """What is read with every one of the models' tokenizers.
+    """The reading that every one of the models' tokenizers gives alike.
 
     Raises:
         MismatchError: it depends on whose tokenizer reads it.
@@ -36,7 +36,7 @@ def agreed(read: Callable[[Any], _Read], tokenizers: Sequence[Any]) -> _Read:
 
 @dataclass(frozen=True)
 class Answers:
-    """What one model answered.
+    """The answers of one model.
 
     Attributes:
         nats: of every document; None without a text.
@@ -68,7 +68,7 @@ class Questions:
 
     @property
     def head(self) -> Literal["causal-lm", "sequence-classification"]:
-        """What the models predict."""
+        """The head that the models predict with."""
         return "sequence-classification" if self.classes else "causal-lm"
 
     @property

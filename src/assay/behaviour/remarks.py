@@ -1,4 +1,4 @@
-"""What a reader of scores must know beside the numbers: a base that cannot do it at all, above all."""
+"""Remarks that a reader of scores needs beside the numbers, first of all on a base that cannot do the task."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def remarks(
 
 
 def _cut(scores: Scores, prompts: int) -> list[str]:
-    """What the models did not see whole."""
+    """Remark on texts that were cut before the models saw them whole."""
     counts = {
         "examples of the task": 0 if scores.task is None else scores.task.truncated,
         "judged texts": 0 if scores.reward is None else scores.reward.truncated,
@@ -65,7 +65,7 @@ def _cut(scores: Scores, prompts: int) -> list[str]:
 
 
 def _equal(scores: Scores) -> list[str]:
-    """What is bootstrapped over differences that are all the same."""
+    """Remark on a bootstrap over differences that are all equal."""
     intervals: dict[str, Interval | None] = {
         "documents": None if scores.forgetting is None else scores.forgetting.interval,
         "examples": None if scores.task is None else scores.task.difference_interval,

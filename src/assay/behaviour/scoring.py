@@ -1,4 +1,4 @@
-"""What was learned and what was lost: a tuned model's scores beside its base's, in one record."""
+"""Scores of a tuned model beside its base's, learning and forgetting in one record."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
 
 @dataclass(frozen=True)
 class _Files:
-    """What is scored on: files or data sets of the hub, as they were given."""
+    """Files or hub data sets to score on, as they were given."""
 
     text: Reference | None
     task: Reference | None
@@ -218,7 +218,7 @@ def _remarks(
 
 
 def _settings(given: dict[str, Any], seed: int) -> dict[str, Setting]:
-    """What was asked for, and whether it is the default of `score`'s own signature.
+    """Settings of the call, each marked if it is the default of `score`'s own signature.
 
     Raises:
         SettingError: a number that means nothing.

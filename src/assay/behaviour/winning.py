@@ -1,4 +1,4 @@
-"""How often a tuned model's replies are judged better than its base's: drawn alike, judged by a reward."""
+"""Win rate of a tuned model's replies over its base's: drawn alike, judged by a reward."""
 
 from __future__ import annotations
 

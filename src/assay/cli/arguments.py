@@ -1,4 +1,4 @@
-"""What several commands ask for: models, numbers, a device, the record as JSON."""
+"""Arguments that several commands share: models, numbers, a device, the record as JSON."""
 
 from __future__ import annotations
 

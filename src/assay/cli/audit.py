@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from assay import gates
 from assay.cli.arguments import AsJson, Models, base_and_tuned, numbers
+from assay.cli.checking import Against, FailOn, JUnit, Sarif, audited_file, check, conclude, earlier
 from assay.cli.destinations import AUDIT
 from assay.cli.engines import Address, Engine, PerRun, Workers
 from assay.cli.output import print_json, progress_bar, say, until_closed
-from assay.cli.program import CROSSED, DONE, INCONCLUSIVE, command
+from assay.cli.program import command
 from assay.errors import SettingError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @command(
     "assay audit adapter",
     "assay audit base tuned -o audit/",
-    "assay audit base adapter --fail-on 'energy_share > 0.2'",
+    "assay audit base adapter --fail-on 'energy_share > 0.2' --junit gates.xml --sarif gates.sarif",
     "assay audit base tuned --workers 2",
     writes=AUDIT,
 )
@@ -61,23 +61,23 @@ def audit(
     address: Address = None,
     per_run: PerRun = "",
     cache: Annotated[bool, typer.Option(help="Keep and use what is known of the base's spectra.")] = True,
-    fail_on: Annotated[
-        list[str] | None, typer.Option("--fail-on", help="A gate, e.g. 'energy_share > 0.2'; repeatable.")
-    ] = None,
-    against: Annotated[Path | None, typer.Option(help="An earlier record, for 'count > old.count'.")] = None,
+    fail_on: FailOn = None,
+    against: Against = None,
+    junit: JUnit = None,
+    sarif: Sarif = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for audit.json and report.html.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What fine-tuning did to every weight matrix: intruder dimensions, with a bound on each verdict.
+    """Audit every weight matrix that fine-tuning changed: intruder dimensions, with a bound on each verdict.
 
     Exit 0: done. 1: a gate was crossed. 2: bad input. 3: a gate is inconclusive.
     """
     from assay import audits
 
     base, tuned = base_and_tuned(models)
-    old = _earlier(against, fail_on or [])
+    old = earlier(against, fail_on or [], junit, sarif)
     thresholds = numbers(eps, "eps")
     found: list[Audit] = []
     asked: Sequence[Tuned] = _sum(tuned, weights) if weights else tuned
@@ -107,10 +107,10 @@ def audit(
             if output is not None:
                 home = output if len(asked) == 1 else output / _called(position, record)
                 say(f"wrote {record.save(home / 'audit.json')}")
-    if output is not None:
-        _finish(found, output)
+    _finish(found, output)
     _show(found, as_json)
-    _exit_by(found, fail_on or [], old)
+    files = [audited_file(_first(entry), adapter) for entry in asked]
+    conclude(check(zip(found, files, strict=True), fail_on or [], old), junit, sarif)
 
 
 @contextlib.contextmanager
@@ -128,28 +128,17 @@ def _elsewhere(
         yield running
 
 
-def _earlier(against: Path | None, conditions: list[str]) -> Audit | None:
-    """The record that gates compare with; what is not understood is refused before hours of work, not after."""
-    from assay.records import Audit
-
-    old, fields = Audit.read(against) if against else None, Audit.ANY_FIELDS
-    if old and not any("old." in condition for condition in conditions):
-        raise SettingError(
-            "--against without a gate that compares with it",
-            wanted="--fail-on with a field of the earlier record",
-            remedy="for example --fail-on 'count > old.count'",
-        )
-    for condition in conditions:
-        gates.evaluate(condition, fields, fields if old else None)
-    return old
-
-
 def _sum(tuned: list[str], weights: str) -> list[list[tuple[str, float]]]:
     """All adapters as one weighted sum."""
     shares = numbers(weights, "weights")
     if len(shares) != len(tuned):
         raise SettingError(f"{len(shares)} weights for {len(tuned)} adapters", wanted="one weight for each")
     return [list(zip(tuned, shares, strict=True))]
+
+
+def _first(entry: Tuned) -> str:
+    """The model that was audited, or the first one of a sum."""
+    return str(entry) if isinstance(entry, str | Path) else str(entry[0][0])
 
 
 def _done_so_far(output: Path, position: int) -> Path:
@@ -162,10 +151,12 @@ def _called(position: int, record: Audit) -> str:
     return f"{position}-{record.tuned[0].name.replace('/', '-')}"
 
 
-def _finish(found: list[Audit], output: Path) -> None:
+def _finish(found: list[Audit], output: Path | None) -> None:
     """One page of all records; what was kept to go on from is not needed any more."""
     from assay.render.html import report
 
+    if output is None:
+        return
     say(f"wrote {report(found).save(output / 'report.html')}")
     for position in range(1, len(found) + 1):
         _done_so_far(output, position).unlink(missing_ok=True)
@@ -184,19 +175,3 @@ def _print(found: list[Audit], as_json: bool) -> None:
             print_json(record)
         else:
             show(record)
-
-
-def _exit_by(found: list[Audit], conditions: list[str], old: Audit | None) -> None:
-    """Say what became of each gate, of which model where there are several, and exit by the gravest."""
-    reached = set()
-    for position, record in enumerate(found, start=1):
-        whose = f"{_called(position, record)}: " if len(found) > 1 else ""
-        for gate in (record.check(condition, old) for condition in conditions):
-            reached.add(gate.outcome)
-            remedy = ""
-            if gate.outcome == "inconclusive" and (record.undecided or record.open_tensors):
-                remedy = "; the undecided directions and skipped matrices in the record say why"
-            say(f"{whose}gate {gate.outcome}: {gate.condition} ({gate.reason}{remedy})")
-    code = CROSSED if "crossed" in reached else INCONCLUSIVE if "inconclusive" in reached else DONE
-    if code:
-        raise typer.Exit(code)

@@ -25,7 +25,7 @@ def check_merge(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File for the record.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Whether a checkpoint is its base plus an adapter's update, matrix by matrix, and what rounding lost of it.
+    """Check that a checkpoint is its base plus an adapter's update, matrix by matrix; count what rounding lost of it.
 
     Exit 0: merged right. 1: a matrix is not as the adapter says, or something else changed. 2: bad input. 3: something
     could not be compared.

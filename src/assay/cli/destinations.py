@@ -1,4 +1,4 @@
-"""What an output may be: new, or an earlier one of the same kind; nothing inside a model's folder, and no device."""
+"""Destinations of outputs: new, or an earlier output of the same kind; nothing inside a model's folder, no device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from assay.errors import InputError, SettingError
 
 # Commands that write a folder; what lies in it already is checked where it is written, for those of one model.
 AUDIT, FOLDER, PAGE = "audit folder", "folder", "page"
-_PAGE_SIGN = b'<meta name="generator" content="assay">'
+# What tells our own page or Markdown, JUnit and SARIF from another's.
+_SIGNS = (
+    b'<meta name="generator" content="assay">',
+    b'<testsuites name="assay"',
+    b'"driver": {\n     "name": "assay"',
+)
 _BEGINNING = 4096  # bytes; the sign is in a page's head
 
 
@@ -56,7 +61,8 @@ def _is_earlier(path: Path, kind: str) -> bool:
 
     if kind == PAGE:
         with path.open("rb") as file:
-            return _PAGE_SIGN in file.read(_BEGINNING)
+            beginning = file.read(_BEGINNING)
+        return any(sign in beginning for sign in _SIGNS)
     try:
         found = read_json(path, "a record")
     except InputError:

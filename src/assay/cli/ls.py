@@ -13,7 +13,7 @@ from assay.cli.program import command
 def ls(
     what: Annotated[Literal["methods", "objectives", "tasks", "measures"], typer.Argument(help="What to list.")],
 ) -> None:
-    """What there is, one line each.
+    """List methods, objectives, kinds of task or measures, one line each.
 
     Methods with what they change, objectives with the kinds of their data, kinds of task with the columns of their
     files, measures of an audit with their sources.

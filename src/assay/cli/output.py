@@ -1,4 +1,4 @@
-"""What several commands say: progress and words to stderr, a record to stdout or a file."""
+"""Output that several commands share: progress and words to stderr, a record to stdout or a file."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _to_nowhere(stream: TextIO) -> None:
 
 @contextlib.contextmanager
 def status() -> Iterator[Callable[[str], None] | None]:
-    """What is being done, on stderr; nothing where stderr is no terminal."""
+    """The current activity, on stderr; nothing where stderr is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -123,7 +123,7 @@ def progress_bar() -> Iterator[Progress | None]:
 
 @contextlib.contextmanager
 def standing() -> Iterator[Watch]:
-    """How a study stands, on stderr: a bar on a terminal, and everywhere a line for each run that ends."""
+    """Progress of a study, on stderr: a bar on a terminal, and everywhere a line for each run that ends."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

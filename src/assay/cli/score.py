@@ -76,7 +76,7 @@ def score(
     seed: Annotated[int, typer.Option(help="Of the sampling and the bootstraps.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """What was learned and what was lost: tuned models beside their base, paired, with intervals.
+    """Score tuned models beside their base, learning and forgetting, paired, with intervals.
 
     A data set of the hub is org/name[@revision][:configuration]:split. With -o, what each model answered is kept in
     .answers beside the record: a score that was killed goes on, and the next arm need not ask its base again. For

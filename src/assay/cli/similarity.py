@@ -21,7 +21,7 @@ def similarity(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """How far the leading directions of two updates are the same: two adapters, two ranks, two seeds."""
+    """Compare the leading directions of two updates: two adapters, two ranks, two seeds."""
     from assay import similarities
 
     asked = [int(number) for number in numbers(sizes, "sizes")]

@@ -18,7 +18,7 @@ _MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")  # transformers' mark of wha
 
 
 def is_chat(value: Any) -> bool:
-    """Whether a cell holds messages, and no text: TRL's conversational columns."""
+    """True if a cell holds messages instead of text: TRL's conversational columns."""
     return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) for one in value)
 
 

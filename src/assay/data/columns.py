@@ -1,4 +1,4 @@
-"""What a file's columns say: its kind, the columns that a kind reads, and those that look meant and are not read."""
+"""Columns of a file: the kind of data they make, those that the kind reads, those that look meant and are not read."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def unread(data: AnyData, reference: Reference) -> tuple[str, ...]:
 
 
 def is_chats(data: AnyData, reference: Reference) -> bool:
-    """Whether data are chats by their first row, so that a template decides their tokens."""
+    """True if data are chats by their first row, so that a template decides their tokens."""
     row, settings = raw_rows(reference)[0][1], data.model_dump()
     cells = (row.get(str(settings.get(word))) for word in ("prompt", "chosen", "reply"))
     return isinstance(data, Chat) or (isinstance(data, PromptAnswer | Pairs | Thumbs) and any(map(is_chat, cells)))

@@ -25,12 +25,12 @@ class Example:
 
     @property
     def tokens(self) -> int:
-        """How many tokens it has."""
+        """The number of tokens."""
         return len(self.input_ids)
 
     @property
     def targets(self) -> int:
-        """What the loss counts of it."""
+        """The number of tokens that the loss counts."""
         return 1 if isinstance(self.labels, int) else sum(label >= 0 for label in self.labels)
 
 
@@ -43,18 +43,18 @@ class Pair:
 
     @property
     def tokens(self) -> int:
-        """How many tokens both have."""
+        """The number of tokens of both sides."""
         return len(self.chosen) + len(self.rejected)
 
     @property
     def targets(self) -> int:
-        """What the loss counts of it: one choice."""
+        """The number of targets of the loss: one choice."""
         return 1
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a policy replies to, and columns of its row that a reward asks for."""
+    """A prompt for a policy, with the columns of its row that a reward asks for."""
 
     input_ids: tuple[int, ...]
     text: str
@@ -62,12 +62,12 @@ class Prompt:
 
     @property
     def tokens(self) -> int:
-        """How many tokens it has."""
+        """The number of tokens."""
         return len(self.input_ids)
 
     @property
     def targets(self) -> int:
-        """What the loss counts of it: only the replies."""
+        """The number of targets of the loss: only the replies count."""
         return 0
 
 
@@ -128,7 +128,7 @@ def having_tokens(found: list[tuple[int, ...]], path: Reference) -> list[tuple[i
 
 
 def cut_off(whole: Sequence[Sequence[int]], limit: int) -> tuple[int, int]:
-    """How many texts are longer than a limit, and how many tokens beyond it."""
+    """Remark on texts longer than a limit: how many, and how many tokens beyond it."""
     excess = [len(ids) - limit for ids in whole if len(ids) > limit]
     return len(excess), sum(excess)
 

@@ -30,7 +30,7 @@ _THUMBS = {"0": 0, "1": 1, "False": 0, "True": 1, "false": 0, "true": 1}  # JSON
 
 
 class Data(Part, strict=True):
-    """What all kinds have: a file, and a greatest length in tokens.
+    """Settings of every kind of data: a file, and a greatest length in tokens.
 
     Attributes:
         path: a JSON Lines, CSV or Parquet file, relative to the specification, or a data set of the hub.

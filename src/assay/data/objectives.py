@@ -1,4 +1,4 @@
-"""What a run can learn, and from which kinds of data."""
+"""Objectives of training, and the kinds of data each is learned from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OBJECTIVES: dict[Objective, str] = {
 
 
 def describe_objectives() -> list[tuple[str, str, str]]:
-    """What a run can learn: its name, the kinds of data for it, and a sentence.
+    """Every objective by name, with its kinds of data and a sentence.
 
     Example:
         >>> describe_objectives()[2]
@@ -36,5 +36,5 @@ def describe_objectives() -> list[tuple[str, str, str]]:
 
 
 def objective_of(data: AnyData) -> Objective:
-    """What a model learns from data of this kind."""
+    """The objective that a model learns from data of this kind."""
     return _LEARNED[data.kind]

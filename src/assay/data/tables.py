@@ -72,7 +72,7 @@ def located(reference: str, start: Path) -> str | Path:
 
 
 def name_of(reference: Reference) -> str:
-    """What errors call a file or data set."""
+    """The name of a file or data set in errors."""
     return Path(reference).name
 
 
@@ -132,7 +132,7 @@ def columns_of(reference: Reference) -> tuple[str, ...]:
 
 
 def source_of(reference: Reference) -> Source:
-    """How a record names a file or a data set: a digest of the file, or of the rows.
+    """The source of a file or data set in records: a digest of the file, or of the rows.
 
     Raises:
         SourceError: it is neither.

@@ -81,7 +81,7 @@ class Engine:
         return sorted(self.weights.tuned.keys() - self.weights.base.keys())
 
     def read(self, points: Sequence[Point], matrices: Sequence[Matrix], tell: Tell) -> dict[Point, Answers]:
-        """What the model answers at every point; where nothing is changed, what the tuned model answers."""
+        """Answers of the model at every point; where nothing is changed, those of the tuned model."""
         tell("reading the tuned model")
         self.tuned = self.questions.ask(self.weights.model)
         by_name = {matrix.entry.name: matrix for matrix in matrices}

@@ -69,7 +69,7 @@ def at_equal_score(
 
 
 def _drawn(examples: int, documents: int, seed: int) -> tuple[Floats, Floats]:
-    """How often every example and every document is in each resample: (examples, draws) and (documents, draws)."""
+    """Counts of every example and every document in each resample: (examples, draws) and (documents, draws)."""
     rng = np.random.default_rng(seed)
     first, second = (
         rng.multinomial(count, np.full(count, 1 / count), RESAMPLES).T.astype(float) for count in (examples, documents)

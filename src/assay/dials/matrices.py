@@ -25,7 +25,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Looking:
-    """How matrices are looked at.
+    """Settings of the audit of matrices.
 
     Attributes:
         by: the path that is asked about.
@@ -51,7 +51,7 @@ class Looking:
         return self._judge(operators, update, self._known(entry, operators))
 
     def judgements(self, entry: AbstractPair, operators: Operators) -> Callable[[AbstractOperator], list[Direction]]:
-        """What judges update after update of one matrix, on the counted side; its base is decomposed once."""
+        """Functions that judge update after update of one matrix, on the counted side; its base is decomposed once."""
         known = self._known(entry, operators)
 
         def directions(update: AbstractOperator) -> list[Direction]:
@@ -65,7 +65,7 @@ class Looking:
         return judge_matrix(operators.base, update, tuned, self.question, *known)
 
     def _known(self, entry: AbstractPair, operators: Operators) -> tuple[Spectrum, SigmaMin]:
-        """What is known of a base, read from the cache or computed once."""
+        """Spectra of a base matrix, read from the cache or computed once."""
         spectrum, sigma_min = known_of_base(entry, operators, self.kept)
         found: dict[tuple[torch.dtype, Solver], Triplets] = {}
 
@@ -174,7 +174,7 @@ _SQUARES = ("left", "edit", "intruders", "leading")
 
 @dataclass
 class Tally:
-    """What the audited matrices of one point come to."""
+    """Running totals of the audited matrices of one point."""
 
     count: int = 0
     undecided: int = 0

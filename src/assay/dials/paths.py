@@ -59,12 +59,12 @@ class Matrix:
 
     @property
     def intruders(self) -> Scaling | None:
-        """What a repair scales; None without an intruder."""
+        """The intruder directions that a repair scales; None without an intruder."""
         return self.scalings.get("intruders")
 
 
 def left_of(matrix: Matrix, update: AbstractOperator, point: Point) -> AbstractOperator:
-    """What is left of a matrix's update at a point; the very same object where it is as it was tuned.
+    """The part of a matrix's update that is left at a point; the very same object where it is as it was tuned.
 
     Args:
         matrix: the matrix.
@@ -146,5 +146,5 @@ def singular(update: AbstractOperator) -> Triple:
 
 
 def rank_of(sigma: Tensor) -> int:
-    """How many singular values are more than float32's rounding of the largest."""
+    """The number of singular values above float32's rounding of the largest."""
     return int((sigma > torch.finfo(torch.float32).eps * sigma[:1]).sum())

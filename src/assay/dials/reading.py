@@ -1,4 +1,4 @@
-"""What is found along a path: its points audited, read, paired with both models and set beside the way back."""
+"""Reading of a path: its points audited, scored, paired with both models and set beside the way back."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class PathReading:
-    """What was found along a path.
+    """Results of reading a path.
 
     Attributes:
         bench: what was looked at, and how.
@@ -165,7 +165,7 @@ class PathReading:
 
 @dataclass(frozen=True)
 class _Units:
-    """What answers are means over: tokens of documents, examples of a task."""
+    """Units that answers are means over: tokens of documents, examples of a task."""
 
     text: Floats | None
     task: Floats | None
@@ -272,7 +272,7 @@ def read_path(
 
 
 def _without_noise(matrices: Sequence[Matrix]) -> list[str]:
-    """What is said of matrices without a threshold, which stay as they were tuned.
+    """Note on matrices without a threshold, which stay as they were tuned.
 
     Raises:
         SettingError: none has one.
@@ -289,7 +289,7 @@ def _without_noise(matrices: Sequence[Matrix]) -> list[str]:
 
 
 def _points_at(by: By, at: Sequence[float] | None, matrices: Sequence[Matrix]) -> list[float]:
-    """Where a path is read, rising."""
+    """The points at which a path is read, rising."""
     if by != "rank":
         return sorted({*(at if at is not None else _BY_DEFAULT[by])})
     largest = max((rank_of(matrix.svd[1]) for matrix in matrices if matrix.svd is not None), default=0)

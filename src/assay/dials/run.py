@@ -156,7 +156,7 @@ def check_points(by: By, at: Sequence[float] | None) -> None:
 def read_asked(
     home: Place, place: Place, text: str | Path | None, task: str | Path | None, window: int, batch_tokens: int
 ) -> Questions | None:
-    """What the models are to be asked; None for nothing."""
+    """The questions for the models; None if there are none."""
     if text is None and task is None:
         return None
     return read_questions(home, place, load_tokenizer(place), text, task, window, batch_tokens)

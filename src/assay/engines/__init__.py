@@ -1,1 +1,1 @@
-"""Where work items run: processes of this machine, or a Ray cluster."""
+"""Engines for work items: processes of this machine, or a Ray cluster."""

@@ -22,7 +22,7 @@ def opener(
     per_run: str = "",
     keep_weights: str = "all",
 ) -> Callable[[Path], AbstractEngine]:
-    """What opens an engine for the folder of a study.
+    """The function that opens an engine for the folder of a study.
 
     Args:
         name: local, or ray.

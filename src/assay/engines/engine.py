@@ -47,7 +47,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What an engine works on.
+    """Capacity of an engine.
 
     Attributes:
         slots: items that run at once.
@@ -79,7 +79,7 @@ class AbstractEngine(ABC):
 
     @abstractmethod
     def capacity(self) -> Capacity:
-        """What the engine works on at this moment."""
+        """Present capacity of the engine."""
 
     @abstractmethod
     def close(self) -> None:

@@ -57,7 +57,7 @@ def node_folder(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Results:
-    """What comes back of an item's folder.
+    """Files that come back from an item's folder.
 
     Attributes:
         weights: "all"; "adapters": weights beside an adapter's configuration; "none": records alone.
@@ -86,7 +86,7 @@ def write_over(contents: Contents, folder: Path) -> None:
 
 
 def placed(inputs: Mapping[Path, str]) -> dict[Path, Path]:
-    """Where inputs lie on this node, by where they lie on the machine that sent them.
+    """Paths of inputs on this node, by their paths on the machine that sent them.
 
     Args:
         inputs: digests, by path there.

@@ -11,7 +11,7 @@ from assay.errors import SettingError
 
 @dataclass(frozen=True)
 class Needs:
-    """What one item takes of a node.
+    """Resources that one item takes of a node.
 
     Attributes:
         cpus, gpus: of them; memory: bytes.

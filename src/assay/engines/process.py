@@ -43,7 +43,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a call.
+    """Outcome of a call.
 
     Attributes:
         packed: what the function returned; empty where it did not.
@@ -55,7 +55,7 @@ class Answer:
 
     @property
     def value(self) -> Any:
-        """What the function returned; None where it did not."""
+        """The function's value; None where it did not return."""
         return ForkingPickler.loads(self.packed) if self.packed else None
 
 
@@ -93,7 +93,7 @@ class Process:
         return self._receiver, self._process.sentinel
 
     def answer(self) -> Answer:
-        """What came of the call, once it ends."""
+        """Outcome of the call, once it ends."""
         wait(self.handles)
         try:  # an answer may be larger than the pipe holds: it is read before the process can end
             packed = self._receiver.recv_bytes() if self._receiver.poll() else b""

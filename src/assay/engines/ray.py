@@ -39,7 +39,7 @@ _CONNECT_SECONDS = 20
 
 @dataclass(frozen=True)
 class Node:
-    """What a worker says of its node.
+    """A worker's report on its node.
 
     Attributes:
         name: of the node, as Ray tells it; not of the machine.
@@ -315,7 +315,7 @@ def _described(token: Path) -> Node:
 
 
 def _differing(node: Node) -> str:
-    """Why a node does not fit; empty where it does."""
+    """Reason why a node does not fit; empty where it does."""
     ours = _versions()
     parts = [
         f"{name} {node.versions.get(name)} and not {ours[name]}"

@@ -1,4 +1,4 @@
-"""How long a graph of work takes on so many slots: greedy list scheduling, as an engine does it."""
+"""Duration of a graph of work on so many slots: greedy list scheduling, as an engine does it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What autograd keeps of one forward pass, counted without computing it."""
+"""Activations that autograd keeps of one forward pass, counted without computing it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Kept(NamedTuple):
 
 
 def kept_of(model: Any, batch: dict[str, Tensor], cast: bool = False, again: bool = False) -> Kept:
-    """What one forward pass keeps for the backward one.
+    """Bytes that one forward pass keeps for the backward one.
 
     Args:
         model: on the meta device.

@@ -1,4 +1,4 @@
-"""Which settings fit a memory: precision, 4-bit base, checkpointing, and how many examples at once."""
+"""Settings that fit a memory: precision, 4-bit base, checkpointing, and how many examples at once."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Sizes:
 
 
 def sizes_of(model: Any, spec: Spec) -> Sizes:
-    """What weights, gradients and moments take under a specification's settings.
+    """Bytes of weights, gradients and moments under a specification's settings.
 
     Args:
         model: on the meta device, prepared by the specification's method.
@@ -134,7 +134,7 @@ def _variations(spec: Spec, cast: bool, again: bool) -> Iterator[Spec]:
 
 
 def _packs(spec: Spec) -> bool:
-    """Whether the method learns beside a base in codes."""
+    """True if the method learns beside a quantised base."""
     try:
         type(spec.method).model_validate({**spec.method.model_dump(), "base_bits": 4})
     except ValueError:

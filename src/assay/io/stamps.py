@@ -1,4 +1,4 @@
-"""Whether files are still those that were found: by inode, size and time of change, which cost nothing to ask for."""
+"""Stamps of files, by inode, size and time of change: equal stamps mean unchanged files, at no cost."""
 
 from __future__ import annotations
 

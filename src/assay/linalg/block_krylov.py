@@ -105,7 +105,7 @@ def tuned_triplets(operator: AbstractOperator, k: int, near: Triplets | None) ->
 
 
 def is_proved(found: Triplets, k: int) -> bool:
-    """Whether the leading k are all there, each told apart from the others or in a cluster that is."""
+    """True if the leading k are all found, each told apart from the others or in a cluster that is."""
     return len(found.sigma) >= k and float(found.angle_bounds[:k].max()) <= ANGLE_ACCEPTED
 
 
@@ -262,7 +262,7 @@ def _longer_than(residuals: Tensor, floor: float) -> Tensor:
 
 
 def _products_are_safe(projection: Projection) -> bool:
-    """Whether products are of a size to go on with; a NaN or an infinity of the matrix is in that with a random vector.
+    """True if products are of a size to go on with; any NaN or infinity of the matrix shows in a random product.
 
     Raises:
         ValuesError: the matrix holds NaN or infinite values, or values beyond what the precision holds.

@@ -178,7 +178,7 @@ class KrylovSpaces:
         self.K, self.blocks = ([part[which] for part in parts] for parts in (self.K, self.blocks))
 
     def exceed(self, targets: Tensor) -> Tensor:
-        """Whether a Ritz vector of the space has converged that y overlaps with by more than the target, for each y.
+        """For each y, true if a Ritz vector of the space has converged that y overlaps with by more than the target.
 
         A guess that only saves time: no bound under the target can come from more products if the Ritz vector is right.
         """

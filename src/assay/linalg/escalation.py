@@ -34,7 +34,7 @@ class Attempt:
 
     @property
     def factorises(self) -> bool:
-        """Whether what products leave open is decided by factorising the Gram matrix: in float64 alone.
+        """True if what products leave open is decided by factorising the Gram matrix: in float64 alone.
 
         In float32 its squares lose half of the digits, and float64 products decide most of it for less.
         """

@@ -115,7 +115,7 @@ class Dense(AbstractOperator):
         return product.T
 
     def _has_long_rows(self, columns: int) -> bool:
-        """Whether a product with so many columns is quicker a few rows at a time."""
+        """True if a product with so many columns is quicker a few rows at a time."""
         W = self.matrix
         long = W.stride(1) == 1 and W.shape[1] * W.element_size() >= LONG_ROW
         return long and 1 < columns < FEW_COLUMNS and W.device.type == "cpu"

@@ -55,7 +55,7 @@ class Overlap:
     cost: OperationCount = field(default_factory=OperationCount)
 
     def decides(self, thresholds: Sequence[float]) -> bool:
-        """Whether the bounds are on one side of every threshold."""
+        """True where the bounds are on one side of every threshold."""
         return all(self.upper < eps or self.lower >= eps for eps in thresholds)
 
 

@@ -58,7 +58,7 @@ class Sketch:
         return Sketch(self.right + other.right, self.left + other.left)
 
     def is_of(self, operator: AbstractOperator) -> bool:
-        """Whether the operator is the matrix of this sketch, by its product with one of the probes."""
+        """True if the operator is the matrix of this sketch, by its product with one of the probes."""
         found = operator.matmul(probes(operator.shape[1], operator.device)[:, :1].to(operator.dtype)).double()
         off = float(torch.linalg.vector_norm(found - self.right[:, :1]))
         return off <= SAME_MATRIX * float(torch.linalg.vector_norm(self.right[:, :1]))

@@ -18,7 +18,7 @@ LARGEST_SQUARED = {torch.float32: 1e16, torch.float64: LARGEST_SAFE}
 
 
 def squares_are_safe(size: float, dtype: torch.dtype) -> bool:
-    """Whether products in this precision can be squared without overflow or underflow, for a matrix of this norm."""
+    """True if products in this precision can be squared without overflow or underflow, for a matrix of this norm."""
     return 1 / LARGEST_SQUARED[dtype] < size < LARGEST_SQUARED[dtype]
 
 

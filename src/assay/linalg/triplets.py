@@ -128,7 +128,7 @@ class Triplets:
 
     @property
     def is_float64(self) -> bool:
-        """Whether values that cannot be told apart are equal for float64 too, and not just for float32."""
+        """True if values that cannot be told apart are equal for float64 too, and not just for float32."""
         return self.u.dtype == torch.float64
 
     def leading(self, k: int) -> Triplets:

@@ -245,7 +245,7 @@ class Judged:
         return [direction for direction in self.directions if direction.side == side]
 
     def settled(self, k: int) -> bool:
-        """Whether there is a verdict on each of the k leading directions.
+        """True if there is a verdict on each of the k leading directions.
 
         The angle of a vector widens its bounds, so a decided verdict needs no further condition on it.
         """
@@ -305,7 +305,7 @@ def _judge(
 
 
 def _sharp(tuned: Triplets, known: int) -> bool:
-    """Whether the angles of that many leading vectors, or of their clusters, are all known to be small."""
+    """True if the angles of that many leading vectors, or of their clusters, are all known to be small."""
     return len(tuned.sigma) >= known and float(tuned.angle_bounds[:known].max()) <= ANGLE_LIMIT
 
 

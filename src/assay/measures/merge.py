@@ -1,4 +1,4 @@
-"""Whether a stored matrix is `W0 + dW`, to within the rounding of the precision that it holds."""
+"""Check of a stored matrix against `W0 + dW`, to within the rounding of the precision that it holds."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def coarsest(stored: Tensor) -> torch.dtype:
 
 
 def same_to_precision(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors of one shape are equal once the finer is rounded to the precision of the coarser."""
+    """True if two tensors of one shape are equal once the finer is rounded to the precision of the coarser."""
     coarser = max(first.dtype, second.dtype, key=lambda dtype: torch.finfo(dtype).eps)
     return bool(torch.equal(first.to(coarser), second.to(coarser)))
 
@@ -84,7 +84,7 @@ def _terms(update: AbstractOperator, dW: Tensor, wanted: Tensor) -> tuple[Tensor
 
 
 def _room(dtype: torch.dtype, size: Tensor, terms: Tensor, count: int) -> Tensor:
-    """How far each entry of a right merge can be from the exact one."""
+    """The largest distance of each entry of a right merge from the exact one."""
     unit = 2 * torch.finfo(dtype).eps + count * torch.finfo(torch.float32).eps
     return _spacing(dtype, size) / 2 + unit * terms
 

@@ -1,4 +1,4 @@
-"""Where an update lies beside its base: off the principal directions, and the drift of the leading singular values."""
+"""Place of an update beside its base: off the principal directions, and the drift of the leading singular values."""
 
 from __future__ import annotations
 
@@ -118,5 +118,5 @@ def spectral_drift(base: Triplets, tuned: Triplets, count: int) -> BoundedEstima
 
 
 def _error(found: Triplets) -> float:
-    """How far each value can be from the true one of its position: what is not known may lie among those that are."""
+    """The largest error of each value of its position: unknown values may lie among the known ones."""
     return found.backward_error + max(0.0, found.remainder_bound - float(found.sigma[-1]))

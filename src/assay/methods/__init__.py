@@ -1,4 +1,4 @@
-"""What may learn: the registry of methods, one file each."""
+"""Methods of tuning: their registry, one file each."""
 
 from __future__ import annotations
 

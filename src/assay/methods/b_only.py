@@ -32,5 +32,5 @@ class BOnly(AbstractLora):
         return wrapped
 
     def initialisation(self) -> str:
-        """How A and B start."""
+        """Initial values of A and B."""
         return "A orthonormal and frozen; B zero"

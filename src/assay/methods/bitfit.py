@@ -44,6 +44,6 @@ class BitFit(Method):
         return model
 
     def save(self, model: Any, folder: Path, base: str, revision: str | None) -> None:
-        """What learned, and the name of its base."""
+        """Save the parameters that learned, with the name of their base."""
         learned = {name: value for name, value in model.named_parameters() if value.requires_grad}
         save_bitfit(folder, learned, base, revision, "SEQ_CLS" if head_modules(model) else "CAUSAL_LM")

@@ -26,11 +26,11 @@ class Lora(AbstractLora):
     alpha_pattern: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
     def choices(self) -> dict[str, Any]:
-        """How A is drawn, and alpha where it differs."""
+        """Options: how A is drawn, and alpha where it differs."""
         init = True if self.init == "kaiming-uniform" else "gaussian"
         return {"init_lora_weights": init, "alpha_pattern": dict(self.alpha_pattern)}
 
     def initialisation(self) -> str:
-        """How A and B start."""
+        """Initial values of A and B."""
         drawn = "Kaiming-uniform, PEFT's default" if self.init == "kaiming-uniform" else f"Gaussian, std 1/{self.rank}"
         return f"A {drawn}; B zero"

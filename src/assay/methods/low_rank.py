@@ -1,4 +1,4 @@
-"""What LoRA and its kin share: factors on every matrix of the body, a scale, and a PEFT adapter's folder."""
+"""The common part of LoRA and its kin: factors on every matrix of the body, a scale, and a PEFT adapter's folder."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class AbstractLora(Method):
         """The settings of PEFT's `LoraConfig` by which the methods differ."""
 
     def scale(self) -> float:
-        """What BA is multiplied by: alpha / r."""
+        """The factor of BA: alpha / r."""
         return self.given_alpha() / self.rank
 
     def given_alpha(self) -> float:
@@ -108,7 +108,7 @@ class AbstractLora(Method):
         save_adapter(model, folder, base, revision)
 
     def initialisation(self) -> str:
-        """How A and B start."""
+        """Initial values of A and B."""
         return "A Kaiming-uniform, PEFT's default; B zero"
 
     def derived(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What every method of tuning has: a name, a rate, what may learn, and how it is stored."""
+"""The interface of every method of tuning: a name, a rate, the parameters that learn, and how they are stored."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Method(Part, ABC, strict=True):
 
     @property
     def audited(self) -> bool:
-        """Whether an audit can read from files what the method does to weights, or that it does nothing to them."""
+        """True if an audit can read from files what the method does to weights, or that it does nothing to them."""
         return True
 
     @property
     def keeps_base(self) -> bool:
-        """Whether the prepared model with its adapter disabled is the base."""
+        """True if the prepared model with its adapter disabled is the base."""
         return False
 
     @property
@@ -68,11 +68,11 @@ class Method(Part, ABC, strict=True):
         return sum(value.numel() for value in model.parameters() if value.requires_grad)
 
     def remarks(self, model: Any) -> list[str]:
-        """What a reader must know of the method on this prepared model, one sentence each."""
+        """Remarks on the method on this prepared model, one sentence each."""
         return []
 
     def initialisation(self) -> str:
-        """How the new parameters start; empty where there are none."""
+        """Initial values of the new parameters; empty where there are none."""
         return ""
 
     def derived(self) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class PeftAdapter(Method):
 
     @property
     def audited(self) -> bool:
-        """Whether its layers can be merged one by one."""
+        """True if its layers can be merged one by one."""
         return self.name.upper() in MERGED_TYPES
 
     def prepare(self, model: Any) -> Any:
@@ -69,7 +69,7 @@ class PeftAdapter(Method):
         return put_on(model, self.name, kind, self.targets, {}, options)
 
     def stored(self, model: Any) -> int:
-        """What PEFT stores of it: for some types, matrices that were drawn and do not learn, too."""
+        """The tensors that PEFT stores: for some types, matrices that were drawn and do not learn, too."""
         from peft import get_peft_model_state_dict
 
         return sum(value.numel() for value in get_peft_model_state_dict(model).values())
@@ -79,5 +79,5 @@ class PeftAdapter(Method):
         save_adapter(model, folder, base, revision)
 
     def initialisation(self) -> str:
-        """How the new parameters start."""
+        """Initial values of the new parameters."""
         return "PEFT's default"

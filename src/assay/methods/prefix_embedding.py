@@ -35,5 +35,5 @@ class PrefixEmbedding(AbstractPrefix):
         return PromptTuningConfig
 
     def initialisation(self) -> str:
-        """How the embeddings start."""
+        """Initial values of the embeddings."""
         return "embeddings Gaussian, std 1, PEFT's default"

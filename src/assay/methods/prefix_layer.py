@@ -41,5 +41,5 @@ class PrefixLayer(AbstractPrefix):
         return PrefixTuningConfig
 
     def initialisation(self) -> str:
-        """How the keys and values start."""
+        """Initial values of the keys and values."""
         return "keys and values Gaussian, std 1, PEFT's default"

@@ -1,4 +1,4 @@
-"""What both prefixes share: positions before the text that learn, a frozen model, and a PEFT adapter's folder."""
+"""The common part of both prefixes: positions before the text that learn, a frozen model, a PEFT adapter's folder."""
 
 from __future__ import annotations
 

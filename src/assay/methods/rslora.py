@@ -24,7 +24,7 @@ class RsLora(AbstractLora):
         return {"use_rslora": True}
 
     def scale(self) -> float:
-        """What BA is multiplied by: alpha / sqrt(r)."""
+        """The factor of BA: alpha / sqrt(r)."""
         return float(self.given_alpha() / self.rank**0.5)
 
     def given_alpha(self) -> float:

@@ -45,7 +45,7 @@ class LoraVariant(AbstractLora):
         return self.name not in _CONVERTED
 
     def choices(self) -> dict[str, Any]:
-        """How PEFT is asked for this one."""
+        """PEFT's configuration of this variant."""
         return dict(_CHOICES[self.name])
 
     def passed_through(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class LoraVariant(AbstractLora):
         return self.options
 
     def scale(self) -> float:
-        """What BA is multiplied by: alpha / r, or, with PEFT's option `use_rslora`, alpha / sqrt(r)."""
+        """The factor of BA: alpha / r, or, with PEFT's option `use_rslora`, alpha / sqrt(r)."""
         by = self.rank**0.5 if self.options.get("use_rslora") else self.rank
         return float(self.given_alpha() / by)
 
@@ -98,7 +98,7 @@ class LoraVariant(AbstractLora):
             _convert(folder, model.first_factors)
 
     def initialisation(self) -> str:
-        """How A and B start."""
+        """Initial values of A and B."""
         return {
             "dora": "A Kaiming-uniform, PEFT's default; B zero; magnitudes those of the base",
             "pissa": f"A and B from the {self.rank} leading singular triplets of the base, which are taken out of it",

@@ -16,7 +16,7 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Drawing:
-    """How replies are made. Of a model's own settings for generation the end tokens alone are used.
+    """Sampling of replies. Of a model's own settings for generation the end tokens alone are used.
 
     Attributes:
         tokens: most tokens of a reply.

@@ -37,7 +37,7 @@ _READ_BY = (MODEL_CONFIG, ADAPTER_CONFIG, BITFIT_CONFIG, *TOKENIZER_FILES)
 
 @dataclass(frozen=True)
 class Place:
-    """Where a model lies on this machine, and how a record names it.
+    """The folder of a model on this machine, and its source in records.
 
     Attributes:
         folder: its files.
@@ -58,7 +58,7 @@ class Place:
         return digests.of_files(path for path in self.folder.iterdir() if path.name in _READ_BY)
 
     def code_not_run(self) -> list[str]:
-        """What a reader must know of code that the folder asks for."""
+        """Remark on code that the folder asks for and that is not run."""
         return code_not_run(self.folder)
 
 
@@ -134,7 +134,7 @@ def find_pair(base: str | Path | None, tuned: str | Path, other_base: bool = Fal
 
 
 def adapter_settings(place: Place) -> dict[str, Any]:
-    """What an update says of its base and its task; BitFit's keys are PEFT's."""
+    """Base and task that an update names; BitFit's keys are PEFT's."""
     if (place.folder / BITFIT_CONFIG).exists():
         return bitfit_settings(place.folder)
     return read_json(place.folder / ADAPTER_CONFIG, "an adapter's configuration")
@@ -176,7 +176,7 @@ def _refuse_more_tokens(place: Place, tokenizer: Any) -> None:
 
 
 def stored_objective(place: Place) -> Head | None:
-    """What a stored model predicts; None for a body without a head, or with a head of another kind.
+    """The objective of a stored model; None for a body without a head, or with a head of another kind.
 
     An adapter that does not say it, such as any on a masked model, predicts what its base does.
     """
@@ -210,7 +210,7 @@ def positions_of(place: Place) -> int | None:
 
 
 def head_for(objective: Objective) -> Head:
-    """What a model must predict to learn an objective; a reward is the one output of a classification head."""
+    """The head that an objective needs; a reward is the one output of a classification head."""
     return "causal-lm" if objective in ("causal-lm", "policy") else "sequence-classification"
 
 
@@ -350,7 +350,7 @@ def load_merged(place: Place, objective: Head, labels: tuple[str, ...] = (), dev
 
 
 def _adapts_shared_ends(model: Any) -> bool:
-    """Whether a PEFT model adds to one of two ends, embeddings and head, that are one matrix of its base."""
+    """True if a PEFT model adds to one of two ends, embeddings and head, that are one matrix of its base."""
     from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
     from peft.tuners.tuners_utils import BaseTunerLayer
 

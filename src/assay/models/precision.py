@@ -19,7 +19,7 @@ _HEADS = ("score", "classifier", "pre_classifier", "pooler", "classification_hea
 
 @dataclass(frozen=True)
 class Held:
-    """How a model is held while it runs.
+    """Precision, quantisation and device of a model while it runs.
 
     Attributes:
         numbers: of the weights.
@@ -37,11 +37,11 @@ class Held:
 
     @property
     def placed(self) -> bool:
-        """Whether transformers puts the model where it belongs while it reads it."""
+        """True if transformers places the model on its devices while it reads it."""
         return self.bits is not None or self.spread
 
     def options(self, device: torch.device, headed: bool) -> dict[str, Any]:
-        """What transformers' `from_pretrained` is told.
+        """Arguments of transformers' `from_pretrained`.
 
         Args:
             device: where the model goes, unless it is spread.

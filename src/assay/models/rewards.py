@@ -1,4 +1,4 @@
-"""What judges a reply: a reward model, or a function named by its import path."""
+"""Judges of replies: a reward model, or a function named by its import path."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _number(text: str) -> float | None:
 
 @dataclass(frozen=True)
 class Reward:
-    """What judges replies.
+    """A judge of replies.
 
     Attributes:
         source: the reward model, or the function by its import path.
@@ -90,12 +90,12 @@ def located(reference: str, start: Path) -> str:
 
 
 def is_function(reference: str) -> bool:
-    """Whether a reward is named by an import path `module:function`, and is not a folder of that name."""
+    """True if a reward is named by an import path `module:function`, and is not a folder of that name."""
     return ":" in reference and not Path(reference).is_dir()
 
 
 def reward_source(reference: str) -> Source:
-    """How a record names a reward, without loading it.
+    """The source of a reward in records, without loading it.
 
     Raises:
         SourceError, CheckpointError: a reward model that cannot be found.

@@ -69,7 +69,7 @@ class OneBase:
 
 
 def _comes_off(adapter: Place) -> bool:
-    """Whether an adapter is nothing but LoRA's factors beside matrices."""
+    """True if an adapter is nothing but LoRA's factors beside matrices."""
     if not (adapter.folder / ADAPTER_CONFIG).exists():
         return False
     settings = adapter_settings(adapter)

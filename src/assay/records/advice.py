@@ -76,7 +76,7 @@ class Judged(Part):
 
 
 class Advice(Record):
-    """What to choose for a LoRA of a base, from the base alone or from an adapter that was trained on it.
+    """Advice on a LoRA of a base, from the base alone or from an adapter that was trained on it.
 
     Attributes:
         base: the base; tuned: the adapter, None before training.
@@ -110,7 +110,7 @@ class Advice(Record):
 
     @property
     def when(self) -> str:
-        """What was known when it was given."""
+        """The evidence that was there when it was given."""
         return "before training" if self.tuned is None else f"after training {self.tuned.name}"
 
     @property

@@ -50,7 +50,7 @@ class Direction(Part):
 
 
 class Chance(Part):
-    """What random updates of the same shape, rank and Frobenius norm score on the same base matrix.
+    """Scores of random updates of the same shape, rank and Frobenius norm on the same base matrix.
 
     Attributes:
         draws, rank, seed: of the updates.
@@ -69,7 +69,7 @@ class Chance(Part):
 
 
 class Measures(Part):
-    """What was measured of one update of one matrix.
+    """Measures of one update of one matrix.
 
     Attributes:
         rank: number of singular values of the update above rounding; None where not all were computed.
@@ -188,7 +188,7 @@ class MatrixAudit(Measures):
 
 
 class Coverage(Part):
-    """What became of one stored tensor.
+    """Status of one stored tensor.
 
     Attributes:
         status: analysed | unchanged | changed, not a matrix | skipped.
@@ -205,7 +205,7 @@ class Coverage(Part):
 
 
 class Audit(Record):
-    """What fine-tuning did to a model, matrix by matrix.
+    """Effect of fine-tuning on a model's weights, matrix by matrix.
 
     Attributes:
         base, tuned: what was compared; `tuned` has several for a sum of adapters.
@@ -300,7 +300,7 @@ class Audit(Record):
 
     @property
     def statuses(self) -> dict[str, int]:
-        """How many tensors have each status."""
+        """The number of tensors with each status."""
         counts: dict[str, int] = {}
         for entry in self.coverage.values():
             counts[entry.status] = counts.get(entry.status, 0) + 1
@@ -319,7 +319,7 @@ class Audit(Record):
         return replace(found, outcome="inconclusive", reason=f"the earlier record has another {' and '.join(other)}")
 
     def _unlike(self, other: Audit) -> list[str]:
-        """What two audits do not share and must for their counts to be compared: a matrix that one left out counts."""
+        """Settings that two audits must share for their counts to be compared, and do not: a left-out matrix counts."""
 
         def question(audit: Audit) -> dict[str, Any]:
             return {

@@ -1,4 +1,4 @@
-"""How arms are called: the method, its rank, and the settings in which arms of one name differ."""
+"""Names of arms: the method, its rank, and the settings in which arms of one name differ."""
 
 from __future__ import annotations
 

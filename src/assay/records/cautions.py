@@ -1,4 +1,4 @@
-"""What weakens a record's numbers: few units, a constant reply, a ruined model; derived once, for every view."""
+"""Cautions on a record's numbers: few units, a constant reply, a ruined model; derived once, for every view."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def few_units(count: int, units: str) -> str:
 
 
 def ruined_on_text(loss: float, vocabulary: int | None) -> str:
-    """Why a model with a loss on text, nats a token, is ruined; empty where it is not, or the vocabulary not known.
+    """Reason why a model with a loss on text, nats a token, is ruined; empty where it is not, or cannot be judged.
 
     Args:
         loss: of the tuned model.
@@ -47,13 +47,13 @@ def ruined_on_text(loss: float, vocabulary: int | None) -> str:
 
 
 def replies_alike(task: TaskScore) -> bool:
-    """Whether the tuned model gives one reply to every example where several are right, and its base did not."""
+    """True if the tuned model gives one reply to every example where several are right, and its base did not."""
     base = set(task.base_choices or ())
     return len(set(task.tuned_choices)) == 1 < len(set(task.truth)) and len(base) != 1
 
 
 def ruined(forgetting: Forgetting | None, task: TaskScore | None) -> str:
-    """Why a tuned model is ruined: worse at text than a uniform guess, or one reply to everything; empty if it is not.
+    """Reason why a tuned model is ruined: worse at text than a uniform guess, or one reply to everything; else empty.
 
     What is found of such a model says what it is like past use, not what tuning costs.
     """
@@ -69,7 +69,7 @@ def not_above_constant(task: TaskScore) -> str:
 
 
 def marks(run: Run | None, scores: Scores | None, trial_loss: float | None) -> tuple[str, ...]:
-    """What the numbers of a run must not be shown without, one clause each.
+    """Marks that belong beside every number of a run, one clause each.
 
     Args:
         run: its record; scores: its scores; None where there are none.
@@ -94,7 +94,7 @@ def _worse_than_trial(run: Run, trial_loss: float) -> str:
 
 
 def cautions(record: Record) -> tuple[str, ...]:
-    """What every view of a record says beside its numbers: intervals over few units, and a ruined model."""
+    """Cautions of a record, for every view: intervals over few units, and a ruined model."""
     found = [few_units(count, units) for count, units in units_of(record)]
     if isinstance(record, Scores):
         why = ruined(record.forgetting, record.task)
@@ -103,7 +103,7 @@ def cautions(record: Record) -> tuple[str, ...]:
 
 
 def units_of(record: Record) -> Iterator[tuple[int, str]]:
-    """What a record's intervals are over, and how many there are."""
+    """The units that a record's intervals are over, and their number."""
     if isinstance(record, Scores):
         yield from _units_of_scores(record)
         return

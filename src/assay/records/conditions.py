@@ -1,4 +1,4 @@
-"""What makes two runs comparable: the keys of their conditions."""
+"""Keys of the conditions of runs: equal keys make two runs comparable."""
 
 from __future__ import annotations
 

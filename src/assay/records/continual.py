@@ -32,7 +32,7 @@ class Cell(Part):
 
 
 class Stage(Part):
-    """What is there after one task of the sequence was learned and its update merged.
+    """State after one task of the sequence was learned and its update merged.
 
     Attributes:
         task: the task that was learned in this stage.
@@ -113,7 +113,7 @@ class Continual(Record):
         return tuple(sequence for sequence in self.sequences if sequence.error)
 
     def finished(self, sequence: Sequence) -> bool:
-        """Whether every task of the sequence was learned."""
+        """True if every task of the sequence was learned."""
         return len(sequence.stages) == len(self.tasks)
 
     def arms(self) -> dict[str, tuple[Sequence, ...]]:

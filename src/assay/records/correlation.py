@@ -95,7 +95,7 @@ class Coefficient(Part):
 
 
 class Correlation(Record):
-    """How forgetting and what is found in the weights go together over the runs of a sweep.
+    """Correlation of forgetting with measures of the weights over the runs of a sweep.
 
     A correlation: the runs differ in learning rate and duration, which move everything at once.
 

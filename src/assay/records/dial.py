@@ -106,7 +106,7 @@ class DialPoint(Part):
 
     @property
     def name(self) -> str:
-        """What the point is, in words that say what is equal."""
+        """The name of the point, in words that say what is equal."""
         if self.path == "equal-update" and self.factor is not None and self.factor > 1:
             return f"equal norm (x {self.factor:.4g}: larger than the tuned update, no way back)"
         return NAMES[self.path]

@@ -27,7 +27,7 @@ class Fit(Part):
 
 
 class Estimate(Record):
-    """What a run would need, from its specification and the base's configuration: no weight is read.
+    """Needs of a run, from its specification and the base's configuration: no weight is read.
 
     Attributes:
         method: the method's name in the registry.
@@ -82,7 +82,7 @@ class Estimate(Record):
 
     @property
     def parts(self) -> tuple[tuple[str, int], ...]:
-        """What the peak is made of, by name, in bytes."""
+        """Parts of the peak by name, in bytes."""
         examples, tokens = self.batch
         return (
             ("weights", self.weight_bytes),

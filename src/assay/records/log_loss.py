@@ -1,4 +1,4 @@
-"""How well models know which of several answers is right: log-loss among the answers, and AUC where there are two."""
+"""Log-loss among several answers, and AUC where there are two."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ShareInterval = tuple[_Share, _Share]
 
 
 class Knowledge(Part):
-    """What one model knows of the right answers.
+    """Knowledge of the right answers that one model shows.
 
     Attributes:
         loss: mean of `losses`, with its 95 % bootstrap interval over examples.

@@ -44,7 +44,7 @@ class Measure:
 
     @property
     def description(self) -> str:
-        """What it is, with its unit and its source."""
+        """Description of the measure, with its unit and its source."""
         unit = f", in {self.unit}" if self.unit else ""
         return f"{self.says}{unit} ({self.source})"
 

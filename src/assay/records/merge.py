@@ -14,7 +14,7 @@ WRONG: tuple[MergeVerdict, ...] = ("lost to rounding", "missing", "another scale
 
 
 class MergeMeasures(Part):
-    """How one stored matrix M stands to `W0 + dW`.
+    """Distances of one stored matrix M from `W0 + dW`.
 
     Attributes:
         verdict: merged, if every entry is that of `W0 + dW` to within what arithmetic in the precision that M holds can
@@ -55,7 +55,7 @@ class MatrixMerge(MergeMeasures):
 
 
 class Merge(Record):
-    """Whether a checkpoint is its base with an adapter merged into it.
+    """Check that a checkpoint is its base with an adapter merged into it.
 
     Attributes:
         base, adapter, merged: what was compared.
@@ -89,5 +89,5 @@ class Merge(Record):
 
     @property
     def verdicts(self) -> dict[str, int]:
-        """How many matrices have each verdict."""
+        """The number of matrices with each verdict."""
         return dict(Counter(matrix.verdict for matrix in self.matrices))

@@ -1,4 +1,4 @@
-"""What every record has: a kind, a schema version, what made it, and a strict way to and from disk."""
+"""The base class of records: a kind, a schema version, provenance, and a strict way to and from disk."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Source(Part):
 
 
 class Provenance(Part):
-    """What made a record: enough to make it again."""
+    """Provenance of a record: enough to make it again."""
 
     assay: str = __version__
     python: str = Field(default_factory=platform.python_version)
@@ -142,7 +142,7 @@ class Record(Part):
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """What a file of an earlier version holds, in this version's shape; as it is where nothing is to be done."""
+        """Content of a file of an earlier version, in this version's shape; as it is where nothing is to be done."""
         return data
 
     def to_json(self) -> str:

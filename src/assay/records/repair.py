@@ -166,7 +166,7 @@ def _tuned_of_first_version(data: dict[str, Any], curve: dict[str, Any]) -> list
 
 
 def _reading(measured: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What was measured at a point of a curve; its difference to the base had no interval."""
+    """Measurement at a point of a curve; its difference to the base had no interval."""
     if measured is None:
         return None
     less = measured["repair_less"]

@@ -12,7 +12,7 @@ Objective = Literal["causal-lm", "sequence-classification", "reward", "policy"]
 
 
 class Examples(Part):
-    """What the data came to, once it was tokens.
+    """Counts of the data, once it was tokens.
 
     Attributes:
         count: examples (of packed text: blocks).
@@ -30,7 +30,7 @@ class Examples(Part):
 
 
 class Trained(Part):
-    """What was allowed to learn; layer numbers are written `*`.
+    """Parameters that were allowed to learn; layer numbers are written `*`.
 
     Attributes:
         parameters: trainable parameters.
@@ -48,7 +48,7 @@ class Trained(Part):
 
 
 class PolicyRun(Part):
-    """How a policy learned from rewards.
+    """Statistics of a policy's training from rewards.
 
     Attributes:
         reward: the reward model, or the function by its import path.
@@ -70,7 +70,7 @@ class PolicyRun(Part):
 
 
 class Cost(Part):
-    """What a run cost on the machine that made it.
+    """Cost of a run on the machine that made it.
 
     Attributes:
         seconds: wall time of the steps, data and loading left out.

@@ -16,7 +16,7 @@ ShareInterval = tuple[Share, Share]
 
 
 def _agrees(value: float, found: float) -> bool:
-    """Whether a number is the one that is found again, to the rounding of sums; no finite one agrees with none."""
+    """True if a number is the one that is found again, to the rounding of sums; no finite one agrees with none."""
     if not (math.isfinite(value) and math.isfinite(found)):
         return not (math.isfinite(value) or math.isfinite(found))
     return math.isclose(value, found, rel_tol=1e-6, abs_tol=1e-6)
@@ -193,7 +193,7 @@ class TaskScore(Part):
 
 
 class Unique(Part):
-    """What one model said to one prompt, several times.
+    """Distinct replies of one model to one prompt.
 
     Attributes:
         unique: different strings among its samples.
@@ -293,7 +293,7 @@ class Answered(Part):
 
 
 class RewardScore(Part):
-    """How well a reward model judges, on pairs of which one side was chosen, or on replies with a thumb.
+    """Quality of a reward model, on pairs of which one side was chosen, or on replies with a thumb.
 
     Attributes:
         task: the file.

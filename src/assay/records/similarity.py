@@ -29,7 +29,7 @@ class MatrixSimilarity(Part):
     right: Grid
 
     def by_chance(self, side: Literal["left", "right"], i: int, j: int) -> float:
-        """What two random subspaces have on average: `max(i, j)/n` of vectors of n numbers."""
+        """The mean similarity of two random subspaces: `max(i, j)/n` of vectors of n numbers."""
         return max(i, j) / self.shape[0 if side == "left" else 1]
 
 

@@ -66,7 +66,7 @@ class Confirmation(Part):
 
 
 class Tuned(Part):
-    """How the learning rate of an arm was chosen on a task.
+    """Choice of the learning rate of an arm on a task.
 
     Attributes:
         task: which of the plan's tasks.
@@ -151,7 +151,7 @@ class Spread(Part):
 
 
 class ArmResult(Part):
-    """What came of one arm on one task, over its seeds.
+    """Results of one arm on one task, over its seeds.
 
     Attributes:
         name: the method, its rank, and what tells it from the study's other arms on the task.
@@ -217,7 +217,7 @@ class Beside(Part):
 
 
 class Verdict(Part):
-    """Which arm to take on a task, for learning, for keeping what the base knew, or for cost.
+    """Choice of an arm on a task, for learning, for keeping what the base knew, or for cost.
 
     Attributes:
         task: which of the plan's tasks; steps: the duration that is compared, the longest.
@@ -240,7 +240,7 @@ class Verdict(Part):
 
 
 class Forecast(Part):
-    """What is left of a plan.
+    """Work that is left of a plan.
 
     Attributes:
         runs: to be trained; trials: of rates, at least so many: a grid may grow.
@@ -269,7 +269,7 @@ class Forecast(Part):
 
 
 class Study(Record):
-    """What became of every run of a plan, in the plan's order.
+    """Status of every run of a plan, in the plan's order.
 
     Attributes:
         plan: the plan's name.

@@ -1,1 +1,1 @@
-"""Renderers of views: a page, a terminal, Markdown."""
+"""Renderers of views: a page, a terminal, Markdown; JUnit and SARIF of gates."""

@@ -29,7 +29,7 @@ _MARKS = re.compile(r"[\\`*\[\]<|]|(?<!\w)_|_(?!\w)")
 
 
 def markdown(records: Record | Sequence[Record]) -> str:
-    """What records say, as a page of Markdown: the answers first, then every section.
+    """Records as a page of Markdown: the answers first, then every section.
 
     Raises:
         RecordError: there is no record, or one of a kind that has no view.

@@ -172,7 +172,7 @@ def _listed(value: Any) -> Any:
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Setting]:
-    """What was asked for, and whether it is the default of `repair`'s own signature."""
+    """Settings of the call, each marked if it is the default of `repair`'s own signature."""
     defaults = inspect.signature(repair).parameters
     return {
         name: Setting(value=value, origin="default" if value == _listed(defaults[name].default) else "given")
@@ -282,7 +282,7 @@ class _Finish:
         )
 
     def _notes(self, out: Source | None, matrices: list[MatrixRepair], dial: Dial | None) -> list[str]:
-        """What a reader must know of the whole."""
+        """Remarks on the repair as a whole."""
         notes = []
         if dial is None:
             done = "an unchanged copy was written" if out is not None else "nothing was written"

@@ -98,14 +98,14 @@ def write_repaired(
 
 
 def _intruders(planned: Matrix) -> Scaling:
-    """What is scaled in a matrix that is edited."""
+    """Intruder directions that are scaled in an edited matrix."""
     if planned.intruders is None:
         raise TypeError(f"{planned.entry.name} has no intruder")
     return planned.intruders
 
 
 def _whole(planned: Matrix, stored: Checkpoint, name: str, keep: float) -> Callable[[], Tensor]:
-    """What makes a matrix that is stored whole: the tuned one plus the edit, in its own orientation."""
+    """The function that makes a matrix that is stored whole: the tuned one plus the edit, in its own orientation."""
 
     def make() -> Tensor:
         edit = _intruders(planned).at(keep).dense()

@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Units:
-    """What was measured, unit by unit: of an example whether it is right, of a document its nats above the base's.
+    """Measurements by unit: of an example whether it is right, of a document its nats above the base's.
 
     Attributes:
         measure: what it is.
@@ -61,7 +61,7 @@ class Trained:
     marks: tuple[str, ...] = ()
 
     def learned(self) -> Units | None:
-        """What was learned, as the scores have it: accuracy on a task, on pairs, or the share of judgements won."""
+        """The learning score: accuracy on a task, on pairs, or the share of judgements won."""
         return None if self.scores is None else _learned(self.scores)
 
     def lost(self) -> Units | None:
@@ -94,7 +94,7 @@ class Arm:
 
     @property
     def steps(self) -> int:
-        """How long they were trained."""
+        """The number of training steps."""
         return self.runs[0].steps
 
 
@@ -113,7 +113,7 @@ def arms_of(runs: Sequence[Trained]) -> dict[str, list[Arm]]:
 
 
 def result(task: str, arm: Arm) -> ArmResult:
-    """What came of an arm."""
+    """Results of an arm."""
     first, runs = arm.runs[0], [one.run for one in arm.runs]
     learned = [one.learned() for one in arm.runs]
     audits = [one.audit for one in arm.runs if one.audit is not None]
@@ -159,7 +159,7 @@ def _spread(units: Sequence[Units | None]) -> Spread | None:
 
 
 def _marks(runs: Sequence[Trained]) -> Iterator[str]:
-    """What is said of an arm's runs: of some of its seeds, or of all."""
+    """Marks on an arm's runs: of some of its seeds, or of all."""
     said = dict.fromkeys(mark for one in runs for mark in one.marks)
     for mark in said:
         seeds = [str(one.seed) for one in runs if mark in one.marks]
@@ -167,7 +167,7 @@ def _marks(runs: Sequence[Trained]) -> Iterator[str]:
 
 
 def _learned(scores: Scores) -> Units | None:
-    """What was learned, as a record has it."""
+    """The learning score, as a record has it."""
     if (task := scores.task) is not None:
         right = np.array(task.tuned_choices) == np.array(task.truth)
         asked = (task.task.digest, task.how, task.truth)

@@ -131,7 +131,7 @@ def compare(
 
 @dataclass(frozen=True)
 class _Read:
-    """What was asked for, read.
+    """The call's plan, data and arms, read.
 
     Attributes:
         spec: of any run of it; reference: its data, whose columns are in `data`.

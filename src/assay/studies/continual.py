@@ -148,7 +148,7 @@ class _Sequence:
         return self.home / pair_key(named)
 
     def done(self) -> Done:
-        """What is done of it."""
+        """The record of the stages that are done."""
         if (kept := readable(Continual, self.folder / _RECORD)) is not None:
             return kept.sequences[0]
         spec = self.specs[0]
@@ -178,7 +178,7 @@ class _Sequence:
         record.model_copy(update={"sequences": (sequence,)}).save(self.folder / _RECORD)
 
     def standing(self, start: Continual) -> Done:
-        """What can be gone on from: done with these tests and heads, and with the body that is needed next."""
+        """The stages to go on from: done with these tests and heads, and with the body that is needed next."""
         if (self.folder / _RECORD).exists():
             kept = readable(Continual, self.folder / _RECORD)
             count = len(kept.sequences[0].stages) if kept is not None else 0
@@ -314,7 +314,7 @@ def _source(file: Path) -> Source:
 
 
 def _same(one: Continual, other: Continual) -> bool:
-    """Whether two records ask the same: of one base, the same tasks and heads."""
+    """True if two records ask the same: of one base, the same tasks and heads."""
     names = ("base", "tasks", "data", "tests", "head")
     read_alike = one.provenance.settings.get(_BASE_SETTINGS) == other.provenance.settings.get(_BASE_SETTINGS)
     return read_alike and all(getattr(one, name) == getattr(other, name) for name in names)

@@ -183,7 +183,7 @@ def coefficients(runs: Sequence[SweptRun], seed: int) -> Iterator[Coefficient]:
 
 
 def _measured(group: Sequence[SweptRun], measure: Measure) -> bool:
-    """Whether any of the runs has it; those that every audit has are said to be missing where they are."""
+    """True if any of the runs has it; those that every audit has are said to be missing where they are."""
     return measure in _ALWAYS or any(getattr(run, measure) is not None for run in group)
 
 
@@ -225,12 +225,12 @@ def _coefficient(among: str, group: Sequence[SweptRun], measure: Measure, seed: 
 
 
 def _arm(run: SweptRun) -> str:
-    """What runs share that differ in duration and seed alone."""
+    """The arm of a run: runs of one arm differ in duration and seed alone."""
     return f"{run.method} {sorted(run.arm.items())}"
 
 
 def _why_none(values: Floats, count: int) -> str:
-    """Why forgetting, a measure and the norm, (3, runs), have no correlation; empty where they have one."""
+    """Reason why forgetting, a measure and the norm, (3, runs), have no correlation; empty where they have one."""
     if count < FEWEST:
         return f"{count} runs have it"
     if np.ptp(values[1]) == 0:

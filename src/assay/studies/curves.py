@@ -85,7 +85,7 @@ def curves(studies: str | Path | Sequence[str | Path], seed: int = 0, *, learnin
 
 
 def axis(name: str) -> Learning:
-    """What was learned, by its name.
+    """The learning axis of a name.
 
     Raises:
         SettingError: there is no such axis.
@@ -107,7 +107,7 @@ class _Measured:
     lost: Forgetting
 
     def learned(self, learning: Learning) -> Floats:
-        """How well every example is answered, more is better."""
+        """The learning score of every example, more is better."""
         if learning == "accuracy":
             return np.asarray(np.array(self.task.tuned_choices) == np.array(self.task.truth), dtype=float)
         assert self.task.log_loss is not None  # models without are left out
@@ -259,7 +259,7 @@ def in_unit(found: Matched, learning: Learning) -> Matched:
 
 
 def _constant(task: TaskScore, learning: Learning) -> float:
-    """What a constant reply scores on an axis."""
+    """The score of a constant reply on an axis."""
     if learning == "accuracy":
         return task.majority
     assert task.log_loss is not None  # models without are left out

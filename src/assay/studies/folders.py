@@ -1,4 +1,4 @@
-"""What lies in studies' folders: every run with its audit and its scores, as they are now."""
+"""Runs in studies' folders, each with its audit and its scores, as they are now."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Filed:
 
     @cached_property
     def run(self) -> Run:
-        """What was trained."""
+        """The record of its training."""
         return Run.read(self.folder / "model" / "run.json")
 
     @cached_property
     def scores(self) -> Scores | None:
-        """What it learned and lost; None where it was not scored."""
+        """Its scores; None where it was not scored."""
         path = self.folder / "scores.json"
         return Scores.read(path) if path.exists() else None
 
     @cached_property
     def audit(self) -> Audit | None:
-        """What is in its weights; None where it was not audited."""
+        """The audit of its weights; None where it was not audited."""
         path = self.folder / "audit.json"
         return Audit.read(path) if path.exists() else None
 
@@ -51,7 +51,7 @@ class Filed:
 
     @property
     def steps(self) -> int:
-        """How long it was trained."""
+        """The number of training steps."""
         return int(str(self.run.conditions["training.steps"]))
 
     @property
@@ -78,7 +78,7 @@ def filed(studies: Sequence[str | Path]) -> list[Filed]:
 
 
 def records_of(folder: str | Path) -> list[Record]:
-    """What a page shows of a study's folder: the study, and the records of every arm's run of the first seed.
+    """The records that a page shows of a study's folder: the study, and those of every arm's run of the first seed.
 
     The study joins the seeds; two runs of one arm beside each other would be read as two ways of tuning.
 
@@ -100,7 +100,7 @@ def records_of(folder: str | Path) -> list[Record]:
 
 
 def place_of(method: str, arm: Mapping[str, Any], steps: int, seed: int) -> tuple[str, str, float, int, int]:
-    """Where a run stands among others: by method and its settings, learning rate, duration and seed."""
+    """The place of a run among others: method and its settings, learning rate, duration and seed."""
     rest = {name: value for name, value in arm.items() if name != "method.lr"}
     return method, str(rest), float(str(arm["method.lr"])), steps, seed
 

@@ -1,4 +1,4 @@
-"""What the runs of a plan would refuse, and what is left of it: bytes, time, and where each is known from."""
+"""Forecast of a plan: runs that would be refused, and the bytes and time of what is left, each with its origin."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Kind:
 
     @cached_property
     def needs(self) -> Estimate | None:
-        """What a run would hold; None where the model cannot be built without weights."""
+        """The estimate of a run; None where the model cannot be built without weights."""
         try:
             return estimate(self.spec)
         except InputError:
@@ -156,7 +156,7 @@ def forecast(
 
 
 def _peaks(kinds: Sequence[_Kind]) -> dict[str, int]:
-    """What runs would hold, by the names of their arms; the most of all tasks."""
+    """Peak bytes of runs, by the names of their arms; the most of all tasks."""
     names = told_apart([(kind.spec.method.name, arm_of(kind.spec)) for kind in kinds])
     peaks: dict[str, int] = {}
     for name, kind in zip(names, kinds, strict=True):
@@ -166,7 +166,7 @@ def _peaks(kinds: Sequence[_Kind]) -> dict[str, int]:
 
 
 def _pieces(steps: Sequence[tuple[_Kind, float]]) -> list[Piece]:
-    """What is left as a graph: the runs of an arm wait for its trials, and those at full length for the others.
+    """Work that is left as a graph: the runs of an arm wait for its trials, and those at full length for the others.
 
     Args:
         steps: of every kind whose time is known, the seconds of a step.
@@ -183,7 +183,7 @@ def _pieces(steps: Sequence[tuple[_Kind, float]]) -> list[Piece]:
 
 
 def _kinds(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | None], tuner: Tuner) -> list[_Kind]:
-    """What is done and what is to come, by arm and task."""
+    """Work that is done and to come, by arm and task."""
     kinds: dict[str, _Kind] = {}
     for entry, ready in zip(planned, settled, strict=True):
         work = home.work(ready or entry)

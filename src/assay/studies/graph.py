@@ -21,10 +21,10 @@ class WorkLike(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is, for a reader."""
+        """Its words for a reader."""
 
     def is_whole(self) -> bool:
-        """Whether nothing is left to do."""
+        """True where nothing is left to do."""
 
     def item(self) -> Item:
         """The work as an engine takes it."""
@@ -42,7 +42,7 @@ Job = Generator[Sequence[WorkLike], None, T]
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a study is.
+    """Progress of a study.
 
     Attributes:
         total, done, failed: works of which it is known that they are needed; those that ended; those that failed.

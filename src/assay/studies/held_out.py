@@ -18,7 +18,7 @@ FEW_ANSWERS = 20  # different answers up to which a test asks which of them is t
 
 
 def is_testable(data: AnyData, reference: Reference) -> bool:
-    """Whether rows like those that are learned can be scored by right and wrong: classes, preferences, few answers."""
+    """True if rows like those that are learned can be scored by right and wrong: classes, preferences, few answers."""
     if data.kind == "prompt-answer":
         answers = {json.dumps(row.get(data.answer), default=str) for _, row in raw_rows(reference)}
         return 1 < len(answers) <= FEW_ANSWERS
@@ -70,13 +70,13 @@ def part_rows(reference: Reference, data: AnyData, seed: int, folder: Path) -> t
 
 
 def _answer(data: AnyData, row: dict[str, Any]) -> str:
-    """What is right for a row; empty where rows are preferences."""
+    """The right answer of a row; empty where rows are preferences."""
     word = {"prompt-answer": "answer", "classification": "label", "thumbs": "label"}.get(data.kind)
     return "" if word is None else json.dumps(row.get(getattr(data, word)), default=str)
 
 
 def _asked(data: AnyData, row: dict[str, Any]) -> str:
-    """What a row asks, without its answer."""
+    """The question of a row, without its answer."""
     word = {"prompt-answer": "prompt", "classification": "text", "thumbs": "reply"}.get(data.kind)
     column = None if word is None else getattr(data, word)
     return json.dumps(row if column is None else row.get(column), sort_keys=True, default=str)

@@ -21,7 +21,7 @@ _PACE = 3  # steps: the first one is slower, and the median leaves it out
 
 @dataclass(frozen=True)
 class Home:
-    """Where a study works.
+    """Folder and state of a study at work.
 
     Attributes:
         plan: what is to be done; start: the folder to which its paths are relative.

@@ -23,7 +23,7 @@ _ALIKE = 1e-9  # fitted scores of one block, which rounding may part
 
 @dataclass(frozen=True)
 class Measurements:
-    """What one line's models did, seeds averaged; the examples and documents are those of every other line.
+    """Measurements of one line's models, seeds averaged; the examples and documents are those of every other line.
 
     Attributes:
         name: of the line; seeds: that every duration has.

@@ -62,13 +62,13 @@ class Tune(Part):
     lr: float = Field(gt=0, allow_inf_nan=False)
 
     def rates(self, alpha: float | None, where: str) -> list[float]:
-        """Where the search begins."""
+        """The rates where the search begins."""
         return [self.lr]
 
 
 @final
 class Tuning(Part):
-    """How learning rates are tuned, the same for every arm: `lr 10^(k/2)` for k = -1, 0, 1; a winner at the edge
+    """Search for learning rates, the same for every arm: `lr 10^(k/2)` for k = -1, 0, 1; a winner at the edge
     extends the grid. The first seed of the plan tunes, and all seeds run at the rate that won.
 
     Attributes:
@@ -85,7 +85,7 @@ class Tuning(Part):
 
 @final
 class Task(Part):
-    """What a run learns, and what it is scored on; paths are relative to the plan.
+    """A task: the data that a run learns, and those that it is scored on; paths are relative to the plan.
 
     Attributes:
         name: how results name it.

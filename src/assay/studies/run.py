@@ -108,7 +108,7 @@ def _all(works: list[Work]) -> Job[None]:
 
 
 def state_of(plan: str | Path, out: str | Path) -> Study:
-    """What has become of every run of a plan so far: nothing is run, and nothing foreseen.
+    """Present status of every run of a plan: nothing is run, and nothing foreseen.
 
     Args:
         plan: a TOML file; out: the study's folder.
@@ -182,7 +182,7 @@ def _trained(home: Home, ready: Planned, tuner: Tuner) -> Trained | None:
 
 
 def _became(home: Home, entry: Planned, ready: Planned | None, tuner: Tuner) -> StudyRun:
-    """What became of a run; one for which no rate was found, though it was tried, failed."""
+    """Status of a run; one for which no rate was found, though it was tried, failed."""
     work = home.work(ready or entry)
     arm = arm_of(work.spec)
     untuned: dict[Stage, Became] = {
@@ -203,6 +203,6 @@ def _became(home: Home, entry: Planned, ready: Planned | None, tuner: Tuner) -> 
 
 
 def _marks(work: Work, tuned: Tuned | None) -> tuple[str, ...]:
-    """What the numbers of a run must not be shown without."""
+    """Marks that belong beside every number of a run."""
     run, scores = readable(Run, work.model / "run.json"), readable(Scores, work.folder / "scores.json")
     return marks(run, scores, None if tuned is None else tuned.trial_loss(work.spec.method.lr))

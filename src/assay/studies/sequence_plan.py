@@ -33,7 +33,7 @@ class SequenceTask(Part):
 
 @final
 class Head(Part):
-    """How a task's head is retrained on the frozen body: see `assay.studies.heads.fit_head`.
+    """Settings for retraining a task's head on the frozen body: see `assay.studies.heads.fit_head`.
 
     Attributes:
         rows: rows of a task's training data, drawn once for all; all of them where there are fewer.
@@ -67,7 +67,7 @@ class SequencePlan(Part):
 
 
 def is_sequence(path: str | Path) -> bool:
-    """Whether a plan says that its tasks are learned one after the other: `kind = "continual"`.
+    """True if a plan says that its tasks are learned one after the other: `kind = "continual"`.
 
     False where it cannot be read: whoever reads it as a plan says why.
     """

@@ -82,11 +82,11 @@ class Tuner:
         return None if lr is None else _at_rate(entry, lr)
 
     def of(self, entry: Planned) -> Tuned | None:
-        """How the rate of a run was chosen; None where it was given."""
+        """The choice of a run's rate; None where the rate was given."""
         return self.found.get(_point(entry))
 
     def error(self, entry: Planned) -> str:
-        """What the parting of the data, or the first trial that failed, said, or that no rate held at full length."""
+        """The error of parting the data, or of the first trial that failed, or that no rate held at full length."""
         tuned = self.of(entry)
         keys = [trial.key for trial in tuned.trials] if tuned else []
         works = (self._parting(entry), *(self._training(entry, self.home.trial(key)) for key in keys))
@@ -234,7 +234,7 @@ class _Search:
 
 
 def _confirmation(work: Work, steps: int, seed: int, trial: float, constant: float | None) -> Confirmation | None:
-    """What a run at full length confirms; None where it is not done, and has not failed."""
+    """The confirmation by a run at full length; None where it is not done, and has not failed."""
     loss = _loss(work)
     if loss is None and not work.failure("train").exists():
         return None
@@ -249,7 +249,7 @@ def _confirmation(work: Work, steps: int, seed: int, trial: float, constant: flo
 
 
 def why_not(loss: float | None, trial: float, constant: float | None) -> str:
-    """Why a rate with a loss at full length is not taken; empty where it is.
+    """Reason why a rate with a loss at full length is not taken; empty where it is.
 
     Args:
         loss: validation loss at full length; None where the run failed.

@@ -1,4 +1,4 @@
-"""Which arm of a study to take: for learning, for keeping and for cost, or from which others it cannot be told."""
+"""Choice of a study's arm for learning, for keeping and for cost, or the arms that it cannot be told from."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Pair:
 
 
 def verdicts(task: str, arms: Sequence[Arm]) -> Iterator[Verdict]:
-    """What to take on one task, of the arms that were trained longest; nothing of fewer than two arms.
+    """Verdicts on one task, of the arms that were trained longest; none of fewer than two arms.
 
     An arm is taken if it is shown to be better than every other: its paired difference stays after Holm's correction
     for all pairs, and is large enough to be worth naming. A pair is tested over examples where both have one seed in
@@ -95,7 +95,7 @@ def _verdict(
 
 
 def _ruined(arm: Arm) -> str:
-    """Why an arm's numbers say nothing of tuning; empty where they do."""
+    """Reason why an arm's numbers say nothing of tuning; empty where they do."""
     return next((mark for one in arm.runs for mark in one.marks if mark in _RUINED), "")
 
 
@@ -165,7 +165,7 @@ def _beside(other: str, found: tuple[_Pair, float] | None, way: int, smallest: f
 
 
 def more_seeds(differences: Sequence[float], pairs: int) -> int | None:
-    """How many more seeds would show a difference of this mean and spread; None of one seed, or beyond a hundred.
+    """The number of further seeds that would show a difference of this mean and spread; None of one seed, or above 100.
 
     The smallest n at which `t_{1 - 0.05 / (2 pairs), n - 1} s / sqrt(n)` is below the mean, minus those that there are;
     s is the standard deviation over seeds.

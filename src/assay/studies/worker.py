@@ -28,7 +28,7 @@ IMPORTS = ("transformers.trainer", "peft", "assay.studies.worker")  # ten second
 
 @dataclass(frozen=True)
 class Asked:
-    """What a run is scored on, with paths that can be opened from here.
+    """Files that a run is scored on, with paths that can be opened from here.
 
     Attributes:
         task, text: what was learned, and what was lost.
@@ -44,7 +44,7 @@ class Asked:
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def answered_by(self, record: Scores) -> bool:
-        """Whether a record is of these files."""
+        """True if a record is of these files."""
         learned, wins = record.task or record.reward, record.wins
         found = [
             learned and learned.task.digest,
@@ -60,7 +60,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done for one run.
+    """Work of one run: training, audit and scores.
 
     Attributes:
         task: what the plan calls the task.
@@ -89,7 +89,7 @@ class Work:
 
     @property
     def name(self) -> str:
-        """What it is, for a reader."""
+        """The name for a reader."""
         method, seed = self.spec.method, self.spec.seed
         arm = called(method.name, {"method.rank": getattr(method, "rank", None)})
         return f"{'trial of ' if self.trial else ''}{arm} at {method.lr:g} on {self.task}, seed {seed}"
@@ -100,11 +100,11 @@ class Work:
         return self.folder / "model"
 
     def failure(self, stage: Stage) -> Path:
-        """Where the error of a stage is filed."""
+        """The file of a stage's error."""
         return self.folder / f"failure-{stage}.json"
 
     def is_whole(self) -> bool:
-        """Whether every stage is done."""
+        """True if every stage is done."""
         return all(self.is_done(stage) for stage in self.stages)
 
     def item(self) -> Item:
@@ -147,18 +147,18 @@ class Work:
         return replace(self, folder=places[self.folder], spec=spec, base=str(moved(self.base)), asked=asked)
 
     def error(self) -> str:
-        """What the stages that failed said; empty where none did."""
+        """Errors of the stages that failed; empty where none did."""
         filed = [self.failure(stage) for stage in self.stages]
         failures = [failure for path in filed if (failure := readable(Failure, path)) is not None]
         return " ".join(str(AssayError(each.found, wanted=each.wanted, remedy=each.remedy)) for each in failures)
 
     def models(self) -> dict[str, Path]:
-        """What is audited and scored: the end of the run, and its snapshots; by what their records are called."""
+        """Models to audit and score, by what their records are called: the end of the run, and its snapshots."""
         snapshots = {f"-{step}": snapshot(self.model, step) for step in self.spec.training.save_at}
         return {"": self.model, **snapshots}
 
     def is_done(self, stage: Stage) -> bool:
-        """Whether nothing is left to do for a stage: its records are whole, and are of the files that are there."""
+        """True if nothing is left to do for a stage: its records are whole, and are of the files that are there."""
         if stage == "train":
             folders = self.models().values()
             return readable(Run, self.model / "run.json") is not None and all(folder.is_dir() for folder in folders)
@@ -172,7 +172,7 @@ class Work:
         return scores is not None and self.asked.answered_by(scores)
 
     def became(self, stage: Stage) -> Became:
-        """What became of a stage."""
+        """Status of a stage."""
         if stage == "audit" and not self.spec.method.audited:
             return "not applicable"
         return "done" if self.is_done(stage) else "failed" if self.failure(stage).exists() else "not run"

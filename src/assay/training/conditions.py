@@ -1,4 +1,4 @@
-"""What must be equal for two runs to be compared, what an arm chooses, and what of both its data decide."""
+"""Conditions that must be equal for two runs to be compared, choices of an arm, and keys that follow from both."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def conditions_of(
 
 
 def _shared(training: Schedule) -> dict[str, Any]:
-    """What of a schedule is a condition; what has its default, and did not exist in older runs, is left out."""
+    """Conditions of a schedule; a setting that has its default, and did not exist in older runs, is left out."""
     # How often a run is kept changes nothing of it; epochs are steps by now; the rest has names of its own.
     given = training.model_dump(exclude={"checkpoint_every", "save_at", "epochs", "precision", "optimizer"})
     for name in ("gradient_accumulation", "gradient_checkpointing", "attention"):
@@ -112,7 +112,7 @@ def _shared(training: Schedule) -> dict[str, Any]:
 
 
 def arm_of(spec: Spec) -> dict[str, Condition]:
-    """What this arm chose for itself."""
+    """Choices of this arm."""
     chosen = {**spec.method.model_dump(), **spec.method.derived()}
     for name, usual in (("targets", "all"), ("base_bits", None), ("dropout", None)):
         if name in chosen and chosen[name] == usual:

@@ -21,7 +21,7 @@ RECORD, SCRATCH = "run.json", "standing"
 
 
 def partial_of(folder: Path) -> Path:
-    """Where a run's folder is made."""
+    """The folder in which a run is made."""
     return folder.parent / f".{folder.name}.partial"
 
 
@@ -65,7 +65,7 @@ def _clear(partial: Path, key: str) -> None:
 
 
 def is_taken(folder: Path) -> bool:
-    """Whether something is there already; an empty folder is nothing."""
+    """True if something is there already; an empty folder is nothing."""
     return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 

@@ -32,7 +32,7 @@ Progress = Callable[[int, int, float], None]  # step, steps, loss
 
 @dataclass(frozen=True)
 class Fitted:
-    """What the loop leaves.
+    """Results of the training loop.
 
     Attributes:
         model: the trained model.
@@ -135,7 +135,7 @@ class Job:
         )
 
     def _arguments(self, steps: int) -> dict[str, Any]:
-        """What every trainer is told."""
+        """Arguments of every trainer."""
         spec = self.spec
         return {
             "output_dir": str(self.scratch),
@@ -234,7 +234,7 @@ class Job:
 
 
 def _within(name: str, modules: Sequence[str]) -> bool:
-    """Whether a parameter belongs to one of some modules, under whatever PEFT wraps around the model."""
+    """True if a parameter belongs to one of some modules, under whatever PEFT wraps around the model."""
     return any(f".{module}." in f".{name}" for module in modules)
 
 
@@ -250,7 +250,7 @@ def held_in(spec: Spec) -> Held:
 
 
 def cost_of(fitted: Fitted, device: str, memory: PeakMemory, processes: Processes) -> Cost:
-    """What the noted steps cost."""
+    """Cost of the noted steps."""
     noted, peak = fitted.noted, memory.above_start()
     learner, states = fitted.trainer.model, optimizer_tensors(fitted.trainer.optimizer)
     held = sum(value.nbytes for value in states.values())

@@ -111,7 +111,7 @@ class IntruderMonitor(TrainerCallback):  # type: ignore[misc]  # its base has no
             self._found = {}
 
     def measure(self) -> dict[str, float]:
-        """What is found in the model as it stands."""
+        """Intruder count of the model at this step."""
         measured = [matrix.measure(self._question) for matrix in self._matrices]
         surely, _, total = energies([direction for one in measured for direction in one.directions])
         base = math.fsum(one.base_norm**2 for one in measured)
@@ -179,7 +179,7 @@ class _Adapted(_AbstractLive):
 @final
 @dataclass
 class _Read:
-    """Where a base matrix is stored."""
+    """A base matrix and where it is stored."""
 
     checkpoint: Checkpoint
     name: str

@@ -131,7 +131,7 @@ def reinforce_loss(target: torch.Tensor, expected: torch.Tensor, spoken: torch.T
 
 
 class _PolicyAndValue(torch.nn.Module):
-    """What learns in REINFORCE: the policy, and the value model that tells what to expect of a prompt."""
+    """Policy and value model of REINFORCE: the value model tells what to expect of a prompt."""
 
     def __init__(self, policy: Any, value: Any) -> None:
         super().__init__()
@@ -208,7 +208,7 @@ def _settings(spec: Spec) -> PolicySettings:
 
 
 def policy_run(trainer: Any, model: Any, spec: Spec, base: Place, measured: dict[str, list[float]]) -> PolicyRun | None:
-    """What became of the reference, the value model and the variety of replies; None where no policy learned.
+    """Reference, value model and variety of replies of a policy's training; None where no policy learned.
 
     Args:
         trainer: as it was trained.
@@ -259,7 +259,7 @@ def constant_from(spread: Sequence[float], replies: int) -> int | None:
 
 
 def _is_base(model: Any, base: Place) -> bool:
-    """Whether a model, adapters left out, is the stored base bit for bit."""
+    """True if a model, adapters left out, is the stored base bit for bit."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     own = {name.replace(".base_layer.", "."): value for name, value in inner.state_dict().items()}
     return all(torch.equal(own[name].cpu(), value) for name, value in load_base(base, "causal-lm").state_dict().items())

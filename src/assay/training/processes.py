@@ -38,7 +38,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes."""
+        """True if this is the process that writes."""
         return self.index == 0
 
     def share(self, batch_size: int) -> None:
@@ -62,5 +62,5 @@ class Processes:
 
 
 def is_first() -> bool:
-    """Whether this process is the first of those that torchrun started, or alone."""
+    """True if this process is the first of those that torchrun started, or alone."""
     return int(os.environ.get("RANK", "0")) == 0

@@ -1,4 +1,4 @@
-"""Where a run stood: parameters, optimizer, random state and what was noted, in one file that is written whole."""
+"""Training checkpoint: parameters, optimizer, random state and the notes of every step, in one file written whole."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COUNT = "#"  # behind the name of a whole number
 
 @dataclass
 class Noted:
-    """What is noted step by step; a list has one entry a step, or is ahead by the batches that were fetched early.
+    """Notes of every step; a list has one entry a step, or is ahead by the batches that were fetched early.
 
     Attributes:
         hashes: of the batches; tokens: in them, without padding.
@@ -54,7 +54,7 @@ class Noted:
         return batch
 
     def until(self, step: int) -> Noted:
-        """What was noted of the first steps."""
+        """The notes of the first steps."""
         lists = (self.hashes[:step], self.tokens[:step], self.seconds[:step], self.losses[:step], self.norms[:step])
         measured = {name: values[:step] for name, values in self.measured.items()}
         return Noted(*lists, measured, self.whole_seconds, self.parts)
@@ -160,7 +160,7 @@ def optimizer_tensors(optimizer: Any) -> dict[str, torch.Tensor]:
 
 
 def read_standing(path: Path, key: str) -> Standing | None:
-    """Where the run of this key stood; None if the file is not there, not readable, or of another run."""
+    """The training checkpoint of the run of this key; None if the file is missing, unreadable or of another run."""
     try:
         with safe_open(path, framework="pt") as file:
             about = _about(file)

@@ -263,7 +263,7 @@ def _trained(model: Any, weights: Sequence[Path]) -> Trained:
 
 
 def _numbers(spec: Spec) -> tuple[str, ...]:
-    """What the numbers of a run mean for what it left."""
+    """Remarks on the precision of a run's numbers."""
     found = []
     if spec.method.bits is not None:
         found.append(
@@ -276,7 +276,7 @@ def _numbers(spec: Spec) -> tuple[str, ...]:
 
 
 def _notes(fitted: Fitted, spec: Spec, policy: PolicyRun | None) -> tuple[str, ...]:
-    """What a reader must know of what did not learn, of losses that are no numbers, and of a run in pieces."""
+    """Remarks on parameters that did not learn, on losses that are no numbers, and on a run in pieces."""
     stacked = by_pattern((name, value) for name, value in fitted.model.named_parameters() if value.ndim > 2)
     notes = [*_numbers(spec)]
     notes += [f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}."] if stacked else []

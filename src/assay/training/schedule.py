@@ -1,4 +1,4 @@
-"""How long a run is, in which batches, how its rate goes, and in which numbers it learns."""
+"""Schedule of a run: its length, batches, learning rate and precision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPTIMIZERS = {
 
 @final
 class Schedule(Part, strict=True):
-    """How long, in which batches, how the learning rate goes, and in which numbers.
+    """Length, batches, learning rate and precision of a run.
 
     Attributes:
         steps: optimizer steps; epochs: passes over the data instead, rounded up to whole steps.

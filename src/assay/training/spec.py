@@ -23,7 +23,7 @@ from assay.training.schedule import Schedule
 
 @final
 class PolicySettings(Part, strict=True):
-    """How a policy learns from rewards: it maximises `E[(1 - beta) r - beta KL(policy || reference)]`.
+    """Settings of a policy that learns from rewards: it maximises `E[(1 - beta) r - beta KL(policy || reference)]`.
 
     Source: arXiv 2403.10704, §3.2; beta .05 as there.
 
@@ -142,7 +142,7 @@ def parse_spec(data: dict[str, Any], where: str = "") -> Spec:
 
 
 def _disagreements(spec: Spec) -> Iterator[str]:
-    """What is wrong between settings of which each alone could be."""
+    """Contradictions between settings of which each alone could be."""
     learned = objective_of(spec.data)
     for name, path in (("data.path", spec.data.path), ("validation", spec.validation)):
         if path == "":

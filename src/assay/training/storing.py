@@ -1,4 +1,4 @@
-"""What a run stores: what has learned, at its end and after the steps that were asked for."""
+"""Storage of a run: the parameters that learned, at its end and after the steps that were asked for."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _STEPS = "steps"
 
 
 def snapshot(folder: Path, step: int) -> Path:
-    """Where a run's folder holds what had learned after a step of `training.save_at`."""
+    """The folder of what had learned after a step of `training.save_at`."""
     return folder / _STEPS / str(step)
 
 
 @dataclass(frozen=True)
 class Store:
-    """Where the weights of a run go.
+    """Storage of a run's weights.
 
     Attributes:
         spec, base, tokenizer: what is stored, and what it names as its base.

@@ -1,4 +1,4 @@
-"""What records say, once for every renderer: sections of sentences, tables, charts and notes, by kind of record.
+"""Views of records, once for every renderer: sections of sentences, tables, charts and notes, by kind of record.
 
 A kind of record is shown by the module of its name: `views/audit.py` registers the view of `records/audit.py`. To add
 a kind, write `records/NAME.py` with a `Record` whose `KIND` is NAME, and `views/NAME.py` with its view:

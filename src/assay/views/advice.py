@@ -47,7 +47,7 @@ def advice(entries: Sequence[Entry[Advice]]) -> Iterator[Section]:
 
 
 def _silent(record: Advice) -> Note:
-    """What the measured runs do not decide."""
+    """Topics that the measured runs do not decide."""
     told = {one.topic for one in record.counsels if one.sure}
     silent = [topic for topic in get_args(RunTopic) if topic not in told]
     return Note(

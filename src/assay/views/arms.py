@@ -114,7 +114,7 @@ def _digest(record: Record) -> str:
 
 
 def _settings(record: Record) -> str:
-    """What decides beside the weight files: adapters' settings, and their weights in a sum; empty if not known."""
+    """Settings that decide beside the weight files: adapters' settings, their weights in a sum; empty if not known."""
     found = [source.settings for source in record.tuned_models if source.settings]
     weights = record.provenance.settings.get("weights")
     if weights is not None and weights.value != [1.0]:

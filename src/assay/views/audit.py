@@ -72,7 +72,7 @@ def audit(entries: Sequence[Entry[Audit]]) -> Iterator[Section]:
 
 
 def _answer(shown: Sequence[Summary]) -> Answer | None:
-    """How many intruders each has, and the sizes that they stand beside."""
+    """Intruders of each audit, and the sizes that they stand beside."""
     ordinary = [one for one in shown if one.state == "ordinary"]
     if not ordinary:
         return None
@@ -202,7 +202,7 @@ def _figures(summary: Summary) -> Figures:
 
 
 def _findings(summary: Summary, with_maps: bool) -> Iterator[Block]:
-    """Where the intruders are, how far each matrix is from them, and how clear the verdicts are."""
+    """Places of the intruders, distance of each matrix from them, and clarity of the verdicts."""
     found, ordinary = summary.audit, summary.state == "ordinary"
     if ordinary and with_maps:
         yield Heading("Where in the model")

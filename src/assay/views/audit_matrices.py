@@ -109,7 +109,7 @@ def directions(summary: Summary) -> Iterator[Block]:
 
 
 def _stored(matrix: MatrixAudit) -> str:
-    """What is known of one matrix beside its directions."""
+    """Facts on one matrix beside its directions."""
     first = [f"scale {matrix.scale:g}"] if matrix.scale is not None else []
     first += [f"rank {matrix.rank}"] if matrix.rank is not None else []
     said = [", ".join([*first, f"stored as {matrix.orientation}"])]

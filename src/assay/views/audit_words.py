@@ -1,4 +1,4 @@
-"""What is said of audits in sentences: the headline, what was looked at, and one audit beside another."""
+"""Sentences on audits: the headline, the tensors that were looked at, and one audit beside another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_INTRUDER = "no intruder"
 
 
 def differences(audits: Sequence[Audit]) -> list[str]:
-    """What the audits do not share and must for their counts to be compared; those without matrices have no counts."""
+    """Settings that differ between audits with matrices and must not for their counts to be compared."""
     audits = [audit for audit in audits if audit.matrices]
     shared: dict[str, set[Any]] = {
         "base": {(audit.base.name, audit.base.revision, audit.base.digest) for audit in audits},
@@ -28,7 +28,7 @@ def differences(audits: Sequence[Audit]) -> list[str]:
 
 
 def intruders(one: Summary) -> str:
-    """How many intruders an audit has, from the least to the most that its verdicts allow."""
+    """The number of an audit's intruders, from the least to the most that its verdicts allow."""
     ends = (one.audit.count, one.audit.count + one.audit.undecided)
     if ends == (0, 0):
         return NO_INTRUDER
@@ -57,7 +57,7 @@ def compared(one: Summary, first: Summary) -> str:
 
 
 def headline(summary: Summary) -> Iterator[Block]:
-    """What was found, in a sentence."""
+    """The finding, in a sentence."""
     found = summary.audit
     analysed = plural(len(found.matrices), "analysed matrix", "analysed matrices")
     if summary.state == "not applicable":
@@ -86,7 +86,7 @@ def headline(summary: Summary) -> Iterator[Block]:
 
 
 def explained(summary: Summary) -> Halves:
-    """What an intruder is, beside what was looked at and what was not."""
+    """Definition of an intruder, beside the tensors that were looked at and those that were not."""
     found = summary.audit
     at_eps = "" if summary.eps is None else f" = {summary.eps:g}"
     term = (
@@ -107,7 +107,7 @@ def explained(summary: Summary) -> Halves:
 
 
 def _random_directions(summary: Summary) -> Iterator[str]:
-    """Whether chance alone would count at this eps."""
+    """True if random directions alone would count at this eps."""
     if summary.random_level is None or summary.eps is None:
         return
     length, level = summary.random_level
@@ -146,7 +146,7 @@ def _measured_beside(summary: Summary) -> Iterator[str]:
 
 
 def looked_at(summary: Summary) -> Iterator[str]:
-    """How many tensors have each status, and why."""
+    """The number of tensors with each status, and the reason."""
     for status, reason, count in summary.reasons:
         yield f"{plural(count, 'tensor')} {status}{f': {reason}' if reason else ''}"
     if not summary.reasons:

@@ -21,7 +21,7 @@ class _Row(Protocol):
 
     @property
     def state(self) -> str:
-        """What its interval shows."""
+        """The state that its interval shows."""
 
 
 def grouped(rows: Iterable[tuple[_T, object]]) -> list[tuple[_T, ...]]:
@@ -38,7 +38,7 @@ def of_arms(count: int, one: str, both: str, all_of_them: str) -> str:
 
 
 def in_words(rows: Sequence[_Row], words: Mapping[str, tuple[str, str]], arms: Sequence[Arm]) -> str:
-    """What all arms have in common, or what each group of them has: a short answer for the top of the page.
+    """States that all arms share, or each group of them: a short answer for the top of the page.
 
     Args:
         rows: the arms that were scored.

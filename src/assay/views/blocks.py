@@ -1,4 +1,4 @@
-"""What a view is made of: sections of sentences, tables, charts, facts and notes, which know no renderer."""
+"""Blocks that a view is made of: sections of sentences, tables, charts, facts and notes, which know no renderer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STUDY, LEARNED, LOST, JUDGED, VARIETY, HARNESS, INSIDE, DIAL, REPAIR, RUN, ALONE
 
 @dataclass(frozen=True)
 class Lead:
-    """What was found, in a sentence or two, larger than the rest."""
+    """The finding, in a sentence or two, larger than the rest."""
 
     text: str
 
@@ -48,14 +48,14 @@ class Items:
 
 @dataclass(frozen=True)
 class Note:
-    """How to read what is above it."""
+    """A note on how to read the block above it."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Alert:
-    """What makes the numbers other than they seem, with the things it is about."""
+    """A warning that the numbers are other than they seem, with the things it is about."""
 
     text: str
     items: tuple[str, ...] = ()
@@ -128,7 +128,7 @@ class Table:
     title: str = ""
 
     def is_number(self, position: int) -> bool:
-        """Whether a column holds numbers, and stands to the right."""
+        """True if a column holds numbers, and stands to the right."""
         return all(row[position].kind == "number" for row in self.rows) and bool(self.rows)
 
 
@@ -209,7 +209,7 @@ class Halves:
 
 @dataclass(frozen=True)
 class Fold:
-    """What is closed until it is asked for, and left out on a terminal and in Markdown.
+    """Blocks that are closed until asked for, and left out on a terminal and in Markdown.
 
     Attributes:
         summary: what is inside.

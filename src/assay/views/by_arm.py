@@ -59,7 +59,7 @@ def verdicts_in_words(record: Study) -> list[str]:
 
 
 def _words(record: Study, verdict: Verdict) -> str:
-    """What follows on what a verdict is for."""
+    """Words that follow on what a verdict is for."""
     best = next(
         arm for arm in record.arms if (arm.name, arm.task, arm.steps) == (verdict.best, verdict.task, verdict.steps)
     )
@@ -83,7 +83,7 @@ def _words(record: Study, verdict: Verdict) -> str:
 
 
 def _until(one: Beside, verdict: Verdict) -> str:
-    """What would tell an arm from the best one."""
+    """Difference of an arm from the best one, and the seeds that would show it."""
     if verdict.what == "cost":
         return one.why
     off = _difference(one, verdict)
@@ -166,7 +166,7 @@ def _intruders(ends: tuple[int, int] | None) -> cells.Cell:
 
 
 def _how_to_read(record: Study) -> str:
-    """What the intervals are over, and by which rule an arm is taken."""
+    """Note on the units of the intervals, and the rule by which an arm is taken."""
     over = {spread.over for arm in record.arms for spread in (arm.score, arm.forgetting) if spread is not None}
     said = {
         "examples": "of one seed, scores have the 95 % interval over examples",

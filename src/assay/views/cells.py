@@ -46,7 +46,7 @@ Given = Cell | str | int | None  # what a table takes: strings are words, whole 
 
 
 def cell(given: Given) -> Cell:
-    """What was given as a cell."""
+    """A value as a cell."""
     if isinstance(given, Cell):
         return given
     return words(given) if isinstance(given, str) else whole(given)

@@ -51,7 +51,7 @@ def continual(entries: Many[Entry[Continual]]) -> Iterator[Section]:
 
 
 def _came_to(record: Continual, name: str, sequences: Many[Sequence]) -> str:
-    """What an arm's finished sequences came to; empty where there is none."""
+    """Final scores of an arm's finished sequences; empty where there is none."""
     done = [one for one in sequences if record.finished(one)]
     if not done:
         return ""
@@ -70,7 +70,7 @@ def over_seeds(values: Many[float], write: Callable[[float], str], write_ends: C
 
 
 def ends(record: Continual) -> Table:
-    """What every sequence came to after the last task that is done."""
+    """Final scores of every sequence after the last task that is done."""
     rows: list[list[Given]] = []
     for name, sequences in record.arms().items():
         for one in sequences:

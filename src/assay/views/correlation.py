@@ -42,13 +42,13 @@ def _measure(one: Coefficient) -> str:
 
 
 def _sentence(one: Coefficient) -> str:
-    """What is found of one measure, and whether it says something beside the norm."""
+    """The finding on one measure, and whether it says something beside the norm."""
     said = f"Forgetting and {_measure(one)}: {_found(one)}."
     return f"{said} At equal norm not identified: {one.unidentified}." if one.unidentified else said
 
 
 def _ruined(record: Correlation) -> Iterator[str]:
-    """How many runs are past use."""
+    """Remark on runs that are past use."""
     lost = [run for run in record.runs if run.ruined]
     if lost:
         many = plural(len(lost), "run is", "runs are")

@@ -88,7 +88,7 @@ def along(record: Curves) -> Table | None:
 
 
 def _writers(record: Curves) -> tuple[Callable[[float], str], Callable[[cells.Ends], str]]:
-    """How scores are written: shares, or nats."""
+    """Functions that write scores: as shares, or as nats."""
     return (share, share_range) if record.learning == "accuracy" else (number, number_range)
 
 

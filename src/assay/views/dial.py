@@ -97,7 +97,7 @@ def _section(group: Sequence[Entry[Dial]], number: int, several: bool) -> Sectio
 
 
 def dial_blocks(name: str, curves: Sequence[tuple[Arm, Dial]], made: bool = True) -> Iterator[Block]:
-    """What is said of dials of one path.
+    """Blocks on dials of one path.
 
     Args:
         name: what the files of its charts begin with.
@@ -123,7 +123,7 @@ def dial_blocks(name: str, curves: Sequence[tuple[Arm, Dial]], made: bool = True
 
 
 def _asked(one: Dial) -> str:
-    """What was looked at and what was asked."""
+    """Facts on the matrices and the questions."""
     of = f"{one.matrices:,} of {formats.plural(one.of_matrices, 'matrix', 'matrices')} audited"
     said = [f"{of}, k {one.k}, eps {one.eps:g}, {one.side} side"]
     if one.text is not None and one.tokens is not None:
@@ -134,7 +134,7 @@ def _asked(one: Dial) -> str:
 
 
 def few_units(one: Dial) -> list[str]:
-    """What is to be known of the documents and examples that the intervals rest on."""
+    """Remark on the documents and examples that the intervals rest on."""
     said = []
     for asked, count, what in ((one.text, one.documents, "document"), (one.task, one.examples, "example")):
         if asked is not None and count is None:
@@ -246,7 +246,7 @@ def _range(ends: Interval) -> str:
 
 
 def status(one: Dial, point: DialPoint) -> str:
-    """What a point is to the tuned model."""
+    """Relation of a point to the tuned model."""
     if point.path in CONTROLS[one.by]:
         return "control, not trained"
     if point.path == "size":
@@ -264,7 +264,7 @@ def _lost(point: DialPoint) -> Interval | None:
 
 
 def _found(point: DialPoint, one: Dial) -> str:
-    """What was found at one point."""
+    """The findings at one point."""
     said = []
     if point.count is not None and one.directions is not None:
         count = f"{point.count:,} of" if point.count else "none of the"

@@ -173,7 +173,7 @@ def _vertical(rows: list[dict[str, Any]], shown: _Shown) -> Callable[[str], Any]
 
 
 def _legend() -> Any:
-    """What the marks mean, in grey: their colour is the series'. A layer without data, since a legend needs a scale."""
+    """Legend of the marks, in grey: their colour is the series'. A layer without data, since a legend needs a scale."""
     domain = list(_MARKS)
     legend = alt.Legend(title=None, columns=1, labelLimit=260, symbolStrokeColor=MATCHED, symbolStrokeWidth=1.6)
     shapes = alt.Scale(domain=domain, range=[shape for shape, _ in _MARKS.values()])

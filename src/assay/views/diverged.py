@@ -12,7 +12,7 @@ from assay.views.formats import number_range
 
 
 def divergences(found: Sequence[tuple[Cell | str, Divergence | None]], where: str) -> Iterator[Block]:
-    """How far each arm's next-token distribution is from its base's; nothing where none was measured.
+    """Divergence of each arm's next-token distribution from its base's; nothing where none was measured.
 
     Args:
         found: an arm, and what was measured of it.

@@ -1,4 +1,4 @@
-"""What is said of any set of records: their arms side by side, answers on top, then every section in its place."""
+"""Document of any set of records: their arms side by side, answers on top, then every section in its place."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _sections(owned: Sequence[tuple[Arm, Record]], found: tuple[Arm, ...]) -> It
 
 
 def _cautions(owned: Sequence[tuple[Arm, Record]]) -> Iterator[Alert]:
-    """What weakens the numbers of some records, said once for all that share it."""
+    """Cautions on the numbers of some records, said once for all that share it."""
     said: dict[str, list[str]] = {}
     for arm, record in owned:
         for caution in cautions(record):
@@ -85,7 +85,7 @@ def _facts(found: Sequence[Arm]) -> Facts:
 
 
 def _alerts(found: Sequence[Arm]) -> Iterator[Alert]:
-    """Why what differs between the arms may be a difference of their conditions."""
+    """Alerts that a difference between the arms may be one of their conditions."""
     unequal = conditions_that_differ(found)
     if unequal:
         said = "; ".join(

@@ -41,7 +41,7 @@ def estimate(entries: Sequence[Entry[Estimate]]) -> Iterator[Section]:
 
 
 def _fits(record: Estimate) -> Iterator[Table]:
-    """Which settings fit the memory that was named."""
+    """Settings that fit the memory that was named."""
     if record.memory_bytes is None:
         return
     rows: list[Sequence[cells.Given]] = [

@@ -1,4 +1,4 @@
-"""How numbers and counts of things are written: one format for each kind, everywhere."""
+"""Formats of numbers and counts of things: one for each kind, everywhere."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def _row(entry: Entry[Scores], one: HarnessScore) -> list[cells.Given]:
 
 
 def verdict(one: HarnessScore) -> Literal["better", "worse", "no difference shown"]:
-    """What the interval shows, by the metric's own direction."""
+    """The verdict of the interval, by the metric's own direction."""
     side = shown(one.interval)
     if side == "none":
         return "no difference shown"

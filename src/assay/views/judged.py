@@ -1,4 +1,4 @@
-"""What was judged: how well reward models judge, and how often an arm's replies are judged better than its base's."""
+"""Judgements: quality of reward models, and win rate of an arm's replies over its base's."""
 
 from __future__ import annotations
 

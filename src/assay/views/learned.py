@@ -1,4 +1,4 @@
-"""Whether each arm learned its task: accuracies beside the base's and a constant reply's, paired by example."""
+"""Learning of each arm on its task: accuracies beside the base's and a constant reply's, paired by example."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class TaskRow:
 
     @property
     def state(self) -> Learned:
-        """What the intervals show; to have learned is to beat the base, and a constant reply as well."""
+        """The state that the intervals show; to have learned is to beat the base, and a constant reply as well."""
         above_constant = self.task.tuned_interval[0] > self.task.majority
         if self.task.difference_interval is None:
             return "learned" if above_constant else "not comparable"
@@ -72,7 +72,7 @@ class TaskRow:
 
     @property
     def words(self) -> str:
-        """What the record shows, as a sentence of numbers."""
+        """The scores, as a sentence of numbers."""
         task, name = self.task, self.arm.name
         right = f"{share(task.tuned_accuracy)} right ({_ends(task.tuned_interval)})"
         constant = f"a constant reply would score {share(task.majority)}"
@@ -116,17 +116,17 @@ class TaskView:
 
     @property
     def first(self) -> TaskScore:
-        """What all rows share: the task, the base's answers, the number of examples."""
+        """The row that holds what all rows share: the task, the base's answers, the number of examples."""
         return self.rows[0].task
 
     @property
     def name(self) -> str:
-        """What tells it from other tasks of a page."""
+        """The name that tells it from other tasks of a page."""
         return f"{self.first.task.name}, base {self.rows[0].base.name}"
 
     @property
     def how_words(self) -> str:
-        """How the models were asked, and out of how many answers."""
+        """Mode of asking, and the number of answers."""
         task = self.first
         words = HOW[task.how] + (", put as a chat" if task.chat else "")
         if task.how == "exact match":
@@ -178,7 +178,7 @@ def _told(view: TaskView, arms: Sequence[Arm]) -> tuple[str, list[str]]:
 
 
 def _blocks(view: TaskView, several: bool) -> Iterator[Block]:
-    """What is said of one task."""
+    """Blocks on one task."""
     if several:
         yield Heading(view.name)
     scored = [(row.arm, row.task) for row in view.rows]
@@ -225,7 +225,7 @@ def _accuracies(view: TaskView) -> Table:
 
 
 def _flips(view: TaskView) -> Iterator[Block]:
-    """What turned from right to wrong and back, beside what fresh guesses would turn."""
+    """Examples that turned from right to wrong and back, beside those that fresh guesses would turn."""
     rows = [row for row in view.rows if row.task.guessed_flips is not None]
     if not rows:
         return

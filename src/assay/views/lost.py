@@ -1,4 +1,4 @@
-"""What each arm lost on text: its loss minus the base's, paired by document."""
+"""Forgetting of each arm on text: its loss minus the base's, paired by document."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LossRow:
 
     @property
     def state(self) -> Lost:
-        """What the interval shows."""
+        """The state that the interval shows."""
         if not all(map(math.isfinite, (self.lost.mean, *self.lost.interval))):
             return "not a number"
         side = shown(self.lost.interval)
@@ -50,7 +50,7 @@ class LossRow:
 
     @property
     def words(self) -> str:
-        """What the record shows, as a sentence of numbers."""
+        """The loss, as a sentence of numbers."""
         change = f"{signed(self.lost.mean)} nats a token ({signed_range(self.lost.interval)})"
         return {
             "loss": f"{self.arm.name} predicts it worse than its base: {change}.",
@@ -74,12 +74,12 @@ class LossView:
 
     @property
     def first(self) -> Forgetting:
-        """What all rows share: the text and the base's loss."""
+        """The row that holds what all rows share: the text and the base's loss."""
         return self.rows[0].lost
 
     @property
     def name(self) -> str:
-        """What tells it from other texts of a page."""
+        """The name that tells it from other texts of a page."""
         return f"{self.first.text.name}, base {self.rows[0].base.name}"
 
 
@@ -118,7 +118,7 @@ def _told(view: LossView, arms: Sequence[Arm]) -> tuple[str, list[str]]:
 
 
 def _blocks(view: LossView, several: bool) -> Iterator[Block]:
-    """What is said of one text."""
+    """Blocks on one text."""
     if several:
         yield Heading(view.name)
     first = view.first

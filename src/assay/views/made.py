@@ -1,4 +1,4 @@
-"""How a record was made: its settings, versions, seed and time, as every view of a record ends."""
+"""Provenance of a record, as every view ends: its settings, versions, seed and time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from assay.views.cells import Cell
 
 
 def how_made(record: Record, facts: Sequence[tuple[str, Cell]] = ()) -> Fold:
-    """What made a record, folded; `facts` come first."""
+    """Provenance of a record, folded; `facts` come first."""
     made = record.provenance
     versions = ", ".join(
         [f"assay {made.assay}", f"Python {made.python}", *(f"{name} {one}" for name, one in made.versions.items())]

@@ -13,7 +13,7 @@ from assay.views.formats import MISSING, number
 
 
 def _past(multiplier: float | None) -> Cell:
-    """How far an update is past the threshold: above 1, by how much it would have to be smaller."""
+    """Multiple of the threshold that an update has: above 1, by how much it would have to be smaller."""
     return cells.value(1 / multiplier if multiplier else None, lambda times: f"×{number(times)}")
 
 

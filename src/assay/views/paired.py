@@ -17,14 +17,14 @@ Shown = Literal["above", "below", "none"]
 
 
 def shown(interval: Interval) -> Shown:
-    """Which side of zero an interval shows a difference to be on."""
+    """The side of zero on which an interval shows a difference to be."""
     if interval[0] > 0:
         return "above"
     return "below" if interval[1] < 0 else "none"
 
 
 def overlap(one: Interval, other: Interval) -> bool:
-    """Whether two intervals have a value in common."""
+    """True if two intervals have a value in common."""
     return one[0] <= other[1] and other[0] <= one[1]
 
 
@@ -55,7 +55,7 @@ class Between:
 
     @property
     def shown(self) -> Shown:
-        """Which arm has more, if that stays after Holm's correction, and is not too small to be named."""
+        """The arm that has more, if that stays after Holm's correction, and is not too small to be named."""
         if self.adjusted >= LEVEL or abs(self.mean) < self.smallest:
             return "none"
         return shown(self.interval)

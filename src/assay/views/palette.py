@@ -1,4 +1,4 @@
-"""What every chart has: one palette, one finish, and altair, imported when the first chart is drawn."""
+"""The palette and finish of every chart, and altair, imported when the first chart is drawn."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def _blocks(entry: Entry[Repair]) -> Iterator[Block]:
 
 
 def _facts(record: Repair) -> Iterator[tuple[str, cells.Cell]]:
-    """What was asked and what was done."""
+    """Facts on the settings and the edit."""
     which = "every intruder" if record.which == "all" else "the top intruder of every matrix"
     kept = "no point was chosen" if record.keep is None else f"{which} times {record.keep:g}"
     yield "Chosen", cells.words(kept)

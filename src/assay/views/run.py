@@ -50,7 +50,7 @@ def run(entries: Sequence[Entry[Run]]) -> Iterator[Section]:
 
 
 def _same(entries: Sequence[Entry[Run]], differing: bool) -> str:
-    """Whether the arms may be compared, step by step."""
+    """Sentence on whether the arms may be compared, step by step."""
     said = f"Same conditions: the pair keys are equal ({entries[0].record.pair_key})."
     if differing:
         said = "The conditions differ: not comparable."
@@ -103,7 +103,7 @@ def _last(run: Run, name: str) -> Cell:
 
 
 def _remarks(entries: Sequence[Entry[Run]]) -> Iterator[str]:
-    """What must be known of the costs, and of every run."""
+    """Remarks on the costs, and on every run."""
     if len({(entry.record.cost.device, entry.record.cost.threads) for entry in entries}) > 1:
         yield "Devices or threads differ: times and memory are not comparable."
     elif len(entries) > 1:

@@ -58,7 +58,7 @@ def _runs(record: Study) -> Table:
 
 
 def _choice(tuned: Tuned) -> str:
-    """How a rate was chosen."""
+    """The choice of a rate, in words."""
     failed = [
         f"{number(one.lr)} at {plural(one.steps, 'step')}, seed {one.seed}, is not taken: {one.fails}"
         for one in tuned.confirmations
@@ -75,7 +75,7 @@ def _choice(tuned: Tuned) -> str:
 
 
 def left_in_words(record: Study) -> Iterator[str]:
-    """What is left of a plan, as a dry run foresees it."""
+    """Forecast of the work that is left of a plan, in words."""
     left = record.forecast
     if left is None:
         return

@@ -57,7 +57,7 @@ class Group:
 
 @dataclass(frozen=True)
 class ChanceLevel:
-    """How the counts stand to those of random updates: matrices measured, and those above their 95th percentile."""
+    """Counts beside those of random updates: matrices measured, and those above their 95th percentile."""
 
     measured: int
     above: int
@@ -115,7 +115,7 @@ class Summary:
 
     @property
     def state(self) -> State:
-        """Which kind of headline the record needs."""
+        """The kind of headline that the record needs."""
         if self.audit.kind_of_update == "none":
             return "not applicable"
         if not self.audit.matrices:
@@ -150,7 +150,7 @@ class Summary:
 
     @property
     def other_side(self) -> tuple[Side, int, int, int] | None:
-        """When both sides were asked for: the other one, its intruders, undecided and directions."""
+        """The other side, if both were asked for: its intruders, undecided and directions."""
         if self.audit.side != "both":
             return None
         verdicts = Counter(d.verdict for matrix in self.audit.matrices for d in leading(self.audit, matrix, "right"))
@@ -194,7 +194,7 @@ class Summary:
 
     @cached_property
     def statuses(self) -> tuple[tuple[Status, int], ...]:
-        """How many tensors have each status, what needs attention first."""
+        """The number of tensors with each status, those that need attention first."""
         counts = Counter(entry.status for entry in self.audit.coverage.values())
         return tuple((status, counts[status]) for status in _STATUS_ORDER if counts[status])
 
@@ -232,7 +232,7 @@ class Summary:
 
     @property
     def solvers(self) -> list[str]:
-        """What decided the verdicts, each once."""
+        """Solvers that decided the verdicts, each once."""
         return list(dict.fromkeys(matrix.solver for matrix in self.audit.matrices))
 
     @property

@@ -29,7 +29,7 @@ class VarietyRow:
 
     @property
     def words(self) -> str:
-        """What the record shows, as a sentence of numbers."""
+        """The variety, as a sentence of numbers."""
         found = self.found
         change = (
             f"{number(found.tuned_unique)} of {found.samples:,} against the base’s {number(found.base_unique)}: "
@@ -72,7 +72,7 @@ def variety_sections(entries: Sequence[Entry[Scores]]) -> Iterator[Section]:
 
 
 def _blocks(place: int, group: Sequence[VarietyRow], several: bool) -> Iterator[Block]:
-    """What is said of one set of prompts."""
+    """Blocks on one set of prompts."""
     first = group[0].found
     if several:
         yield Heading(f"{first.prompts.name}, base {group[0].base.name}")

@@ -59,7 +59,7 @@ def pair_adapters(base: str | Path | None, adapters: list[tuple[Adapter, float]]
 
 
 class _Collected:
-    """What all adapters do to the base, by the base's tensor names."""
+    """Effect of all adapters on the base, by the base's tensor names."""
 
     def __init__(self, ours: Side, found: Pairing, scope: Scope, several: bool, weighted: bool) -> None:
         self.ours, self.found, self.scope, self.several, self.weighted = ours, found, scope, several, weighted
@@ -220,7 +220,7 @@ class _Collected:
         self.found.coverage[name] = Coverage(status="skipped", files="base", reason=missing, matters=matters)
 
     def _other_vocabulary(self, name: str, slot: Slot) -> str | None:
-        """Why an embedding or a head cannot be compared: its copy, or its update, has another number of tokens."""
+        """Reason why an embedding or a head cannot be compared: its copy or its update has another number of tokens."""
         if slot.body:
             return None
         rows, width = self.ours.checkpoint.tensors[name].shape[:2]

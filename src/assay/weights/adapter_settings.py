@@ -1,4 +1,4 @@
-"""What an adapter's configuration may say: refused by name is whatever would make its tensors mean something else."""
+"""Admissible settings of an adapter: refused by name is whatever would make its tensors mean something else."""
 
 from __future__ import annotations
 

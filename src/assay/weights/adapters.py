@@ -83,7 +83,7 @@ class Adapter:
 
     @property
     def changes_matrices(self) -> bool:
-        """Whether the method has a weight update at all."""
+        """True if the method has a weight update at all."""
         return self.peft_type not in VECTOR_METHODS
 
 

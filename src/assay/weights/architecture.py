@@ -1,4 +1,4 @@
-"""Which stored tensor is which matrix: role, layer and orientation, read off the model's own modules.
+"""Role, layer and orientation of every stored tensor, read off the model's own modules.
 
 The model is built on the meta device, where it takes no memory. Stored names are brought to the names of its modules
 by transformers' own conversion rules. Those rules are private to transformers (`conversion_mapping`,
@@ -33,7 +33,7 @@ _TASK_CLASSES = {
 
 @dataclass(frozen=True)
 class Slot:
-    """What one stored tensor is in its model.
+    """Place of one stored tensor in its model.
 
     Attributes:
         canonical: a name that the same tensor has in every checkpoint of its family (without the body's prefix).
@@ -112,7 +112,7 @@ class Architecture:
         )
 
     def has(self, canonical: str) -> bool:
-        """Whether a tensor, by its canonical name, is a parameter of a module by itself: an expert may be fused."""
+        """True if a tensor, by its canonical name, is a parameter of a module by itself: an expert may be fused."""
         return self.model is None or any(self._strip(name) == canonical for name in self._shapes)
 
     @property
@@ -121,7 +121,7 @@ class Architecture:
         return () if self.model is None else tuple(self._modules)
 
     def holds_experts(self, module_name: str) -> bool:
-        """Whether a module (or the layer that PEFT wraps, under its name) holds experts fused in one tensor."""
+        """True if a module (or the layer that PEFT wraps, under its name) holds experts fused in one tensor."""
         if self.model is None:
             return False
         module = self._modules.get(module_name.removesuffix(".base_layer"))

@@ -1,4 +1,4 @@
-"""Whether a base is the one that an update was trained on: by its weights where they are known, else by its name."""
+"""Check that a base is the one that an update was trained on: by its weights where they are known, else by its name."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _recorded(file: Path) -> str | None:
 
 
 def _weights(folder: Path) -> Callable[[], str] | None:
-    """What takes the digest of a folder's weights; None where it holds none that can be told."""
+    """The function that takes the digest of a folder's weights; None where it holds none that can be told."""
     try:
         files = model_files(folder).weights
     except InputError:

@@ -38,7 +38,7 @@ def save_bitfit(folder: Path, learned: Mapping[str, Tensor], base: str, revision
 
 
 def bitfit_settings(folder: Path) -> dict[str, Any]:
-    """What the tensors of a folder belong to: `base_model_name_or_path`, `revision` and `task_type`.
+    """Settings of BitFit's tensors in a folder: `base_model_name_or_path`, `revision` and `task_type`.
 
     Raises:
         AdapterError: it is of another format or version.
@@ -98,7 +98,7 @@ def pair_bitfit(base: str | Path | None, tuned: str | Path) -> Pairing:
 
 
 def _entry(shape: tuple[int, ...], files: Literal["base", "tuned", "both"], reason: str) -> Coverage:
-    """What becomes of a tensor that learned: a vector, or a matrix of the head, which learns in every method."""
+    """Entry of a tensor that learned: a vector, or a matrix of the head, which learns in every method."""
     if len(shape) < 2:
         return Coverage(status="changed, not a matrix", files=files, reason=reason)
     return Coverage(status="skipped", files=files, reason=f"of the head{f'; {reason}' if reason else ''}")

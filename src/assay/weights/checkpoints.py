@@ -50,7 +50,7 @@ FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF1
 
 @dataclass(frozen=True)
 class Stored:
-    """Where one tensor is: its file, and what the header says of it."""
+    """One stored tensor: its file, and the header's entry on it."""
 
     file: Path
     shape: tuple[int, ...]
@@ -58,7 +58,7 @@ class Stored:
 
     @property
     def is_float(self) -> bool:
-        """Whether it is stored in a precision that is computed with."""
+        """True if it is stored in a precision that is computed with."""
         return self.dtype in FLOATS
 
 
@@ -134,7 +134,7 @@ def digest(tensor: Tensor) -> str:
 
 
 def _finite(tensor: Tensor) -> bool:
-    """Whether all values are finite; half precision by its sum of absolute values is no shorter, so ask directly."""
+    """True if all values are finite; half precision by its sum of absolute values is no shorter, so ask directly."""
     return all(bool(torch.isfinite(block).all()) for block in tensor.reshape(-1).split(1 << 24))
 
 
@@ -157,7 +157,7 @@ def locate(source: str | Path) -> tuple[Path, Source]:
 
 
 def _model_in(folder: Path) -> Path:
-    """Where a folder's model lies: sentence-transformers puts it into a sub-folder that `modules.json` names."""
+    """The folder of the model: sentence-transformers puts it into a sub-folder that `modules.json` names."""
     listed = folder / "modules.json"
     if (folder / MODEL_CONFIG).exists() or not listed.exists():
         return folder

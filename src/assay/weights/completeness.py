@@ -1,4 +1,4 @@
-"""What an adapter should hold by its own configuration and does not: modules without tensors, shards that are zero."""
+"""Completeness of an adapter by its own configuration: modules without tensors, shards that are zero."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def missing_modules(adapter: Adapter, asked: Asked) -> tuple[str, ...]:
 
 
 def _stack(module: str) -> str:
-    """What is before a module's first number: the list of blocks that it is in."""
+    """The name before a module's first number: the list of blocks that it is in."""
     parts = module.split(".")
     first = next((i for i, part in enumerate(parts) if part.isdigit()), len(parts) - 1)
     return ".".join(parts[:first])
@@ -56,7 +56,7 @@ def _zero_in_all(adapter: Adapter, keys: list[str]) -> list[str]:
 
 
 def remarks(adapter: Adapter, asked: Asked, ruled: tuple[str, ...], missing: tuple[str, ...]) -> list[str]:
-    """What a reader must know of how the adapter fits its configuration, one sentence each."""
+    """Remarks on how the adapter fits its configuration, one sentence each."""
     found = []
     ruled = tuple(module for module in ruled if module not in adapter.spelled)
     left_out = [module for module in ruled if ".experts" not in f".{module}"]

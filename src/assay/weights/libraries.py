@@ -56,7 +56,7 @@ def refuse_code(folder: Path) -> None:
 
 
 def code_not_run(folder: Path) -> list[str]:
-    """What a reader must know of code that a folder asks for and that is not run; empty where it asks for none."""
+    """Remark on code that a folder asks for and that is not run; empty where it asks for none."""
     settings = _settings(folder / MODEL_CONFIG)
     if not _asked_code(settings):
         return []
@@ -184,7 +184,7 @@ def _asked_code(settings: dict[str, Any]) -> list[str]:
 
 
 def _own_model(settings: dict[str, Any]) -> bool:
-    """Whether transformers has a model itself: its type and its class.
+    """True if transformers has a model itself: its type and its class.
 
     The type alone does not tell: a folder's own code may be another computation under a known one's type.
     """
@@ -200,7 +200,7 @@ def _own_model(settings: dict[str, Any]) -> bool:
 
 
 def _own_tokenizer(settings: dict[str, Any]) -> bool:
-    """Whether transformers has a tokenizer itself, by its class."""
+    """True if transformers has a tokenizer itself, by its class."""
     import transformers
 
     name = settings.get("tokenizer_class")

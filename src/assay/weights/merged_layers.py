@@ -1,4 +1,4 @@
-"""What PEFT's other adapters make of a weight matrix: one layer at a time, built, filled and merged by PEFT itself.
+"""Weight matrices of PEFT's other adapters: one layer at a time, built, filled and merged by PEFT itself.
 
 Their updates are no product of two factors: IA3 and RoAd scale and rotate outputs, LoHa and LoKr multiply factors
 element by element, HRA and OFT multiply the matrix by reflections and rotations. A layer is built under its own name,

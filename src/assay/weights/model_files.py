@@ -1,4 +1,4 @@
-"""Which files of a folder are a model: the one rule, for what is read matrix by matrix and what is loaded whole."""
+"""Model files of a folder: the one rule, for models read matrix by matrix and loaded whole."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ModelFiles:
 
 
 def kind_of(folder: Path) -> Kind:
-    """What a folder holds: what lies in it, or else the adapters in its sub-folders.
+    """The kind of model in a folder: of the folder itself, or else of the adapters in its sub-folders.
 
     Raises:
         CheckpointError: two models, or none.
@@ -138,7 +138,7 @@ def _step(path: Path) -> int:
 
 
 def _holds(folder: Path, kind: Kind) -> bool:
-    """Whether a folder itself holds a model of a kind.
+    """True if a folder itself holds a model of a kind.
 
     An update says by its configuration that it is one. A whole model is any other safetensors file, but beside an
     update only those under the names that transformers reads: a trainer leaves its own files there.

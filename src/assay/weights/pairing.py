@@ -54,5 +54,5 @@ def pair(base: str | Path | None, tuned: Tuned, adapter: str | None = None, scop
 
 
 def names_its_base(source: str | Path) -> bool:
-    """Whether a folder (or hub repository) holds an update that says what it was tuned from."""
+    """True if a folder (or hub repository) holds an update that says what it was tuned from."""
     return kind_of(locate(source)[0]) != "checkpoint"

@@ -14,7 +14,7 @@ _IN_A_BLOCK = re.compile(r"\.\d+\..*\.weight$")
 
 
 class Header(Protocol):
-    """What a file's header says of a tensor."""
+    """The entry of a tensor in a file's header."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -26,7 +26,7 @@ class Header(Protocol):
 
     @property
     def is_float(self) -> bool:
-        """Whether it is stored in a precision that is computed with."""
+        """True if it is stored in a precision that is computed with."""
 
 
 def packed_parts(tensors: Mapping[str, Header]) -> dict[str, str]:

@@ -31,7 +31,7 @@ Made = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class NewFactors:
-    """What takes the place of one module's factors; PEFT's scale for the module stays as it was.
+    """New factors of one module; PEFT's scale for the module stays as it was.
 
     Attributes:
         B: shape (outputs, r).
@@ -191,5 +191,5 @@ def _copy_rest(source: Path, target: Path, written: set[str]) -> None:
 
 
 def _is_weights(path: Path) -> bool:
-    """Whether a file holds weights or training state: of another model, then, or pickled."""
+    """True if a file holds weights or training state: of another model, then, or pickled."""
     return path.suffix in (*PICKLES, ".safetensors", ".gguf", ".onnx", ".h5", ".msgpack")

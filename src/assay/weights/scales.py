@@ -1,4 +1,4 @@
-"""What PEFT makes of an adapter's configuration on a model: the modules that it adapts, their scales and ranks.
+"""Modules that an adapter's configuration adapts on a model, with PEFT's scales and ranks.
 
 PEFT decides scale, rank and which modules are adapted, by building its layers on the model's meta modules; where it
 cannot be asked (a model that cannot be built, per-expert layers that transformers fuses, names that have moved), its

@@ -71,7 +71,7 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Scope:
-    """What an audit looks at: the linear layers of the blocks, unless told otherwise.
+    """Scope of an audit: the linear layers of the blocks, unless told otherwise.
 
     Attributes:
         include: also "embeddings", "heads" (linear layers outside of the blocks).
@@ -97,7 +97,7 @@ class Scope:
                 )
 
     def leaves_out(self, name: str, slot: Slot) -> str | None:
-        """Why a matrix is left out; None if it is looked at."""
+        """Reason why a matrix is left out; None if it is looked at."""
         if slot.kind == "embedding" and "embeddings" not in self.include:
             return "an embedding, left out by default (--include embeddings)"
         if slot.kind == "linear" and not slot.body and "heads" not in self.include:
@@ -148,7 +148,7 @@ class Side:
         return self.by_canonical[near[0]] if len(near) == 1 else None
 
     def notes(self, which: str) -> list[str]:
-        """What a reader must know of how this side's tensors were placed."""
+        """Remarks on how this side's tensors were placed."""
         found = code_not_run(self.checkpoint.folder)
         if self.wrapped:
             found.append(

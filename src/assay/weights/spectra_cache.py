@@ -1,4 +1,4 @@
-"""What is known of a base's spectra, kept on disk: the second adapter of a base pays only for itself.
+"""Spectra of a base, kept on disk: the second adapter of a base pays only for itself.
 
 An entry is named by the digest of the stored tensor's bytes, how it is stored, and the solver and precision that made
 it. It is written to a temporary name and renamed, so two processes can share the folder; it carries the digest of its
@@ -39,7 +39,7 @@ STALE_SECONDS = 3600
 
 
 def cache_folder() -> Path:
-    """Where spectra are kept: `ASSAY_CACHE_DIR`, or `assay` in the user's cache folder; read at each call."""
+    """The folder of spectra: `ASSAY_CACHE_DIR`, or `assay` in the user's cache folder; read at each call."""
     given = os.environ.get("ASSAY_CACHE_DIR")
     if given:
         return Path(given)

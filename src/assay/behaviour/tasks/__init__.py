@@ -58,7 +58,7 @@ def describe_tasks() -> list[tuple[str, str, str]]:
 
 
 def kind_of_task(path: Reference, how: str | None = None) -> type[AbstractTask]:
-    """How a task's file asks: as it is told, or by its columns.
+    """The kind of a task's file: as it is told, or by its columns.
 
     Raises:
         SourceError, InputError: the file cannot be read, or has the columns of no kind.

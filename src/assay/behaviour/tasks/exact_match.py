@@ -40,7 +40,7 @@ def found_answer(text: str, marked: bool) -> str | None:
 
 
 def is_marked(answers: Sequence[str]) -> bool:
-    """Whether the right answers of a file are marked by `####`."""
+    """True if the right answers of a file are marked by `####`."""
     return any(_MARK in answer for answer in answers)
 
 

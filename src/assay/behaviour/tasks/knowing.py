@@ -1,4 +1,4 @@
-"""What models know of the right answers: log-loss among the answers and AUC, two models paired by example."""
+"""Log-loss among the answers and AUC of two models, paired by example."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class AbstractByLikelihood(AbstractTask):
         return found
 
     def _runs(self) -> dict[Ids, list[tuple[int, int]]]:
-        """What goes through the model, and which answers to which examples are read off it."""
+        """Sequences to run through the model, with the answers and examples that are read off each."""
         wanted: dict[Ids, list[tuple[int, int]]] = {}
         for example, (prompt, replies) in enumerate(zip(self.prompts, self.replies, strict=True)):
             for answer, reply in enumerate(replies):

@@ -1,4 +1,4 @@
-"""What every kind of task has: examples with one right answer each, a way to ask, and a way to read the replies."""
+"""The interface of every kind of task: examples with one right answer each, prompts, and a reading of replies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Asking:
-    """How the examples of a task are put to both models.
+    """Settings by which the examples of a task are put to both models.
 
     Attributes:
         tokenizer: the models' tokenizer.
@@ -111,7 +111,7 @@ class AbstractTask(ABC):
 
     @abstractmethod
     def choices(self, given: Sequence[Any]) -> tuple[int, ...]:
-        """What the answers to the questions come to: the position chosen, example by example."""
+        """The position of the chosen answer, example by example."""
 
     def likelihoods(self, given: Sequence[Any]) -> list[Floats] | None:
         """Log-likelihoods of every answer, example by example, up to a constant; None where replies are generated."""
@@ -154,5 +154,5 @@ def refuse_blank(what: str, found: Sequence[Ids], path: Reference) -> None:
 
 
 def prompt_column(row: dict[str, Any]) -> str:
-    """Where the prompt is: `prompt`, or `question` as in GSM8K."""
+    """The column of the prompt: `prompt`, or `question` as in GSM8K."""
     return "prompt" if "prompt" in row else "question"
