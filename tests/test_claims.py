@@ -235,6 +235,12 @@ def test_rates_are_compared_where_they_are_tuned(rates: dict[int, float], ten: s
         assert claim.verdict(one) == word
 
 
+def test_two_ranks_near_each_other_say_nothing_of_rates_over_ranks(tmp_path: Path) -> None:
+    arms = tuple(tuned("lora", 2e-3, rank=rank, alpha=2.0 * rank) for rank in (1, 8))
+    Study(provenance=PROVENANCE, plan="p", runs=(), tuned=arms).save(tmp_path / on_weights.STUDY / "study.json")
+    assert on_learning.rate_over_ranks(Kept(tmp_path)) == []
+
+
 def test_what_a_study_has_done_is_kept_and_read(planted: Kept, tmp_path: Path) -> None:
     source, home = tmp_path / "study", tmp_path / "records" / on_weights.STUDY
     first = planted.done(on_weights.STUDY)[0]

@@ -16,6 +16,7 @@ from .verdict import ABOVE, BELOW, Claim, Estimate, Find, Finding, not_run, seve
 METHODS, RANKS = "methods/methods-minilm", "methods/rslora"
 LL, RSLORA, WITHOUT_REGRET = "arXiv 2405.09673", "arXiv 2312.03732", "LoRA Without Regret"
 LORA = "arXiv 2106.09685"
+FARTHEST = 64  # times the lowest rank: over fewer, that a rate stays says little of ranks
 HALF_STEP = math.sqrt(math.sqrt(10.0))  # a quarter of a decade: what a grid of half decades leaves open to either side
 Which = tuple[str, int | None, float | None]  # method, rank, alpha
 NAMES = {"lora": "LoRA", "rslora": "rsLoRA", "bitfit": "BitFit"}
@@ -104,9 +105,9 @@ def rate_over_ranks(kept: Kept) -> Sequence[Finding]:
     """The tuned rate at the highest rank over that at the lowest; the grid is all that bounds it."""
     of_rank = {rank: one for rank in (1, 8, 64, 384) if (one := tuned(kept, STUDY, "trec", "lora", rank))}
     rates = {rank: one.lr for rank, one in of_rank.items() if one.lr}
-    if len(rates) < 2:
+    least, most = min(rates, default=0), max(rates, default=0)
+    if most < FARTHEST * max(least, 1):
         return []
-    least, most = min(rates), max(rates)
     value = rates[most] / rates[least]
     ends = (value / HALF_STEP**2, value * HALF_STEP**2)
     found = Estimate(value, ends, "the grid: a quarter of a decade to either side of each rate; one seed")
