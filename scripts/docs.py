@@ -7,7 +7,9 @@ left under `demo/runs` become those that the README shows (`docs/records/demo`),
 from __future__ import annotations
 
 import ast
+import inspect
 import json
+import re
 import shutil
 import statistics
 import sys
@@ -16,6 +18,7 @@ from pathlib import Path
 
 from generated import ROOT, write_or_check
 
+import assay
 from assay.records import Audit, Run, Scores, Study
 from assay.records.kinds import kinds
 from assay.records.record import write_bytes, write_text
@@ -45,6 +48,23 @@ def file_map() -> dict[Path, str]:
         docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf8"))) or ""
         lines.append(f"- `{path.relative_to(HOUSE)}` {docstring.splitlines()[0]}")
     return {ROOT / "docs" / "map.md": "\n".join(lines) + "\n"}
+
+
+def api() -> dict[Path, str]:
+    """Every public name: its signature, the first line of its docstring, and its example."""
+    parts = ["# The public names", "", "`import assay`; `help(assay.NAME)` says all of it.", ""]
+    for name in (name for name in assay.__all__ if name != "__version__"):
+        thing = getattr(assay, name)
+        said = inspect.getdoc(thing) or ""
+        given = [] if name == "Audit" else list(inspect.signature(thing).parameters.values())
+        bare = inspect.Signature([one.replace(annotation=inspect.Parameter.empty) for one in given])
+        signature = "" if name == "Audit" else str(bare)
+        parts += [f"## assay.{name}", "", said.splitlines()[0], "", "```python", f"{name}{signature}"]
+        example = re.search(r"^Example:\n((?:    .*\n?)+)", said, re.MULTILINE)
+        if example is not None:
+            parts += ["", re.sub(r" +# doctest:.*", "", inspect.cleandoc(example[1])).rstrip()]
+        parts += ["```", ""]
+    return {ROOT / "docs" / "api.md": "\n".join(parts)}
 
 
 def masked_table() -> Table:
@@ -138,7 +158,7 @@ def main() -> int:
     """Write, or check, everything that is generated."""
     if "--demo" in sys.argv:
         keep_demo()
-    return write_or_check(schemas() | file_map() | tables() | threshold_page(), "--check" in sys.argv)
+    return write_or_check(schemas() | file_map() | api() | tables() | threshold_page(), "--check" in sys.argv)
 
 
 if __name__ == "__main__":

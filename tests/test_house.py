@@ -28,8 +28,10 @@ def test_starting_loads_no_torch(statement: str) -> None:
 
 def test_public_names_are_sorted_and_importable() -> None:
     assert assay.__all__ == sorted(assay.__all__)
+    page = (ROOT / "docs" / "api.md").read_text()
     for name in assay.__all__:
         assert getattr(assay, name) is not None
+        assert name == "__version__" or f"## assay.{name}\n" in page, f"docs/api.md lacks {name}: make docs"
     with pytest.raises(AttributeError):
         _ = assay.no_such_name
 

@@ -32,6 +32,10 @@ def load(path: str | Path) -> Record:
 
     Raises:
         RecordError: the file is not a record of a kind and version that this release reads.
+
+    Example:
+        >>> assay.load("audit/audit.json").count  # doctest: +SKIP
+        15
     """
     kind, known = read_json(Path(path), "a record").get("kind"), kinds()
     if kind not in known:
