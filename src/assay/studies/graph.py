@@ -30,7 +30,7 @@ class WorkLike(Protocol):
         """The work as an engine takes it."""
 
     def error(self) -> str:
-        """Why it failed; empty where it did not."""
+        """The reason that it failed; empty where it did not."""
 
     def file_crash(self, crash: str) -> None:
         """File what ended the process that did it."""
