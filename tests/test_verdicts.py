@@ -134,7 +134,10 @@ def test_a_ruined_arm_is_left_out_by_name() -> None:
     assert found["keeping"].best == "lora"
     assert all(verdict.left_out == (f"bitfit: {ONE_REPLY}",) for verdict in found.values())
     assert found["cost"].best != "bitfit"
-    assert "cost" not in told([runs[0], runs[2]])
+    alone = told([runs[0], runs[2]])["cost"]
+    assert (alone.best, alone.beside) == ("full", ())
+    other = trained("ia3", 0, 0.5, 0.0, 0.1, (ONE_REPLY,))
+    assert told([runs[2], other]) == {}
 
 
 def test_words_name_the_best_or_what_it_cannot_be_told_from() -> None:

@@ -194,11 +194,11 @@ def more_seeds(differences: Sequence[float], pairs: int) -> int | None:
 def _cheapest(arms: Sequence[Arm]) -> Verdict | None:
     """The arm with the shortest step; another is told from it where every seed of it is slower, and by a tenth.
 
-    A ruined arm is no answer at any price. None where fewer than two are left.
+    A ruined arm is no answer at any price. None of fewer than two arms, or where all are ruined.
     """
     times = {arm.name: [one.run.cost.step_seconds for one in arm.runs] for arm in arms if not _ruined(arm)}
     left_out = tuple(f"{arm.name}: {why}" for arm in arms if (why := _ruined(arm)))
-    if len(times) < 2:
+    if len(arms) < 2 or not times:
         return None
     best = min(times, key=lambda name: statistics.median(times[name]))
     beside = []

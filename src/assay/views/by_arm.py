@@ -41,6 +41,8 @@ def by_arm(record: Study, number_of_record: int) -> Iterator[Section]:
 
 def _in_short(record: Study) -> str:
     """The arms alone, by what they are taken for; more than one where they cannot be told apart."""
+    if not record.verdicts:
+        return "None"
     several = len({verdict.task for verdict in record.verdicts}) > 1
     return "; ".join(
         f"{f'{verdict.task}, ' if several else ''}{_FOR[verdict.what]}: "
@@ -51,6 +53,8 @@ def _in_short(record: Study) -> str:
 
 def verdicts_in_words(record: Study) -> list[str]:
     """A sentence or two for everything that arms are compared for, by one rule: shown above all others, or not told."""
+    if not record.verdicts and len(record.arms) > 1:
+        return ["No arm can be taken: none has a number that says something of tuning."]
     several = len({verdict.task for verdict in record.verdicts}) > 1
     return [
         f"{f'{verdict.task}. ' if several else ''}{_FOR[verdict.what]}{_words(record, verdict)}"
