@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
+import multiprocessing
 import runpy
 import shutil
 from collections.abc import Callable
@@ -22,6 +23,8 @@ import tiny
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
+# Whichever test is the first to start a process: it is forked from one that has these.
+multiprocessing.set_forkserver_preload(["transformers.trainer", "peft", "assay.studies.worker"])
 
 
 @pytest.fixture(autouse=True, scope="session")

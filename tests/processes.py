@@ -9,10 +9,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from assay.engines.local import PRELOADED
-
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(list(PRELOADED))
 
 
 def apart(function: Callable[..., Any], *given: Any) -> tuple[BaseProcess, Connection]:

@@ -113,10 +113,10 @@ def test_a_sentence_of_the_readme_holds_only_while_its_verdict_does(found: list[
     for claim, one in found:
         whole[claim].append(one)
     assert sentences(whole) in (RECORDS.parent.parent / "README.md").read_text(encoding="utf8")
-    claim = next(claim for claim in CLAIMS if claim.words == "LoRA learns more than BitFit")
+    claim = next(claim for claim in CLAIMS if claim.words == "The size of the update goes with forgetting")
     turned = Estimate(-0.1, (-0.2, -0.05), "examples")
     whole[claim] = [replace(one, found=turned) for one in whole[claim]]
-    with pytest.raises(SystemExit, match="BitFit"):
+    with pytest.raises(SystemExit, match="size of the update"):
         sentences(whole)
 
 

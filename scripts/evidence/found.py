@@ -16,18 +16,20 @@ class Said:
     verdict: Word
 
 
+INTRUDERS = "LoRA leaves intruder dimensions and full fine-tuning none, at equal score"
 LEARNS_LESS = "LoRA learns less than full fine-tuning"
 FORGETS_LESS = "LoRA forgets less than full fine-tuning"
 FIXED_RATE = "High rank needs rsLoRA's scale: with it, and alpha and rate fixed, more is learned at high rank"
 SENTENCES: tuple[tuple[str, tuple[Said, ...]], ...] = (
     (
-        "LoRA of rank 8 at its tuned rate can't be told from full fine-tuning in what it learns ({} on one task, {} on "
-        "another, 60 steps), and it learns more than BitFit ({}; {}).",
+        "A score does not show what was done to the weights: at an equal one, at tuned rates, LoRA of rank 1 left {} "
+        "more intruder dimensions than full fine-tuning, which left none, and its update was {} as large; in what they "
+        "learn they can't be told apart ({} for rank 1, {} for rank 8; three seeds).",
         (
-            Said(LEARNS_LESS, "trec, 60 steps", CANT_TELL),
-            Said(LEARNS_LESS, "sst2, 60 steps", CANT_TELL),
-            Said("LoRA learns more than BitFit", "trec", "agrees"),
-            Said("LoRA learns more than BitFit", "sst2", "agrees"),
+            Said(INTRUDERS, "300 steps: LoRA r 1 less full", "agrees"),
+            Said("LoRA's update is larger than full tuning's", "300 steps: LoRA r 1 over full", "agrees"),
+            Said(LEARNS_LESS, "300 steps: LoRA r 1", CANT_TELL),
+            Said(LEARNS_LESS, "300 steps: LoRA r 8", CANT_TELL),
         ),
     ),
     (

@@ -106,13 +106,13 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "dials/paths.py",
         "int((matrix.svd[1] > point.x * matrix.noise).sum())",
         "int((matrix.svd[1] <= point.x * matrix.noise).sum())",
-        "tests/dials/test_noise.py::test_a_point_is_the_model_with_what_is_above",
+        "tests/dials/test_by_noise.py::test_a_point_is_the_model_with_what_is_above",
     ),
     "an adapter of low rank read along its noise": (
         "dials/reading.py",
         "if changed and bare == len(changed):",
         "if bare > len(changed):",
-        "tests/dials/test_noise.py::test_an_adapter_of_low_rank_has_no_noise",
+        "tests/dials/test_by_noise.py::test_an_adapter_of_low_rank_has_no_noise",
     ),
     "a trade taken for better": (
         "counsels.py",

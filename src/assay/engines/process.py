@@ -74,7 +74,7 @@ class Process:
     def __init__(self, call: Call, places: Mapping[Path, Path] | None = None) -> None:
         way = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         context: Any = multiprocessing.get_context(way)
-        if way == "forkserver":
+        if way == "forkserver" and call.imports:
             context.set_forkserver_preload(list(call.imports))  # those of the first call count: the server lives on
         self._receiver, sender = context.Pipe(duplex=False)
         theirs, ours = context.Pipe(duplex=False)

@@ -79,7 +79,7 @@ def noise_threshold(sigma: Tensor, shape: tuple[int, int]) -> float | None:
         shorter side: what has no noise has no size of it, and all of its directions stand above nothing.
 
     Example:
-        >>> noise_threshold(torch.tensor([3.0, 1.0, 0.0, 0.0]), (4, 4)) is None
+        >>> noise_threshold(torch.tensor([3.0, 0.0, 0.0, 0.0]), (4, 4)) is None
         True
         >>> round(noise_threshold(torch.tensor([9.0, 1.0, 1.0]), (3, 3)), 3)
         2.858
