@@ -14,7 +14,7 @@ class Kept(NamedTuple):
 
     Attributes:
         whole: of all storages, parameters left out.
-        passing: what is there beside them for a moment, where the backward pass begins.
+        passing: beside them for a moment: the loss's gradients, or a layer that is computed again if it is more.
     """
 
     whole: int

@@ -42,7 +42,7 @@ class Estimate(Record):
         optimizer_bytes: AdamW's two moments.
         activation_bytes: what autograd keeps of one forward pass on the longest batch, counted on the meta device.
         passing_bytes: the loss's gradient and the one before it, each as large as the largest activation (of a language
-            model: the logits).
+            model: the logits); or one layer's activations, where they are computed again and are more.
         step_flops: floating-point operations of the matrix products in a step on that batch, forward and backward;
             None in older records.
         memory_bytes: what there is, where that was said; fits: which settings fit it.
