@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-from tests.models_in_miniature import WORDS, bert, letters, lines, llama, masked_bert, masking_tokenizer
 from transformers import AutoModel
 from typer.testing import CliRunner
 
@@ -24,6 +23,7 @@ from assay.studies import continual as module
 from assay.studies.continual import continual
 from assay.studies.heads import as_bits, features, fit_head
 from assay.studies.home import locked
+from models_in_miniature import WORDS, bert, letters, lines, llama, masked_bert, masking_tokenizer
 
 PLAN = """
 kind = "continual"

@@ -14,6 +14,7 @@ import pytest
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from typer.testing import CliRunner
 
+import assay
 import tiny
 from assay.cli import app
 from assay.errors import AdapterError, CodeError, PickleError
@@ -21,7 +22,7 @@ from assay.models.loading import find, load, load_base, load_tokenizer
 from assay.weights.libraries import put_adapter, read_adapter_config
 from models_in_miniature import letters, lines, llama, masked_bert
 
-SOURCES = Path(__file__).parent.parent / "src" / "assay"
+SOURCES = Path(assay.__file__).parent
 SPEC = """
 base = "base"
 [data]
