@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from assay.engines.engine import AbstractEngine, Capacity, Ended, Item
 from assay.errors import InputError, SettingError
 from assay.models.loading import find
 from assay.records import Failure, Run, Study
-from assay.studies.graph import drive
+from assay.studies.graph import drive, look
 from assay.studies.home import Home, locked
 from assay.studies.plan import read_plan, runs_of
 from assay.studies.run import study
@@ -173,6 +174,13 @@ def test_a_rate_that_ruins_at_full_length_is_not_taken(smoke: Path, monkeypatch:
         (1e-3, 1, ""),
     ]
     assert not tuned.at_edge
+    assert not tuned.waits
+    # While the last confirmations are not done, it is not known whether a rate holds, and no error is told.
+    shutil.rmtree(tuner.home.trial(tuned.confirmations[-1].key))
+    looking = Tuner(tuner.home, acts=False)
+    assert look(looking.settle(entry)) is None
+    assert (looking.of(entry).lr, looking.of(entry).waits) == (None, True)
+    assert looking.error(entry) == ""
 
 
 class Here(AbstractEngine):

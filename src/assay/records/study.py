@@ -80,6 +80,7 @@ class Tuned(Part):
         constant: log-loss on the held-out rows of a reply that knows only how often each class is right; None where
             nothing is classified, and in older records.
         lr: the rate that was taken; None where there is none, or what it rests on is not done.
+        waits: whether trials or confirmations that it rests on are not done. False in older records.
         at_edge: whether that is the last rate that was allowed, so that a better one may lie beyond.
     """
 
@@ -93,6 +94,7 @@ class Tuned(Part):
     confirmations: tuple[Confirmation, ...] = ()
     constant: float | None = None
     lr: float | None
+    waits: bool = False
     at_edge: bool = False
 
     def trial_loss(self, lr: float | None) -> float | None:

@@ -91,7 +91,7 @@ class Tuner:
         keys = [trial.key for trial in tuned.trials] if tuned else []
         works = (self._parting(entry), *(self._training(entry, self.home.trial(key)) for key in keys))
         said = next((said for work in works if (said := work.error())), "")
-        if said or tuned is None or not tuned.confirmations:
+        if said or tuned is None or tuned.waits or not tuned.confirmations:
             return said
         last = tuned.confirmations[-1]
         return f"no rate holds at full length: at {last.lr:g}, {last.steps} steps, seed {last.seed}: {last.fails}"
@@ -110,13 +110,14 @@ class Tuner:
         confirmations = list[Confirmation]()
         best = (yield from search.settle()) if prepared is not None else None
         lr = None
+        waits = best is None
         constant = None if prepared is None else constant_loss(Path(str(prepared.spec.validation)), prepared.spec.data)
         while best is not None and lr is None and abs(best) <= self.home.plan.tuning.reach:
             yield from search.try_at([best])
             loss = search.losses.get(best)
             found = (yield from search.confirm(best, loss, constant)) if loss is not None else [None]
             confirmations += [one for one in found if one is not None]
-            if None in found:
+            if waits := None in found:
                 break
             if not any(one is not None and one.fails for one in found):
                 lr = search.trials[best].lr
@@ -133,6 +134,7 @@ class Tuner:
             confirmations=tuple(confirmations),
             constant=constant,
             lr=lr,
+            waits=waits,
             at_edge=lr is not None and best is not None and abs(best) == self.home.plan.tuning.reach,
         )
 

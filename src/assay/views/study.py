@@ -65,10 +65,9 @@ def _choice(tuned: Tuned) -> str:
         if one.fails
     ]
     refused = f" {'; '.join(failed)}." if failed else ""
-    if tuned.lr is None and failed:
-        return f"{tuned.name} on {tuned.task}: no rate holds at full length.{refused}"
     if tuned.lr is None:
-        return f"{tuned.name} on {tuned.task}: no rate is chosen yet."
+        held = "no rate holds at full length" if failed and not tuned.waits else "no rate is chosen yet"
+        return f"{tuned.name} on {tuned.task}: {held}.{refused}"
     edge = ", the last that was allowed" if tuned.at_edge else ""
     trials = ", ".join(f"{number(trial.loss)} at {number(trial.lr)}" for trial in tuned.trials)
     return f"{tuned.name} on {tuned.task}: rate {number(tuned.lr)}{edge}. Validation loss {trials}.{refused}"
