@@ -19,9 +19,10 @@ from pathlib import Path
 from generated import ROOT, write_or_check
 
 import assay
+import assay.linalg
 from assay.records import Audit, Run, Scores, Study
 from assay.records.kinds import kinds
-from assay.records.record import write_bytes, write_text
+from assay.records.record import Record, write_bytes, write_text
 from assay.render import markdown
 from assay.render.html import report
 from assay.studies.folders import records_of
@@ -54,17 +55,27 @@ def api() -> dict[Path, str]:
     """Every public name: its signature, the first line of its docstring, and its example."""
     parts = ["# The public names", "", "`import assay`; `help(assay.NAME)` says all of it.", ""]
     for name in (name for name in assay.__all__ if name != "__version__"):
-        thing = getattr(assay, name)
-        said = inspect.getdoc(thing) or ""
-        given = [] if name == "Audit" else list(inspect.signature(thing).parameters.values())
-        bare = inspect.Signature([one.replace(annotation=inspect.Parameter.empty) for one in given])
-        signature = "" if name == "Audit" else str(bare)
-        parts += [f"## assay.{name}", "", said.splitlines()[0], "", "```python", f"{name}{signature}"]
-        example = re.search(r"^Example:\n((?:    .*\n?)+)", said, re.MULTILINE)
-        if example is not None:
-            parts += ["", re.sub(r" +# doctest:.*", "", inspect.cleandoc(example[1])).rstrip()]
-        parts += ["```", ""]
+        parts += entry("assay", name, getattr(assay, name))
+    parts += ["# assay.linalg", "", inspect.getdoc(assay.linalg) or "", ""]
+    for name in assay.linalg.__all__:
+        thing = getattr(assay.linalg, name)
+        if inspect.isfunction(thing) or inspect.isclass(thing):  # the others are a number and a choice of words
+            parts += entry("assay.linalg", name, thing)
     return {ROOT / "docs" / "api.md": "\n".join(parts)}
+
+
+def entry(module: str, name: str, thing: object) -> list[str]:
+    """One public name, in lines of Markdown."""
+    said = inspect.getdoc(thing) or ""
+    is_record = inspect.isclass(thing) and issubclass(thing, Record)  # made by assay, never by its fields
+    given = [] if is_record else list(inspect.signature(thing).parameters.values())
+    bare = inspect.Signature([one.replace(annotation=inspect.Parameter.empty) for one in given])
+    lines = [f"## {module}.{name}", "", said.splitlines()[0], ""]
+    lines += ["```python", f"{name}{'' if is_record else bare}"]
+    example = re.search(r"^Example:\n((?:    .*\n?)+)", said, re.MULTILINE)
+    if example is not None:
+        lines += ["", re.sub(r" +# doctest:.*", "", inspect.cleandoc(example[1])).rstrip()]
+    return [*lines, "```", ""]
 
 
 def masked_table() -> Table:

@@ -88,6 +88,12 @@ def audit(
 
     Raises:
         InputError: with the file, the tensor, what was wanted and the remedy. Nothing is written.
+
+    Example:
+        >>> record = assay.audit("base/", "adapter/")  # doctest: +SKIP
+        >>> record.count, record.undecided, len(record.matrices)  # doctest: +SKIP
+        (0, 0, 210)
+        >>> record.save("audit.json")  # doctest: +SKIP
     """
     started = time.perf_counter()
     thresholds = tuple(eps) if isinstance(eps, Sequence) else (eps,)

@@ -217,6 +217,13 @@ class Audit(Record):
             and for the checkpoint that it was merged into. None in records made before it was told.
         base_entries: how many entries those matrices have.
         notes: what a reader must know, one sentence each.
+
+    Example:
+        >>> record = assay.Audit.read("audit.json")  # doctest: +SKIP
+        >>> record.count, record.undecided, record.relative_norm  # doctest: +SKIP
+        (27, 0, 0.113)
+        >>> max(record.matrices, key=lambda matrix: matrix.count).name  # doctest: +SKIP
+        'encoder.layer.0.attention.self.query.weight'
     """
 
     KIND: ClassVar[str] = "audit"
