@@ -8,21 +8,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
+import gc
 import multiprocessing
 import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import peft  # noqa: F401  (imported here so that it is among what is set aside)
 import pytest
 import torch
 import transformers
+import transformers.trainer
 
 import tiny
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
+# A million objects of the libraries that stay: set aside, no collection walks through them.
+gc.collect()
+gc.freeze()
 # Whichever test is the first to start a process: it is forked from one that has these.
 multiprocessing.set_forkserver_preload(["transformers.trainer", "peft", "assay.studies.worker"])
 

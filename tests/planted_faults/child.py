@@ -6,6 +6,7 @@ It never imports assay itself: each fork takes it from its copy.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -26,6 +27,7 @@ LIBRARIES = (
     "peft",
     "trl",
     "hypothesis",
+    "pytest",
 )
 OTHER_SOURCES = 99  # no exit code of pytest's
 
@@ -40,7 +42,7 @@ def run_tests(source: str, root: str, tests: list[str], output: str) -> int:
     import pytest
 
     # Plugins of libraries are imported before pytest could look into their assertions, which are not ours.
-    quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning", "-p", "no:xdist"]
+    quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning", "-p", "no:xdist", "-p", "no:anyio"]
     with Path(output).open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         code = pytest.main(["-x", "-q", *quiet, *tests])
     import assay
@@ -52,6 +54,8 @@ if __name__ == "__main__":
     sys.path.pop(0)  # this folder
     for name in LIBRARIES:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # no fork copies a page because a collection walks through what the libraries hold
     for line in sys.stdin:
         if not (child := os.fork()):
             code = OTHER_SOURCES
