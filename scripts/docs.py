@@ -14,6 +14,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from generated import ROOT, write_or_check
@@ -71,11 +72,24 @@ def entry(module: str, name: str, thing: object) -> list[str]:
     given = [] if is_record else list(inspect.signature(thing).parameters.values())
     bare = inspect.Signature([one.replace(annotation=inspect.Parameter.empty) for one in given])
     lines = [f"## {module}.{name}", "", said.splitlines()[0], ""]
-    lines += ["```python", f"{name}{'' if is_record else bare}"]
+    signature = f"{name}{'' if is_record else bare}"
+    if len(signature) > 120:
+        signature = "\n".join([f"{name}(", *(f"    {one}," for one in each(bare)), ")"])
+    lines += ["```python", signature]
     example = re.search(r"^Example:\n((?:    .*\n?)+)", said, re.MULTILINE)
     if example is not None:
         lines += ["", re.sub(r" +# doctest:.*", "", inspect.cleandoc(example[1])).rstrip()]
     return [*lines, "```", ""]
+
+
+def each(signature: inspect.Signature) -> Iterator[str]:
+    """The parameters of a signature, with the star before those that are given by name alone."""
+    by_name = False
+    for one in signature.parameters.values():
+        if one.kind is one.KEYWORD_ONLY and not by_name:
+            by_name = True
+            yield "*"
+        yield str(one)
 
 
 def masked_table() -> Table:
