@@ -40,16 +40,16 @@ def bare(scores: Scores) -> dict[str, Any]:
     return scores.model_dump(exclude={"seconds"})
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, allowed: float = float("inf")) -> list[tuple[str, int]]:
+def counted(monkeypatch: pytest.MonkeyPatch, allowed: float = float("inf")) -> list[tuple[str, str]]:
     """Note every batch that is really asked; after so many, be killed."""
-    asked: list[tuple[str, int]] = []
+    asked: list[tuple[str, str]] = []
     answers = passes.Sitting.answers
 
     def noting(self: passes.Sitting, one: passes.Pass, meter: passes.Meter) -> list[Any]:
         def ask(model: Any, batch: Any) -> Any:
             if len(asked) >= allowed:
                 raise KilledError
-            asked.append((self.name, batch[0]))
+            asked.append((self.name, one.what))
             return one.ask(model, batch)
 
         return answers(self, passes.Pass(**{**vars(one), "ask": ask}), meter)
@@ -97,8 +97,9 @@ def test_the_next_arm_finds_its_bases_answers(
     count = len(asked)
     assert {name for name, _ in asked} == {"base", "arm1"}
     second = score(base, arms[1], **files, keep=tmp_path / "kept")
-    assert {name for name, _ in asked[count:]} == {"arm2"}
-    assert 2 * len(asked[count:]) == count
+    drifts = [(name, what) for name, what in asked[count:] if name == "base"]
+    assert {what for _, what in drifts} == {"activations"}  # which need the arm's update
+    assert 2 * (len(asked[count:]) - len(drifts)) == count - len(drifts)
     assert bare(second) == bare(score(base, arms[1], **files))
     assert [one.base for one in first.forgetting.documents] == [one.base for one in second.forgetting.documents]
 
@@ -141,8 +142,8 @@ def test_the_command_keeps_answers_beside_the_record(
     asked = counted(monkeypatch)
     for _ in range(2):
         assert CliRunner().invoke(app, arguments).exit_code == 0
-        assert len(list((tmp_path / "out/.answers").iterdir())) == 2  # as the base, and beside the base
-    assert len(asked) == 2
+        assert len(list((tmp_path / "out/.answers").iterdir())) == 3  # as the base, its drift, and beside the base
+    assert len(asked) == 3
 
 
 def test_progress_counts_every_token_of_the_work_once(tmp_path: Path, files: dict[str, Any]) -> None:

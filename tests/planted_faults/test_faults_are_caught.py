@@ -66,6 +66,36 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "off = 0",
         "tests/test_divergence.py::test_it_is_that_of_the_models_own_logits",
     ),
+    "the base's own outputs for what the update adds": (
+        "behaviour/activation_drift.py",
+        "_squares(kept).view(taken.shape)], dim=-1)",
+        "_squares(kept).view(taken.shape) + change], dim=-1)",
+        "tests/test_activation_drift.py::test_an_adapter_is_that_of_hooks_and_dense_updates",
+    ),
+    "a bias among what the base puts out": (
+        "behaviour/activation_drift.py",
+        "output.float() if module.bias is None else output.float() - module.bias.float()",
+        "output.float()",
+        "tests/test_activation_drift.py::test_a_checkpoint_and_matrices_that_are_stored_transposed",
+    ),
+    "the first token's sink of attention counted": (
+        "behaviour/activation_drift.py",
+        "taken[:, 0] = False",
+        "taken[:, 0] = True",
+        "tests/test_activation_drift.py::test_an_adapter_is_that_of_hooks_and_dense_updates",
+    ),
+    "what one update adds kept for another": (
+        "behaviour/activation_drift.py",
+        'digest_of("activation drift", ids, batches, self.tuned)',
+        'digest_of("activation drift", ids, batches)',
+        "tests/test_activation_drift.py::test_it_goes_on_and_nothing_drifts_beside_itself",
+    ),
+    "a matrix that did not change left out of the whole": (
+        "behaviour/activation_drift.py",
+        "pooled(np.full(len(slots), True))",
+        "pooled(changed)",
+        "tests/test_activation_drift.py::test_an_adapter_is_that_of_hooks_and_dense_updates",
+    ),
     "one of several equal directions taken for the space": (
         "measures/principal.py",
         "        rank -= 1",

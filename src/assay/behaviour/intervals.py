@@ -62,6 +62,15 @@ def weighted_mean(totals: Floats, weights: Floats, seed: int) -> tuple[float, In
     return mean, (float(found.low), float(found.high))
 
 
+def percentiles(resampled: Floats) -> Interval:
+    """The middle 95 % of a statistic's resamples: its percentile bootstrap interval.
+
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
+    """
+    low, high = np.percentile(resampled, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    return float(low), float(high)
+
+
 def seeds_interval(values: Sequence[float]) -> tuple[float, Interval]:
     """The mean over seeds with its 95 % t interval; of one seed or two there is none worth giving (t = 12.7).
 

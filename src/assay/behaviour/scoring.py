@@ -5,18 +5,19 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from assay.behaviour.asked import Asker, refuse_other_classes, vocabulary_of
-from assay.behaviour.divergence import ask_both, settled
+from assay.behaviour.activation_drift import Stretches
+from assay.behaviour.asked import Asker, vocabulary_of
 from assay.behaviour.diversity import Prompts, diversity, read_prompts
 from assay.behaviour.forgetting import Document, Reading, causal_reading, forgetting, read_documents
 from assay.behaviour.harness import harness_pass, harness_scores
 from assay.behaviour.masked import MaskedDocument, masked_reading, read_masked_documents
-from assay.behaviour.passes import Meter, Pass, Progress
+from assay.behaviour.parts import Part, settle_parts
+from assay.behaviour.passes import Progress
 from assay.behaviour.preferences import Preferences, read_preferences, reward_score
 from assay.behaviour.questions import agreed
 from assay.behaviour.remarks import remarks
@@ -24,7 +25,7 @@ from assay.behaviour.tasks import AbstractTask, Asking, kind_of_task, task_score
 from assay.behaviour.winning import Contest, read_contest, win_rate
 from assay.data.columns import called
 from assay.data.tables import Reference, raw_rows, source_of
-from assay.errors import MismatchError, SettingError
+from assay.errors import SettingError
 from assay.linalg.devices import device_of
 from assay.models.loading import (
     Place,
@@ -65,21 +66,6 @@ class _Questions:
     task: AbstractTask | None
     preferences: Preferences | None
     prompts: Prompts | Contest | None
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A part of the record: what is asked for it, and what both models' answers come to (None: cannot be asked)."""
-
-    asked: Pass
-    settle: Callable[[Any, Any], Any]
-
-    def settled(self, base: Any, tuned: Any, seed: int) -> Any:
-        """The part, with the divergence where both models' distributions were compared."""
-        if not self.asked.spans or base is None:
-            return self.settle(base, tuned)
-        found = self.settle(*([answer for answer, _ in given] for given in (base, tuned)))
-        return found.model_copy(update={"divergence": settled(self.asked, [nats for _, nats in tuned], seed)})
 
 
 def score(
@@ -186,7 +172,7 @@ def score(
     parts |= _judged(questions, files, tokenizers[1], batch_tokens, device, seed)
     parts |= _harnessed(harness, harness_code, tokenizers, limit, seed)
     asker = Asker.of(shared, keep, device, Held(numbers=dtype, spread=device_map is not None))
-    found = _settled(parts, places, asker, progress, deadline(max_hours), seed)
+    found, remarked = settle_parts(parts, places, asker, (progress, deadline(max_hours)), batch_tokens, seed)
     harnessed = [found.pop(name) for name in list(found) if name.startswith("harness ")]
     record = Scores(
         provenance=Provenance.of((*_PACKAGES, "lm-eval") if harness else _PACKAGES, settings, seed),
@@ -202,7 +188,7 @@ def score(
     )
     left_out = 0 if text is None else len(raw_rows(text)) - len(questions.documents)
     notes = _remarks(record, questions, places, bool(parts.keys() - {"task", "reward"}), left_out)
-    notes += [note for _, out in harnessed for note in out]
+    notes += [*remarked, *(note for _, out in harnessed for note in out)]
     return record.model_copy(update={"notes": tuple(dict.fromkeys(notes))})
 
 
@@ -285,17 +271,18 @@ def _questions(files: _Files, masked: bool, asking: Asking) -> _Questions:
 
 def _parts(
     questions: _Questions, files: _Files, window: int, batch_tokens: int, seed: int, vocabulary: int | None
-) -> dict[str, _Part]:
+) -> dict[str, Part]:
     """The parts of the record that were asked for, by their names in it."""
-    parts: dict[str, _Part] = {}
+    parts: dict[str, Part] = {}
     if files.text is not None:
         text, documents = source_of(files.text), questions.documents
         reading = _reading(questions, window, batch_tokens)
-        parts["forgetting"] = _Part(
+        parts["forgetting"] = Part(
             reading.asked,
             lambda base, tuned: forgetting(
                 text, documents, reading.nats(base), reading.nats(tuned), window, seed, reading.how, vocabulary
             ),
+            Stretches.of(documents, window),
         )
     if files.task is not None and (task := questions.task) is not None:
         source = source_of(files.task)
@@ -306,10 +293,11 @@ def _parts(
             known = None if ours is None else (theirs, ours)
             return task_score(source, task, chosen, task.choices(tuned), seed, known)
 
-        parts["task"] = _Part(task.asked(batch_tokens), settle)
+        stretches = Stretches.of_prompts(task.prompts, window, ends=task.how != "classification head")
+        parts["task"] = Part(task.asked(batch_tokens), settle, stretches)
     if files.prompts is not None and isinstance(prompts := questions.prompts, Prompts):
         put = source_of(files.prompts)
-        parts["diversity"] = _Part(
+        parts["diversity"] = Part(
             prompts.asked(batch_tokens, seed),
             lambda base, tuned: diversity(put, prompts, prompts.unique(base), prompts.unique(tuned), seed),
         )
@@ -318,18 +306,18 @@ def _parts(
 
 def _judged(
     questions: _Questions, files: _Files, tokenizer: Any, batch_tokens: int, device: str, seed: int
-) -> dict[str, _Part]:
+) -> dict[str, Part]:
     """The parts in which something is judged: by a reward model that is scored, or by a judge of replies."""
-    parts: dict[str, _Part] = {}
+    parts: dict[str, Part] = {}
     if files.task is not None and (preferences := questions.preferences) is not None:
         source = source_of(files.task)
-        parts["reward"] = _Part(
+        parts["reward"] = Part(
             preferences.asked(batch_tokens),
             lambda _, tuned: reward_score(source, preferences, preferences.margins(tuned), seed),
         )
     if files.prompts is not None and files.judge is not None and isinstance(contest := questions.prompts, Contest):
         put, judge = source_of(files.prompts), reward_of(files.judge, tokenizer, device, contest.longest)
-        parts["wins"] = _Part(
+        parts["wins"] = Part(
             contest.asked(batch_tokens, seed),
             lambda base, tuned: win_rate(put, contest, judge, base, tuned, batch_tokens, seed),
         )
@@ -344,44 +332,15 @@ def _reading(questions: _Questions, window: int, batch_tokens: int) -> Reading:
 
 def _harnessed(
     names: Sequence[str], code: Sequence[str], tokenizers: Sequence[Any], limit: int | None, seed: int
-) -> dict[str, _Part]:
+) -> dict[str, Part]:
     """The parts of the harness; which texts there will be is not known here, so the tokenizers must be one."""
     if names:
         agreed(lambda tokenizer: tokenizer.get_vocab(), tokenizers)
     return {f"harness {name}": _of_harness(name, code, tokenizers[0], limit, seed) for name in names}
 
 
-def _of_harness(name: str, code: Sequence[str], tokenizer: Any, limit: int | None, seed: int) -> _Part:
+def _of_harness(name: str, code: Sequence[str], tokenizer: Any, limit: int | None, seed: int) -> Part:
     """One task of the harness: a single answer holds all of its samples."""
-    return _Part(
+    return Part(
         harness_pass(name, tokenizer, limit, code=code), lambda base, tuned: harness_scores(base[0], tuned[0], seed)
     )
-
-
-def _settled(
-    parts: dict[str, _Part],
-    places: tuple[Place, Place],
-    asker: Asker,
-    progress: Progress | None,
-    until: float,
-    seed: int,
-) -> dict[str, Any]:
-    """Ask both models everything, one after the other, and settle the parts."""
-    base, tuned = places
-    passes = {name: part.asked for name, part in parts.items()}
-    headed = [one for one in passes.values() if one.head == "sequence-classification"]
-    if headed and stored_objective(tuned) != "sequence-classification":
-        raise MismatchError(
-            "the model has no trained classification head", wanted="a classifier", where=tuned.source.name
-        )
-    without = bool(headed) and stored_objective(base) != "sequence-classification"
-    for one in headed if not without else ():
-        refuse_other_classes(base, one.labels)
-    asked = [
-        [name for name in passes if not (place is base and without and passes[name].head == "sequence-classification")]
-        for place in places
-    ]
-    meter = Meter(sum(sum(passes[name].costs) for names in asked for name in names), progress, until=until)
-    sittings = (asker.sitting(base, base), asker.sitting(tuned, base))
-    of_base, of_tuned = ask_both(sittings, passes, asked, meter)
-    return {name: part.settled(of_base.get(name), of_tuned[name], seed) for name, part in parts.items()}

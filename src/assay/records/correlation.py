@@ -19,6 +19,8 @@ Measure = Literal[
     "above_noise_share",
     "divergence",
     "task_divergence",
+    "activation_drift",
+    "task_activation_drift",
 ]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 
@@ -38,6 +40,7 @@ class SweptRun(Part):
         update_sparsity, spectral_imbalance, off_principal_left, off_principal_right, spectral_drift,
             above_noise_share: totals of the audit; None where it was made before they were measured, or has none.
         divergence, task_divergence: KL from base to tuned, nats a token, on the text and after the task's prompts.
+        activation_drift, task_activation_drift: over all linear layers of the blocks, on the text and the prompts.
         ruined: why the model is past use (worse at text than a uniform guess, one reply to everything); empty if it is
             not, or if that is not known.
     """
@@ -64,6 +67,8 @@ class SweptRun(Part):
     above_noise_share: float | None = None
     divergence: float | None = None
     task_divergence: float | None = None
+    activation_drift: float | None = None
+    task_activation_drift: float | None = None
     ruined: str = ""
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from assay.records.activation_drift import ActivationDrift
 from assay.records.divergence import Divergence
 from assay.records.log_loss import LogLoss
 from assay.records.record import Interval, Part, Record, Source
@@ -52,6 +53,8 @@ class Forgetting(Part):
         documents: loss of every document, in the text's order.
         divergence: from base to tuned on the same tokens, of as many documents as there is room for; None of a masked
             model, where the logits are not the output layer's own, and in older records.
+        activation_drift: on stretches of the same documents; None where no weight matrix changes, where the base is an
+            adapter or the files cannot be audited, and in older records.
         resamples, seed: of the bootstrap.
     """
 
@@ -73,6 +76,7 @@ class Forgetting(Part):
     vocabulary: int | None = None
     documents: tuple[DocumentLoss, ...]
     divergence: Divergence | None = None
+    activation_drift: ActivationDrift | None = None
     resamples: int
     seed: int
 
@@ -118,6 +122,7 @@ class TaskScore(Part):
             generated, and in older records.
         divergence: from base to tuned, of the token after each prompt; None where answers are no likelihoods, where the
             logits are not the output layer's own, and in older records.
+        activation_drift: on the ends of prompts, or the beginnings of texts that are classified; None as on text.
 
     Everything about the base is None when it has no head for this task.
     """
@@ -144,6 +149,7 @@ class TaskScore(Part):
     max_tokens: int | None = None
     log_loss: LogLoss | None = None
     divergence: Divergence | None = None
+    activation_drift: ActivationDrift | None = None
 
     @property
     def guessed_flips(self) -> float | None:

@@ -163,6 +163,8 @@ def _swept(one: Filed, audit: Audit, lost: Forgetting, task: TaskScore | None) -
         effective_rank=statistics.median(ranks) if ranks else None,
         divergence=lost.divergence.mean if lost.divergence is not None else None,
         task_divergence=task.divergence.mean if task is not None and task.divergence is not None else None,
+        activation_drift=lost.activation_drift.drift if lost.activation_drift is not None else None,
+        task_activation_drift=task.activation_drift.drift if task is not None and task.activation_drift else None,
         ruined=ruined(lost, task),
         **{name: total.value for name, total in audit.totals.items() if name in MEASURES},
     )

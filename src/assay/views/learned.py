@@ -17,6 +17,7 @@ from assay.views.beside import answer, grouped, in_words, of_arms
 from assay.views.blocks import LEARNED, Block, Charts, Heading, Note, Section, Table, table
 from assay.views.differences import NONE_NAMED, matrix_of_differences
 from assay.views.diverged import divergences
+from assay.views.drifted import drifts
 from assay.views.formats import (
     listed,
     number,
@@ -190,6 +191,7 @@ def _blocks(view: TaskView, several: bool) -> Iterator[Block]:
     yield from known(view)
     smallest = f"{points(SMALLEST_SHARE)} percentage points"
     yield from divergences([(row.arm.key, row.task.divergence) for row in view.rows], "after the task’s prompts")
+    yield from drifts([(row.arm.key, row.task.activation_drift) for row in view.rows], "on the task’s prompts")
     yield from matrix_of_differences(view.pairs, cells.points_estimate, smallest, "exact McNemar tests")
     first = view.first
     cut = plural(first.truncated, "example was cut", "examples were cut")

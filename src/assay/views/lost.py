@@ -17,6 +17,7 @@ from assay.views.beside import answer, grouped, in_words
 from assay.views.blocks import LOST, Block, Charts, Heading, Note, Section, table
 from assay.views.differences import NONE_NAMED, matrix_of_differences
 from assay.views.diverged import divergences
+from assay.views.drifted import drifts
 from assay.views.formats import plural, signed, signed_range
 from assay.views.paired import Between, between_texts, shown
 from assay.views.registry import Entry
@@ -144,6 +145,7 @@ def _blocks(view: LossView, several: bool) -> Iterator[Block]:
     ]
     yield table(["Model", "Loss, nats a token", "Forgetting", "95% interval", "Mean of documents", "Bits a byte"], rows)
     yield from divergences([(row.arm.key, row.lost.divergence) for row in view.rows], "at every token of the text")
+    yield from drifts([(row.arm.key, row.lost.activation_drift) for row in view.rows], "on the text")
     yield from matrix_of_differences(view.pairs, cells.change, f"{SMALLEST_LOSS:g} nats a token", "random signs")
     how = "the first token of each document is not scored"
     if first.how == "pseudo-loss":

@@ -39,7 +39,8 @@ def pair_adapters(base: str | Path | None, adapters: list[tuple[Adapter, float]]
     changing = [entry for entry in adapters if entry[0].changes_matrices]
     kind: Literal["adapter", "adapters", "none"]
     kind = "none" if not changing else "adapter" if len(adapters) == 1 else "adapters"
-    found = Pairing(checkpoint, [entry[0].stored for entry in adapters], kind, model_type, notes=ours.notes("base"))
+    stored = [entry[0].stored for entry in adapters]
+    found = Pairing(checkpoint, stored, kind, model_type, slots=ours.slots, notes=ours.notes("base"))
     scope.check(ours.slots)
     for named in dict.fromkeys(adapter.base_name for adapter, _ in adapters):
         if named is not None and Path(named).name != Path(checkpoint.source.name).name:

@@ -29,7 +29,9 @@ def pair_checkpoints(base: Checkpoint, tuned: Checkpoint, scope: Scope) -> Pairi
     ours, theirs = Side.of(base), Side.of(tuned)
     scope.check(ours.slots)
     model_type = (base.config or {}).get("model_type")
-    found = Pairing(base, [tuned], "checkpoint", model_type, notes=ours.notes("base") + theirs.notes("tuned"))
+    found = Pairing(
+        base, [tuned], "checkpoint", model_type, slots=ours.slots, notes=ours.notes("base") + theirs.notes("tuned")
+    )
     counterparts = _counterparts(found, ours, theirs)
     used = set(counterparts.values())
     for name, slot in ours.slots.items():

@@ -36,6 +36,7 @@ class Pairing:
         kind: how the update is stored; "none" for a method that changes no weight matrix.
         model_type: as the base's configuration names it.
         pairs: the matrices to analyse, in the base's order.
+        slots: place of every tensor of the base, by its stored name.
         untouched: matrices of the base that are in scope and that no adapter changes.
         replaced: tensors of the base that an adapter stores whole, with where.
         coverage: what is known of all other tensors without reading them.
@@ -48,6 +49,7 @@ class Pairing:
     kind: Literal["adapter", "adapters", "checkpoint", "none"]
     model_type: str | None
     pairs: list[AbstractPair] = field(default_factory=list)
+    slots: Mapping[str, Slot] = field(default_factory=dict)
     untouched: list[str] = field(default_factory=list)
     replaced: dict[str, tuple[Checkpoint, str]] = field(default_factory=dict)
     coverage: dict[str, Coverage] = field(default_factory=dict)

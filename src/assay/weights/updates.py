@@ -64,6 +64,10 @@ class AbstractPair(ABC):
     def load(self, dtype: torch.dtype, device: torch.device) -> Operators:
         """Read both sides and join them."""
 
+    def load_update(self, dtype: torch.dtype, device: torch.device) -> AbstractOperator:
+        """The update alone; subclasses read no more for it than they must."""
+        return self.load(dtype, device).update
+
     def _identity(self) -> tuple[str, str]:
         """Digest of the base tensor that was read, and the precision that it is stored in."""
         return self.base.digest(self.name), self.base.tensors[self.name].dtype
@@ -92,6 +96,12 @@ class CheckpointPair(AbstractPair):
         coarser = max((first, second), key=lambda tensor: torch.finfo(tensor.dtype).eps)
         W0, W = (Dense(self._oriented(tensor, dtype, device)) for tensor in (first, second))
         return Operators(W0, Sum(W, W0, -1.0), W, None, rounding_floor(coarser), *self._identity())
+
+    def load_update(self, dtype: torch.dtype, device: torch.device) -> AbstractOperator:
+        """The difference of both tensors, without the floor of its rounding."""
+        stored = (self.tuned.read(self.tuned_name), self.base.read(self.name))
+        W, W0 = (Dense(self._oriented(tensor, dtype, device)) for tensor in stored)
+        return Sum(W, W0, -1.0)
 
 
 @final
@@ -136,6 +146,11 @@ class AdapterPair(AbstractPair):
         if not plain or update is None:
             return Operators(W0, Sum(tuned, W0, -1.0), tuned, scale, None, *self._identity())
         return Operators(W0, update, tuned, scale, None, *self._identity())
+
+    def load_update(self, dtype: torch.dtype, device: torch.device) -> AbstractOperator:
+        """The factors, where they are all that changes the matrix: the base is not read."""
+        whole = self.replaced or self.rows or any(factors.magnitude for _, factors, _ in self.terms)
+        return self._low_rank(dtype, device) if self.terms and not whole else self.load(dtype, device).update
 
     def _trained(self, stored: Tensor) -> Tensor:
         """The adapter's own copy of the matrix, with its trained rows."""
