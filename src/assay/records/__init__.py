@@ -12,6 +12,7 @@ from assay.records.merge import MatrixMerge, Merge
 from assay.records.partial import Partial
 from assay.records.record import Interval, Part, Provenance, Record, Setting, Source, as_given
 from assay.records.repair import MatrixRepair, Repair
+from assay.records.rewards import RewardScore, WinRate
 from assay.records.run import Run
 from assay.records.scores import (
     Answered,
@@ -19,11 +20,9 @@ from assay.records.scores import (
     Forgetting,
     HarnessScore,
     PromptDiversity,
-    RewardScore,
     Scores,
     TaskScore,
     Unique,
-    WinRate,
 )
 from assay.records.study import Failure, Study, StudyRun
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,6 +19,8 @@ from assay.errors import RecordError
 from assay.version import __version__
 
 Interval = tuple[float, float]  # its lower end, its upper end
+Share = Annotated[float, Field(ge=0, le=1)]
+ShareInterval = tuple[Share, Share]
 
 
 class Part(BaseModel):
