@@ -66,6 +66,18 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "off = 0",
         "tests/test_divergence.py::test_it_is_that_of_the_models_own_logits",
     ),
+    "a checkpoint advised where several are left": (
+        "studies/checkpoints.py",
+        "if len(left) != 1:",
+        "if not left:",
+        "tests/test_checkpoints.py::test_a_trade_and_equal_ones_are_not_decided",
+    ),
+    "a ruined checkpoint among the choices": (
+        "studies/checkpoints.py",
+        "if scores is not None and not _ruined(scores):",
+        "if scores is not None:",
+        "tests/test_checkpoints.py::test_a_ruined_checkpoint_is_no_choice_and_one_alone_is_none",
+    ),
     "the base's own outputs for what the update adds": (
         "behaviour/activation_drift.py",
         "_squares(kept).view(taken.shape)], dim=-1)",
