@@ -251,5 +251,6 @@ def _times(update: AbstractOperator, h: Tensor) -> Tensor:
 
 
 def _squares(rows: Tensor) -> Tensor:
-    """Squared norm of every row, summed in float64."""
-    return rows.square().sum(dim=-1, dtype=torch.float64)
+    """Squared norm of every row, float64."""
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=-1)
+    return norms.double().square()
