@@ -30,6 +30,8 @@ COMMANDS = {
     " --matrices 9 --record benchmarks/records/real_weights.json (three that plans/rslora.toml trains)",
     "seven_billion": "OMP_NUM_THREADS=2 python benchmarks/seven_billion.py --folder FOLDER"
     " --record benchmarks/records/seven_billion.json",
+    "measures": "python benchmarks/measures.py demo/models/smollm2-135m plans/materials/prose.jsonl"
+    " plans/materials/headlines.test.jsonl --record benchmarks/records/measures.json",
     "clusters": "PYTHONPATH=src:. python benchmarks/clusters.py --record benchmarks/records/clusters.json",
     "steps": "python benchmarks/steps.py plans/materials/minilm-l6 plans/materials/trec.train.jsonl --steps 6"
     " --record benchmarks/records/steps.json",
@@ -114,6 +116,7 @@ def page(records: dict[str, dict[str, Any] | None]) -> str:
         *speed(records["intruders"]),
         *streamed(records["seven_billion"]),
         *training(records["steps"] or {}),
+        *foreseeing(records["measures"]),
         *clusters(records["clusters"]),
     ]
     table = ["| measure | at least | aim | measured | by |", "|---|---|---|---|---|"]
@@ -268,6 +271,24 @@ def training(record: dict[str, Any]) -> list[Line]:
     ]
     measure = "`IntruderMonitor`'s share of training at its default interval, base kept"
     lines.append(Line(measure, "at most 5%", "", ", ".join(shares) or NOT_RUN, "steps"))
+    return lines
+
+
+def foreseeing(record: dict[str, Any] | None) -> list[Line]:
+    """The lines of `measures`."""
+    ratios = record["ratios"] if record is not None else {}
+    lines = []
+    for command, added in (
+        ("audit", "the kind of change"),
+        ("score", "divergence and activation drift"),
+    ):
+        found = [
+            f"**{one['ratio']:.2f}** ({name.removeprefix(f'{command}, ')})"
+            for name, one in ratios.items()
+            if name.startswith(f"{command},")
+        ]
+        measure = f"`assay {command}` on SmolLM2 with {added}, against without: the processor's time"
+        lines.append(Line(measure, "at most 1.2", "", ", ".join(found) or NOT_RUN, "measures"))
     return lines
 
 

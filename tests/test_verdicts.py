@@ -14,7 +14,7 @@ from assay.records.study import Verdict
 from assay.render.html import report
 from assay.render.markdown import markdown
 from assay.studies.arms import Trained, arms_of, result
-from assay.studies.verdicts import more_seeds, verdicts
+from assay.studies.verdicts import BySeed, Measure, besides, choice, more_seeds, undominated, verdicts
 from assay.views.by_arm import verdicts_in_words
 
 EXAMPLES, DOCUMENTS = 200, 60
@@ -108,6 +108,55 @@ def test_arms_that_are_clearly_apart_are_named(seeds: int) -> None:
     assert beside.difference > 0
     assert beside.seeds == seeds
     assert (beside.interval is None) == (seeds == 2)
+
+
+MEASURES: tuple[Measure, ...] = ("learning", "keeping")
+
+
+def units(right: dict[str, float], lost: dict[str, float]) -> list[dict[str, BySeed]]:
+    """Measurements of models of one seed, by their accuracies and their nats a token."""
+    found: list[dict[str, BySeed]] = [{}, {}]
+    for name in right:
+        one = trained(name, 0, right[name], lost[name])
+        learned, kept = one.learned(), one.lost()
+        assert learned is not None
+        assert kept is not None
+        found[0][name], found[1][name] = {0: learned}, {0: kept}
+    return found
+
+
+def taken(right: dict[str, float], lost: dict[str, float]) -> tuple[str, ...]:
+    measured = units(right, lost)
+    return undominated(MEASURES, [besides(what, each) for what, each in zip(MEASURES, measured, strict=True)])
+
+
+def test_the_one_that_is_better_by_both_measures_is_taken() -> None:
+    assert taken({"a": 0.6, "bb": 0.9, "ccc": 0.7}, {"a": 0.2, "bb": 0.05, "ccc": 0.1}) == ("bb",)
+
+
+def test_a_trade_leaves_both() -> None:
+    assert taken({"a": 0.6, "bb": 0.9, "ccc": 0.55}, {"a": 0.05, "bb": 0.2, "ccc": 0.3}) == ("a", "bb")
+
+
+def test_one_that_is_behind_without_proof_is_not_preferred_for_the_other_measure() -> None:
+    """Behind by some points that no test shows, it may still be the lesser model."""
+    right, lost = {"a": 0.80, "bb": 0.84}, {"a": 0.05, "bb": 0.2}
+    beside = besides("learning", units(right, lost)[0])["bb", "a"]
+    assert not beside.shown
+    assert beside.difference > 0.01
+    assert taken(right, lost) == ("a", "bb")
+
+
+def test_equals_are_all_left_and_every_pair_is_the_other_turned() -> None:
+    right, lost = {"a": 0.8, "bb": 0.8}, {"a": 0.1, "bb": 0.1}
+    assert taken(right, lost) == ("a", "bb")
+    for what, each in zip(MEASURES, units(right, lost), strict=True):
+        beside = besides(what, each)
+        one, other = beside["a", "bb"], beside["bb", "a"]
+        assert one.difference == -other.difference
+        assert one.interval is not None
+        assert other.interval == (-one.interval[1], -one.interval[0])
+    assert choice("learning", {"a": units(right, lost)[0]["a"]}) is None
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 5])

@@ -22,6 +22,7 @@ from assay.records.advice import Counsel, MatrixAdvice
 from assay.records.correlation import SweptRun
 from assay.records.record import settings_of
 from assay.settings import check_count
+from assay.studies.checkpoints import checkpoints_of
 from assay.weights.architecture import read_architecture
 from assay.weights.bases import refuse_other_base
 from assay.weights.pairing import pair
@@ -46,7 +47,7 @@ def advise(
     k: int = 10,
     eps: float = 0.5,
     matrices: str | Sequence[str] | None = None,
-    runs: str | Path | None = None,
+    runs: str | Path | Sequence[str | Path] | None = None,
     cache: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Advice:
@@ -66,7 +67,8 @@ def advise(
         k, eps: of the count.
         matrices: shell patterns on names or roles.
         runs: the record of `assay.correlate` over runs of this base: rate, rank, alpha, targets and steps are advised
-            where its runs show one value to be better (`assay.counsels`), and not where they do not.
+            where its runs show one value to be better (`assay.counsels`), and not where they do not. The folder of a
+            study: which stored checkpoint to keep (`assay.studies.checkpoints`). Or several of both.
         cache: keep and use what is known of the base's spectra.
         progress: called with what is being done.
 
@@ -96,7 +98,7 @@ def advise(
         "k": k,
         "eps": eps,
         "matrices": matrices,
-        "runs": None if runs is None else Path(runs).name,
+        "runs": [Path(path).name for path in _several(runs)] or None,
     }
     check_count(k, eps)
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
@@ -104,7 +106,7 @@ def advise(
     if tuned is not None and base is not None and found.kind != "checkpoint":
         refuse_other_base(found.tuned[0].folder, found.base.folder, found.base.source, other_base)
     pairs = _adaptable(found) if tuned is None else _adapted(found, str(tuned))
-    measured = () if runs is None else _runs_of(runs, found.base.described())
+    measured, kept_ones, checkpointed = _measured(_several(runs), found.base.described())
     if not pairs:
         raise SettingError("no matrix fits", wanted="a base with linear layers, patterns that fit one")
     kept, looked = SpectraCache.default() if cache else None, []
@@ -133,8 +135,10 @@ def advise(
         counsels=(
             *(_on_alpha(capped, tuned is None), _on_rank(looked, plan, tuned is None), _on_scale(plan)),
             *counsels_of(measured),
+            *kept_ones,
         ),
         runs=len(measured),
+        checkpointed=checkpointed,
         matrices=tuple(capped),
         seconds=time.perf_counter() - began,
     )
@@ -162,6 +166,17 @@ class _Looked:
     threshold: BoundedEstimate | None
     sigma: float | None
     energy_rank: float | None
+
+
+def _several(runs: str | Path | Sequence[str | Path] | None) -> list[str | Path]:
+    return [] if runs is None else [runs] if isinstance(runs, str | Path) else list(runs)
+
+
+def _measured(paths: Sequence[str | Path], base: Source) -> tuple[list[SweptRun], list[Counsel], int]:
+    """The runs of correlations' records, advice on checkpoints from studies' folders, and how many arms it is about."""
+    swept = {run.key: run for path in paths if not Path(path).is_dir() for run in _runs_of(path, base)}
+    found = [checkpoints_of(path, base) for path in paths if Path(path).is_dir()]
+    return list(swept.values()), [one for counsels, _ in found for one in counsels], sum(arms for _, arms in found)
 
 
 def _runs_of(path: str | Path, base: Source) -> tuple[SweptRun, ...]:

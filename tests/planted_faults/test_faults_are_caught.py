@@ -56,7 +56,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "an output layer that is not held against the logits": (
         "behaviour/divergence.py",
-        "if len(hidden) and _makes(layer, hidden[:1], logits[:1]):",
+        "if len(hidden) and makes:",
         "if len(hidden):",
         "tests/test_divergence.py::test_logits_that_are_changed_after_the_layer_have_none",
     ),
@@ -65,6 +65,18 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "off = len(row) - width",
         "off = 0",
         "tests/test_divergence.py::test_it_is_that_of_the_models_own_logits",
+    ),
+    "a checkpoint advised where several are left": (
+        "studies/checkpoints.py",
+        "if len(left) != 1:",
+        "if not left:",
+        "tests/test_checkpoints.py::test_a_trade_and_equal_ones_are_not_decided",
+    ),
+    "a ruined checkpoint among the choices": (
+        "studies/checkpoints.py",
+        "if scores is not None and not _ruined(scores):",
+        "if scores is not None:",
+        "tests/test_checkpoints.py::test_a_ruined_checkpoint_is_no_choice_and_one_alone_is_none",
     ),
     "the base's own outputs for what the update adds": (
         "behaviour/activation_drift.py",
@@ -194,9 +206,15 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "the arm that forgets most": (
         "studies/verdicts.py",
-        '("keeping", Trained.lost, -1, SMALLEST_LOSS)',
-        '("keeping", Trained.lost, 1, SMALLEST_LOSS)',
+        '"keeping": (-1, SMALLEST_LOSS)',
+        '"keeping": (1, SMALLEST_LOSS)',
         "tests/test_verdicts.py::test_arms_that_are_clearly_apart_are_named",
+    ),
+    "a model preferred though it is behind by another measure": (
+        "studies/verdicts.py",
+        "all(one.difference > -smallest for smallest, one in found)",
+        "True",
+        "tests/test_verdicts.py::test_a_trade_leaves_both",
     ),
     "a held-out test of one answer": (
         "studies/held_out.py",

@@ -87,7 +87,7 @@ class Followed:
 
     @classmethod
     def of(cls, base: Place, tuned: Place, identity: Any) -> tuple[Followed | None, str]:
-        """The layers to follow; None where no matrix changes, with a remark where files cannot be paired."""
+        """Layers to follow; None where no matrix changes, with a remark where the files cannot be paired."""
         if base.is_adapter:
             return None, ""
         try:
@@ -101,7 +101,7 @@ class Followed:
         return cls(slots, pairs, identity), ""
 
     def asked(self, what: str, stretches: Stretches, head: Head, labels: tuple[str, ...], batch_tokens: int) -> Pass:
-        """The pass of a base: for every stretch `sum_t ||dW h_t||^2` and `sum_t ||W0 h_t||^2` of every matrix.
+        """Question to a base: for every stretch `sum_t ||dW h_t||^2` and `sum_t ||W0 h_t||^2` of every matrix.
 
         A matrix that no linear layer has, or whose layer is given other rows than the batch's tokens, has None.
         """
@@ -251,5 +251,6 @@ def _times(update: AbstractOperator, h: Tensor) -> Tensor:
 
 
 def _squares(rows: Tensor) -> Tensor:
-    """Squared norm of every row, summed in float64."""
-    return rows.square().sum(dim=-1, dtype=torch.float64)
+    """Squared norm of every row, float64."""
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=-1)
+    return norms.double().square()

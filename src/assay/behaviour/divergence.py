@@ -42,10 +42,13 @@ def keeping_states(asked: Pass) -> Pass:
         with _watched(model, layer) as seen:
             answers = asked.ask(model, batch)
         kept: list[Any] = [None] * len(batch)
+        makes: bool | None = None  # tried once a batch: for one position the whole layer is read
         if layer is not None and seen.hidden is not None and seen.logits is not None:
             for row, question in enumerate(batch):
                 hidden, logits = (_at(one[row], asked.spans[question], widths[tuple(batch)]) for one in _both(seen))
-                if len(hidden) and _makes(layer, hidden[:1], logits[:1]):
+                if len(hidden) and makes is None:
+                    makes = _makes(layer, hidden[:1], logits[:1])
+                if len(hidden) and makes:
                     kept[row] = _written(hidden)
         return [[answer, state] for answer, state in zip(answers, kept, strict=True)]
 

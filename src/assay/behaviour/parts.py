@@ -93,7 +93,7 @@ def _drift_of(name: str) -> str:
 def _drifts(
     parts: dict[str, Part], of_base: Sequence[str], base: Place, followed: Followed, batch_tokens: int
 ) -> dict[str, Pass]:
-    """The passes of the base for the drift, under the head that it has in memory for the part, if any."""
+    """Questions to the base for the drift, under the head that it has in memory for the part, if any."""
     found = {}
     for name, part in parts.items():
         if part.stretches is not None:

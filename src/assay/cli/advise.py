@@ -24,7 +24,10 @@ def advise(
         list[str] | None, typer.Option(help="Only matrices whose name or role fits this shell pattern; repeatable.")
     ] = None,
     runs: Annotated[
-        Path | None, typer.Option(help="Record of assay correlate over runs of this base, to read advice off.")
+        list[Path] | None,
+        typer.Option(
+            help="Record of assay correlate over runs of this base; or a study's folder, for which checkpoint to keep."
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
     other_base: OtherBase = False,

@@ -6,6 +6,7 @@ from assay.records.continual import Continual, Sequence
 from assay.records.correlation import Correlation
 from assay.records.curves import Curves
 from assay.records.dial import AtEqualScore, Dial, DialPoint, Difference, Reading
+from assay.records.diversity import Diversity, PromptDiversity, Unique
 from assay.records.estimate import Estimate
 from assay.records.kinds import load
 from assay.records.merge import MatrixMerge, Merge
@@ -16,13 +17,10 @@ from assay.records.rewards import RewardScore, WinRate
 from assay.records.run import Run
 from assay.records.scores import (
     Answered,
-    Diversity,
     Forgetting,
     HarnessScore,
-    PromptDiversity,
     Scores,
     TaskScore,
-    Unique,
 )
 from assay.records.study import Failure, Study, StudyRun
 

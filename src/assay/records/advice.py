@@ -43,10 +43,10 @@ class Counsel(Part):
     Attributes:
         topic: what it is about.
         says: the advice; evidence: what was found in this model, or in runs of it; source: where the rule is from.
-        sure: how many comparisons of runs decide it; empty where the weights alone do.
+        sure: how many comparisons of runs, or of checkpoints, decide it; empty where the weights alone do.
     """
 
-    topic: Literal["alpha", "rank", "scale", "rate", "targets", "steps"]
+    topic: Literal["alpha", "rank", "scale", "rate", "targets", "steps", "checkpoint"]
     says: str
     evidence: str
     source: str
@@ -85,7 +85,8 @@ class Advice(Record):
         estimator: of the threshold.
         alpha_pattern: the caps, and alpha where a module without one had another than `alpha`, as PEFT's `LoraConfig`
             takes them beside that alpha.
-        counsels: the advice; runs: how many measured runs some of it is read off.
+        counsels: the advice; runs: how many measured runs some of it is read off; checkpointed: of how many arms
+            several checkpoints were scored.
         matrices: every matrix, in the base's order.
         seconds: wall time.
     """
@@ -105,6 +106,7 @@ class Advice(Record):
     alpha_pattern: dict[str, float]
     counsels: tuple[Counsel, ...]
     runs: int = 0
+    checkpointed: int = 0
     matrices: tuple[MatrixAdvice, ...]
     seconds: float
 

@@ -9,6 +9,7 @@ from pydantic import model_validator
 
 from assay.records.activation_drift import ActivationDrift
 from assay.records.divergence import Divergence
+from assay.records.diversity import Diversity
 from assay.records.log_loss import LogLoss
 from assay.records.record import Interval, Part, Record, Share, ShareInterval, Source
 from assay.records.rewards import RewardScore, WinRate
@@ -194,61 +195,6 @@ class TaskScore(Part):
                 if given is None or not _agrees(given, right):
                     raise ValueError(f"{name} is {given}, that of the choices {right:g}")
         return self
-
-
-class Unique(Part):
-    """Distinct replies of one model to one prompt.
-
-    Attributes:
-        unique: different strings among its samples.
-        passed: samples with the right answer; None without a checker, as the next two are.
-        unique_passed, unique_failed: different strings among those that passed, and among those that did not.
-    """
-
-    unique: int
-    passed: int | None = None
-    unique_passed: int | None = None
-    unique_failed: int | None = None
-
-
-class PromptDiversity(Part):
-    """Both models on one prompt."""
-
-    base: Unique
-    tuned: Unique
-
-
-class Diversity(Part):
-    """Different strings among sampled generations, tuned minus base, paired by prompt.
-
-    Attributes:
-        prompts: the prompts' file or data set.
-        samples: generations of each prompt; temperature, max_tokens: how they were drawn. Nothing cuts the
-            distribution's tail.
-        chat: whether the prompts were put into the model's chat template.
-        base_unique, tuned_unique: mean number of different strings a prompt.
-        difference: tuned minus base, with a 95 % bootstrap interval over prompts.
-        base_passed, tuned_passed: share of samples with the right answer; None where the prompts have none.
-        each: every prompt, in the order of the file.
-        resamples: of the bootstrap; seed: of it and of the sampling.
-
-    Source: arXiv 2405.09673, unique output strings out of 50 generations, split by passed and failed.
-    """
-
-    prompts: Source
-    samples: int
-    temperature: float
-    max_tokens: int
-    chat: bool
-    base_unique: float
-    tuned_unique: float
-    difference: float
-    interval: Interval
-    base_passed: Share | None
-    tuned_passed: Share | None
-    each: tuple[PromptDiversity, ...]
-    resamples: int
-    seed: int
 
 
 class HarnessScore(Part):

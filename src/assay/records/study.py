@@ -218,18 +218,15 @@ class Beside(Part):
     why: str = ""
 
 
-class Verdict(Part):
-    """Choice of an arm on a task, for learning, for keeping what the base knew, or for cost.
+class Choice(Part):
+    """The best of several models by one measure, and those that it cannot be told from.
 
     Attributes:
-        task: which of the plan's tasks; steps: the duration that is compared, the longest.
-        what: for what.
-        best: the arm with the best number; beside: each of the others, in the study's order.
-        left_out: arms that are not compared, and why.
+        what: for what: learning, keeping what the base knew, or cost.
+        best: the one with the best number; beside: each of the others, in their order.
+        left_out: those that are not compared, and why.
     """
 
-    task: str
-    steps: int
     what: Literal["learning", "keeping", "cost"]
     best: str
     beside: tuple[Beside, ...]
@@ -237,8 +234,19 @@ class Verdict(Part):
 
     @property
     def untold(self) -> tuple[Beside, ...]:
-        """The arms from which the best one cannot be told."""
+        """Those from which the best one cannot be told."""
         return tuple(one for one in self.beside if not one.shown)
+
+
+class Verdict(Choice):
+    """Choice of an arm on a task, for learning, for keeping what the base knew, or for cost.
+
+    Attributes:
+        task: which of the plan's tasks; steps: the duration that is compared, the longest.
+    """
+
+    task: str
+    steps: int
 
 
 class Forecast(Part):

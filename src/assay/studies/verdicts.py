@@ -1,10 +1,10 @@
-"""Choice of a study's arm for learning, for keeping and for cost, or the arms that it cannot be told from."""
+"""Choice among tuned models for learning, for keeping and for cost, or those that the best cannot be told from."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -15,13 +15,17 @@ from assay.behaviour.comparisons import LEVEL, SMALLEST_LOSS, SMALLEST_SHARE, ho
 from assay.behaviour.intervals import FEWEST_SEEDS, mcnemar, seeds_interval, weighted_mean
 from assay.records import Interval
 from assay.records.cautions import NO_BETTER_THAN_UNIFORM, NO_FINITE_LOSS, ONE_REPLY
-from assay.records.study import Beside, Verdict
+from assay.records.study import Beside, Choice, Verdict
 from assay.studies.arms import Arm, Measured, Trained, Units
 
 # Of a step's time, as a share: below it, what else a machine does decides which of two arms seems faster.
 SAME_TIME = 0.1
 _ALIKE = 1e-9  # relative: differences that rounding alone parts, whose spread a t test would divide by
 _FARTHEST = 100  # seeds: beyond so many more, what is said is that no number in reach would
+Measure = Literal["learning", "keeping"]
+# More or less is better, and the smallest difference worth naming.
+_MEASURES: dict[Measure, tuple[int, float]] = {"learning": (1, SMALLEST_SHARE), "keeping": (-1, SMALLEST_LOSS)}
+BySeed = Mapping[int, Units]  # measurements of a model by the seed of its training
 _RUINED = (NO_BETTER_THAN_UNIFORM, NO_FINITE_LOSS, ONE_REPLY)
 
 
@@ -44,32 +48,79 @@ class _Pair:
 def verdicts(task: str, arms: Sequence[Arm]) -> Iterator[Verdict]:
     """Verdicts on one task, of the arms that were trained longest; none of fewer than two arms.
 
-    An arm is taken if it is shown to be better than every other: its paired difference stays after Holm's correction
-    for all pairs, and is large enough to be worth naming. A pair is tested over examples where both have one seed in
-    common, where they have two in each of them by itself, and over seeds where they have three or more.
+    Args:
+        task: which of the plan's tasks; arms: its arms.
     """
     longest = max(arm.steps for arm in arms)
     compared = [arm for arm in arms if arm.steps == longest]
-    for what, measured, sign, smallest in (
-        ("learning", Trained.learned, 1, SMALLEST_SHARE),
-        ("keeping", Trained.lost, -1, SMALLEST_LOSS),
-    ):
-        found = _verdict(what, compared, measured, sign, smallest)  # type: ignore[arg-type]  # a literal in a tuple
-        if found is not None:
-            yield found.model_copy(update={"task": task, "steps": longest})
-    if cheapest := _cheapest(compared):
-        yield cheapest.model_copy(update={"task": task, "steps": longest})
+    measures: tuple[tuple[Measure, Measured], ...] = (("learning", Trained.learned), ("keeping", Trained.lost))
+    found = [choice(what, *_measured(compared, measured)) for what, measured in measures]
+    for one in (*found, _cheapest(compared)):
+        if one is not None:
+            yield Verdict(**dict(one), task=task, steps=longest)
 
 
-def _verdict(
-    what: Literal["learning", "keeping"], arms: Sequence[Arm], measured: Measured, sign: int, smallest: float
-) -> Verdict | None:
-    """The best arm by a measure, and each of the others beside it; None where none has it, or there is one arm.
+def choice(what: Measure, measured: Mapping[str, BySeed], left_out: Sequence[str] = ()) -> Choice | None:
+    """The best model by a measure, and each of the others beside it; None of fewer than two, or where none has it.
 
     Args:
-        sign: 1 where more is better, else -1.
+        what: the measure; measured: the measurements of every model, by its name.
+        left_out: models that are not compared, and why.
     """
-    left_out, units = list[str](), dict[str, dict[int, Units]]()
+    if not measured or len(measured) + len(left_out) < 2:
+        return None
+    beside = besides(what, measured)
+    sign = _MEASURES[what][0]
+    best = max(measured, key=lambda name: sign * statistics.fmean(one.value for one in measured[name].values()))
+    others = tuple(beside[best, other] for other in measured if other != best)
+    return Choice(what=what, best=best, beside=others, left_out=tuple(left_out))
+
+
+def besides(what: Measure, measured: Mapping[str, BySeed]) -> dict[tuple[str, str], Beside]:
+    """Every model beside every other one, paired: how much the first is better, and whether that is shown.
+
+    It is shown where the paired difference stays after Holm's correction for all pairs, and is large enough to be worth
+    naming. A pair is tested over units where both have one seed in common, where they have two in each of them by
+    itself, and over seeds where they have three or more.
+
+    Args:
+        what: the measure; measured: the measurements of every model, by its name.
+    """
+    sign, smallest = _MEASURES[what]
+    pairs = {(one, other): _paired(measured[one], measured[other]) for one, other in combinations(measured, 2)}
+    known = [pair for pair in pairs.values() if pair is not None]
+    adjusted = iter(holm([pair.p_value for pair in known]))
+    found = {}
+    for (one, other), pair in pairs.items():
+        tested = None if pair is None else (pair, next(adjusted))
+        found[one, other] = _beside(other, tested, sign, smallest, len(known))
+        found[other, one] = _beside(one, tested, -sign, smallest, len(known))
+    return found
+
+
+def undominated(measures: Sequence[Measure], compared: Sequence[Mapping[tuple[str, str], Beside]]) -> tuple[str, ...]:
+    """The models to which none is to be preferred, in their order: one where it can be told which to take.
+
+    One is preferred to another where it is shown to be better by a measure, and by no other is behind by as much as is
+    worth naming, shown or not.
+
+    Args:
+        measures: what is compared; compared: by each of them, every model beside every other; see `besides`.
+    """
+
+    def preferred(pair: tuple[str, str]) -> bool:
+        found = [(_MEASURES[what][1], beside[pair]) for what, beside in zip(measures, compared, strict=True)]
+        return any(one.shown for _, one in found) and all(one.difference > -smallest for smallest, one in found)
+
+    names = dict.fromkeys(name for beside in compared for pair in beside for name in pair)
+    pairs = list(dict.fromkeys(pair for beside in compared for pair in beside))
+    worse = {other for one, other in pairs if preferred((one, other))}
+    return tuple(name for name in names if name not in worse)
+
+
+def _measured(arms: Sequence[Arm], measured: Measured) -> tuple[dict[str, BySeed], list[str]]:
+    """A measure of every arm by its seeds, and the arms that are left out, with the reason."""
+    left_out, units = list[str](), dict[str, BySeed]()
     for arm in arms:
         of_seeds = {one.seed: found for one in arm.runs if (found := measured(one)) is not None}
         if why := _ruined(arm):
@@ -78,28 +129,20 @@ def _verdict(
             units[arm.name] = of_seeds
         elif of_seeds:
             left_out.append(f"{arm.name}: not all of its seeds have a number")
-    if not units or len(units) + len(left_out) < 2:
-        return None
-    pairs = {(one, other): _paired(units[one], units[other]) for one, other in combinations(units, 2)}
-    known = [pair for pair in pairs.values() if pair is not None]
-    adjusted = iter(holm([pair.p_value for pair in known]))
-    by_pair = {names: (pair, next(adjusted)) if pair is not None else None for names, pair in pairs.items()}
-    best = max(units, key=lambda name: sign * statistics.fmean(one.value for one in units[name].values()))
-    beside = []
-    for other in units:
-        if other == best:
-            continue
-        pair, way = (by_pair[best, other], sign) if (best, other) in by_pair else (by_pair[other, best], -sign)
-        beside.append(_beside(other, pair, way, smallest, len(known)))
-    return Verdict(task="", steps=0, what=what, best=best, beside=tuple(beside), left_out=tuple(left_out))
+    return units, left_out
 
 
 def _ruined(arm: Arm) -> str:
     """Reason why an arm's numbers say nothing of tuning; empty where they do."""
-    return next((mark for one in arm.runs for mark in one.marks if mark in _RUINED), "")
+    return ruin(mark for one in arm.runs for mark in one.marks)
 
 
-def _paired(one: dict[int, Units], other: dict[int, Units]) -> _Pair | None:
+def ruin(marks: Iterable[str]) -> str:
+    """The mark of a ruined model among some; empty where there is none."""
+    return next((mark for mark in marks if mark in _RUINED), "")
+
+
+def _paired(one: BySeed, other: BySeed) -> _Pair | None:
     """One arm minus another, on the same units within every seed that both have; None where there are none."""
     seeds = sorted(one.keys() & other.keys())
     if not seeds or any(one[seed].asked != other[seed].asked for seed in seeds):
@@ -139,10 +182,12 @@ def _over_seeds(differences: Sequence[float]) -> float:
 
 
 def _beside(other: str, found: tuple[_Pair, float] | None, way: int, smallest: float, pairs: int) -> Beside:
-    """The best arm beside another one.
+    """A model beside another one.
 
     Args:
+        other: the other.
         found: the pair with its adjusted p-value; way: 1 if its difference is one of being better, else -1.
+        smallest: difference worth naming.
         pairs: that were tested.
     """
     if found is None:
@@ -191,7 +236,7 @@ def more_seeds(differences: Sequence[float], pairs: int) -> int | None:
     return None
 
 
-def _cheapest(arms: Sequence[Arm]) -> Verdict | None:
+def _cheapest(arms: Sequence[Arm]) -> Choice | None:
     """The arm with the shortest step; another is told from it where every seed of it is slower, and by a tenth.
 
     A ruined arm is no answer at any price. None of fewer than two arms, or where all are ruined.
@@ -210,4 +255,4 @@ def _cheapest(arms: Sequence[Arm]) -> Verdict | None:
         why = "" if shown else "their steps take the same time, as far as it can be measured"
         seeds = min(len(theirs), len(times[best]))
         beside.append(Beside(arm=other, difference=more, seeds=seeds, shown=shown, why=why))
-    return Verdict(task="", steps=0, what="cost", best=best, beside=tuple(beside), left_out=left_out)
+    return Choice(what="cost", best=best, beside=tuple(beside), left_out=left_out)

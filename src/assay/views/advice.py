@@ -34,6 +34,7 @@ def advice(entries: Sequence[Entry[Advice]]) -> Iterator[Section]:
             (
                 Items(said),
                 *((_silent(record),) if record.runs else ()),
+                *((_undecided(record),) if record.checkpointed else ()),
                 *((_nearest(shown),) if shown else ()),
                 Note(
                     f"Rank {record.rank}, alpha {number(record.alpha)}. A threshold is the size of an update at which "
@@ -55,6 +56,16 @@ def _silent(record: Advice) -> Note:
         "better than every other one in two comparisons or more, and never worse or traded."
         if silent
         else f"{plural(record.runs, 'run')} of this base were compared."
+    )
+
+
+def _undecided(record: Advice) -> Note:
+    """Arms whose checkpoints the scores do not decide between."""
+    told = sum(one.topic == "checkpoint" for one in record.counsels)
+    return Note(
+        f"{plural(record.checkpointed, 'arm has', 'arms have')} several scored checkpoints. Of "
+        f"{record.checkpointed - told} nothing is said: more than one checkpoint is left to which no other is shown to "
+        "be better in score or in forgetting without being behind in the other."
     )
 
 

@@ -33,7 +33,7 @@ def drifts(found: Sequence[tuple[Cell | str, ActivationDrift | None]], where: st
         )
         for name, one in measured
     ]
-    heads = [
+    heads: list[Column | str] = [
         "Model",
         "Activation drift",
         "95% interval",
