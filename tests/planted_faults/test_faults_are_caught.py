@@ -174,6 +174,24 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "True",
         "tests/test_verdicts.py::test_a_trade_leaves_both",
     ),
+    "checkpoints of several bases": (
+        "studies/checkpoints.py",
+        "if theirs.source.digest != home.digest:",
+        "if False:",
+        "tests/test_checkpoints.py::test_checkpoints_of_another_base_are_refused",
+    ),
+    "the last checkpoint twice": (
+        "studies/checkpoints.py",
+        "        if weights != last:\n",
+        "        if True:\n",
+        "tests/test_checkpoints.py::test_a_trainers_checkpoints_are_scored_as_each_alone",
+    ),
+    "checkpoints in the order of their names": (
+        "studies/checkpoints.py",
+        "found.sort(key=lambda one: one.steps or 0)",
+        "found.sort(key=lambda one: -(one.steps or 0))",
+        "tests/test_checkpoints.py::test_a_trainers_checkpoints_are_scored_as_each_alone",
+    ),
     "a held-out test of one answer": (
         "studies/held_out.py",
         "dict.fromkeys([*first.values(), *drawn])",
