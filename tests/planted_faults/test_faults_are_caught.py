@@ -174,6 +174,18 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "True",
         "tests/test_verdicts.py::test_a_trade_leaves_both",
     ),
+    "a work that was stopped taken for done": (
+        "studies/graph.py",
+        "if until < math.inf and not error and not work.is_whole():",
+        "if False:",
+        "tests/test_compare.py::test_it_stops_at_its_time_with_exit_3_and_ends_as_without_a_stop",
+    ),
+    "a stop that is filed as a failure": (
+        "studies/worker.py",
+        "        except StoppedError:\n            return\n",
+        "",
+        "tests/test_compare.py::test_it_stops_at_its_time_with_exit_3_and_ends_as_without_a_stop",
+    ),
     "checkpoints of several bases": (
         "studies/checkpoints.py",
         "if theirs.source.digest != home.digest:",

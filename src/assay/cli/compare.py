@@ -76,7 +76,7 @@ def compare(
         return
     asked |= {"data": data, "arms": arms, "rates": rates, "seeds": _whole_numbers(seeds), "steps": steps}
     asked |= {"epochs": epochs, "batch_size": batch_size, "max_length": max_length, "precision": precision}
-    asked |= {"dry_run": dry_run, "max_runs": max_runs}
+    asked |= {"dry_run": dry_run, "max_runs": max_runs, "max_hours": max_hours}
     for name, value in (("BASE", base), ("--data", data), ("--arms", arms)):
         if value is None:
             raise SettingError(f"there is no {name}", wanted="BASE, --data and --arms; or --checkpoints")
