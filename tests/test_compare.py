@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from typer.testing import CliRunner
 
 import assay
 from assay.cli import app
-from assay.errors import InputError, MismatchError, SettingError
+from assay.errors import InputError, MismatchError, SettingError, StoppedError
+from assay.models.loading import find
 from assay.records import Study
 from assay.studies.arm_words import read_arms
 from assay.studies.folders import records_of
+from assay.studies.home import Home
 from assay.studies.plan import read_plan, runs_of
 from models_in_miniature import bert, letters, lines
 
@@ -137,6 +140,42 @@ def test_stopped_by_ctrl_c_it_says_how_to_go_on_and_goes_on(place: Path) -> None
     assert not record.failed
     runs = [(place / "out" / run.key / "model/run.json").read_text() for run in record.runs]
     assert "resumed" in runs[0]
+
+
+def test_it_stops_at_its_time_with_exit_3_and_ends_as_without_a_stop(place: Path) -> None:
+    files = ["--data", "smoke/rows.jsonl", "--text", "smoke/prose.jsonl"]
+    command = ["compare", "smoke/base", *files, "--arms", ARMS, "--rates", "given", "--steps", "200", "-o"]
+    # No time at all; and two seconds, in which 400 steps, two audits and two scores are not done.
+    for hours in ("1e-9", "0.0005"):
+        done = CliRunner().invoke(app, [*command, "out", "--max-hours", hours])
+        assert done.exit_code == 3, done.output
+        assert "stopped: the time is up" in done.output
+        assert not (place / "out/study.json").exists()
+        assert not list((place / "out").rglob("failure-*.json"))
+    for out in ("out", "whole"):
+        assert CliRunner().invoke(app, [*command, out]).exit_code == 0
+    one, other = (Study.read(place / name / "study.json") for name in ("whole", "out"))
+    assert [arm.score for arm in one.arms] == [arm.score for arm in other.arms]
+    assert [arm.forgetting for arm in one.arms] == [arm.forgetting for arm in other.arms]
+    bad = CliRunner().invoke(app, [*command, "none", "--max-hours", "0"])
+    assert bad.exit_code == 2
+    assert "max_hours is 0" in bad.output
+
+
+def test_a_work_whose_time_is_up_is_neither_done_nor_failed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assay.compare("smoke/base", **asked(dry_run=True, steps=3))
+    plan = read_plan(place / "out/plan.toml")
+    home = Home(plan, place / "out", find(plan.base, place / "out"), place / "out", "cpu")
+    work = home.work(runs_of(plan, None)[0])
+    for stops in range(1, 3):
+        monkeypatch.setattr("assay.studies.worker.hours_until", lambda until: 1e-9)
+        with pytest.raises(StoppedError, match=f"after step {stops} of 3"):
+            work.do("train")
+    assert not work.is_whole()
+    assert not work.error()
+    monkeypatch.undo()
+    with pytest.raises(StoppedError, match="the time is up"):
+        replace(work, until=time.time() - 1).do("train")
 
 
 def test_what_cannot_be_compared_is_said_before_anything_runs(place: Path) -> None:

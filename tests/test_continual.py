@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 import assay
 from assay.cli import app
 from assay.engines.engine import AbstractEngine, Capacity, Ended, Item
-from assay.errors import InputError, SettingError
+from assay.engines.local import LocalEngine
+from assay.errors import InputError, SettingError, StoppedError
 from assay.records import Continual, Sequence
 from assay.records.continual import Cell, Stage, average_accuracy, average_interval, backward_transfer
 from assay.studies import continual as module
@@ -140,6 +141,17 @@ def test_what_is_stopped_goes_on_and_ends_the_same(place: Path, monkeypatch: pyt
     assert len(calls) == 1 + 1 + 2
 
     assert untimed(resumed) == untimed(whole)
+
+
+def test_a_sequence_whose_time_is_up_has_no_error_and_goes_on(place: Path) -> None:
+    path = plan(place, LORA, ("first",))
+    for engine in (None, lambda folder: LocalEngine()):
+        with pytest.raises(StoppedError, match="the time is up"):
+            continual(path, place / "stopped", max_hours=1e-9, engine=engine)
+        left = continual(path, place / "stopped", dry_run=True).sequences[0]
+        assert not left.stages
+        assert not left.error
+    assert len(continual(path, place / "stopped").sequences[0].stages) == 1
 
 
 def untimed(record: Continual) -> list[Any]:

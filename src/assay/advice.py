@@ -22,7 +22,7 @@ from assay.records.advice import Counsel, MatrixAdvice
 from assay.records.correlation import SweptRun
 from assay.records.record import settings_of
 from assay.settings import check_count
-from assay.studies.checkpoints import checkpoints_of
+from assay.studies.checkpoint_advice import checkpoints_of
 from assay.weights.architecture import read_architecture
 from assay.weights.bases import refuse_other_base
 from assay.weights.pairing import pair
@@ -68,7 +68,7 @@ def advise(
         matrices: shell patterns on names or roles.
         runs: the record of `assay.correlate` over runs of this base: rate, rank, alpha, targets and steps are advised
             where its runs show one value to be better (`assay.counsels`), and not where they do not. The folder of a
-            study: which stored checkpoint to keep (`assay.studies.checkpoints`). Or several of both.
+            study: which stored checkpoint to keep (`assay.studies.checkpoint_advice`). Or several of both.
         cache: keep and use what is known of the base's spectra.
         progress: called with what is being done.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from assay.errors import SettingError
+from assay.errors import SettingError, StoppedError
 
 
 def check_count(k: int, *eps: float) -> None:
@@ -32,6 +32,29 @@ def deadline(max_hours: float | None) -> float:
     if not isinstance(max_hours, int | float) or not 0 < max_hours < math.inf:
         raise SettingError(f"max_hours is {max_hours!r}", wanted="a number of hours above 0")
     return time.monotonic() + 3600 * max_hours
+
+
+def wall_deadline(max_hours: float | None) -> float:
+    """The time when work is to stop, on the clock of `time.time`, which other processes and machines have as well.
+
+    Raises:
+        SettingError: no time at all.
+    """
+    return deadline(max_hours) - time.monotonic() + time.time()
+
+
+def hours_until(until: float) -> float | None:
+    """Hours that are left until a time on the clock of `time.time`; None for never.
+
+    Raises:
+        StoppedError: none are.
+    """
+    if until == math.inf:
+        return None
+    left = (until - time.time()) / 3600
+    if left <= 0:
+        raise StoppedError("the time is up", remedy="start it again: it goes on from there")
+    return left
 
 
 def check_seed(seed: int) -> None:

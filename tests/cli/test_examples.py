@@ -78,6 +78,8 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert run.invoke(app, ["train", "full.toml", "-o", "tuned"]).exit_code == 0
     for copy in ("merged", "checkpoint-100", "checkpoint-200"):
         shutil.copytree("tuned", copy)
+    for model, step in (("base", 100), ("tuned", 200)):
+        shutil.copytree(model, f"run/checkpoint-{step}")
     held_out = "".join(f"{row['prompt']},{row['answer']}\n" for row in rows)
     (tmp_path / "held-out.csv").write_text(f"prompt,answer\n{held_out}", encoding="utf8")
     for example in examples():
@@ -92,6 +94,7 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "study/study.json",
         "out/report.html",
         "tuned-rates/plan.toml",
+        "kept/report.html",
         "correlation.json",
         "curves.json",
         "ranks.json",

@@ -67,16 +67,16 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "tests/test_divergence.py::test_it_is_that_of_the_models_own_logits",
     ),
     "a checkpoint advised where several are left": (
-        "studies/checkpoints.py",
+        "studies/checkpoint_advice.py",
         "if len(left) != 1:",
         "if not left:",
-        "tests/test_checkpoints.py::test_a_trade_and_equal_ones_are_not_decided",
+        "tests/test_checkpoint_advice.py::test_a_trade_and_equal_ones_are_not_decided",
     ),
     "a ruined checkpoint among the choices": (
-        "studies/checkpoints.py",
+        "studies/checkpoint_advice.py",
         "if scores is not None and not _ruined(scores):",
         "if scores is not None:",
-        "tests/test_checkpoints.py::test_a_ruined_checkpoint_is_no_choice_and_one_alone_is_none",
+        "tests/test_checkpoint_advice.py::test_a_ruined_checkpoint_is_no_choice_and_one_alone_is_none",
     ),
     "the base's own outputs for what the update adds": (
         "behaviour/activation_drift.py",
@@ -215,6 +215,36 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "all(one.difference > -smallest for smallest, one in found)",
         "True",
         "tests/test_verdicts.py::test_a_trade_leaves_both",
+    ),
+    "a work that was stopped taken for done": (
+        "studies/graph.py",
+        "if until < math.inf and not error and not work.is_whole():",
+        "if False:",
+        "tests/test_compare.py::test_it_stops_at_its_time_with_exit_3_and_ends_as_without_a_stop",
+    ),
+    "a stop that is filed as a failure": (
+        "studies/worker.py",
+        "        except StoppedError:\n            return\n",
+        "",
+        "tests/test_compare.py::test_it_stops_at_its_time_with_exit_3_and_ends_as_without_a_stop",
+    ),
+    "checkpoints of several bases": (
+        "studies/checkpoints.py",
+        "if theirs.source.digest != home.digest:",
+        "if False:",
+        "tests/test_checkpoints.py::test_checkpoints_of_another_base_are_refused",
+    ),
+    "the last checkpoint twice": (
+        "studies/checkpoints.py",
+        "        if weights != last:\n",
+        "        if True:\n",
+        "tests/test_checkpoints.py::test_a_trainers_checkpoints_are_scored_as_each_alone",
+    ),
+    "checkpoints in the order of their names": (
+        "studies/checkpoints.py",
+        "found.sort(key=lambda one: one.steps or 0)",
+        "found.sort(key=lambda one: -(one.steps or 0))",
+        "tests/test_checkpoints.py::test_a_trainers_checkpoints_are_scored_as_each_alone",
     ),
     "a held-out test of one answer": (
         "studies/held_out.py",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +12,6 @@ from assay.cli.arguments import AsJson, Device, MaxHours, Models, OtherBase, bas
 from assay.cli.output import finish, print_json, progress_bar, say, until_closed
 from assay.cli.program import command
 from assay.errors import SettingError
-from assay.settings import deadline
 
 if TYPE_CHECKING:
     from assay.records import Scores
@@ -129,24 +127,18 @@ def _each(
     base: str | None, tuned: list[str], asked: dict[str, Any], output: Path | None, max_hours: float | None
 ) -> list[Scores]:
     """The scores of every model, on one base; of several, its answers are kept for the others."""
-    from assay.behaviour import scoring
-    from assay.models.shared import OneBase
+    from assay.behaviour.several import score_each
 
     many = len(tuned) > 1
     if output is not None and output.is_dir() and not many:
         raise SettingError("is a folder", wanted="a file for the record, such as scores.json", where=str(output))
     if output is not None and output.is_file() and many:
         raise SettingError("is a file", wanted=f"a folder for {len(tuned)} records", where=str(output))
-    shared, until, records = OneBase(), deadline(max_hours), []
     with progress_bar() as progress, tempfile.TemporaryDirectory() as scratch:
         keep = Path(scratch) if many else None
         if output is not None:
             keep = (output if many else output.parent) / _KEPT
-        for model in tuned:
-            left = None if max_hours is None else max(until - time.monotonic(), 1e-3) / 3600
-            how: dict[str, Any] = {"keep": keep, "shared": shared, "progress": progress, "max_hours": left}
-            records.append(scoring.score(base, model, **asked, **how))
-    return records
+        return list(score_each(base, tuned, keep=keep, max_hours=max_hours, progress=progress, **asked))
 
 
 def file_names(models: list[str]) -> list[str]:

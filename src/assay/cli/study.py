@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli.arguments import AsJson, Device
+from assay.cli.arguments import AsJson, Device, MaxHours
 from assay.cli.destinations import FOLDER
 from assay.cli.engines import Address, Engine, KeepWeights, PerRun, Workers
 from assay.cli.output import finish, progress_bar, standing
@@ -34,6 +34,7 @@ def study(
     ] = None,
     max_runs: Annotated[int | None, typer.Option(help="The most runs allowed; 200 unless given.")] = None,
     device: Device = "cpu",
+    max_hours: MaxHours = None,
     engine: Engine = "local",
     workers: Workers = 1,
     address: Address = None,
@@ -52,7 +53,13 @@ def study(
         here = engine == "local" and workers == 1
         with progress_bar() as progress:
             record = continual.continual(
-                plan, output, dry_run=dry_run, device=device, engine=None if here else opened, progress=progress
+                plan,
+                output,
+                dry_run=dry_run,
+                device=device,
+                engine=None if here else opened,
+                progress=progress,
+                max_hours=max_hours,
             )
     else:
         with standing() as watch:
@@ -65,6 +72,7 @@ def study(
                 device=device,
                 engine=opened,
                 watch=watch,
+                max_hours=max_hours,
             )
     finish(record, None, as_json)
     if record.failed and not dry_run:

@@ -2,6 +2,7 @@
 
 from assay.records.advice import Advice
 from assay.records.audit import Audit, Chance, Coverage, Direction, MatrixAudit
+from assay.records.checkpoints import CheckpointResult, Checkpoints
 from assay.records.continual import Continual, Sequence
 from assay.records.correlation import Correlation
 from assay.records.curves import Curves
@@ -30,6 +31,8 @@ __all__ = [
     "AtEqualScore",
     "Audit",
     "Chance",
+    "CheckpointResult",
+    "Checkpoints",
     "Continual",
     "Correlation",
     "Coverage",

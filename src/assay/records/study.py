@@ -152,45 +152,53 @@ class Spread(Part):
     over: Literal["examples", "documents", "seeds", "nothing"]
 
 
-class ArmResult(Part):
-    """Results of one arm on one task, over its seeds.
+class Outcome(Part):
+    """Results of a tuned model that choices are made by.
 
     Attributes:
-        name: the method, its rank, and what tells it from the study's other arms on the task.
+        name: tells it from those beside it.
+        measure: what the score is; empty where nothing was asked.
+        score: what was learned, more is better.
+        forgetting: nats a token that text is predicted worse than by the base, less is better.
+        marks: what its numbers must not be shown without; of an arm with the seeds, where not all have it.
+    """
+
+    name: str
+    measure: str = ""
+    score: Spread | None = None
+    forgetting: Spread | None = None
+    marks: tuple[str, ...] = ()
+
+
+class ArmResult(Outcome):
+    """Results of one arm on one task, over its seeds; its name is the method, its rank, and what sets it apart.
+
+    Attributes:
         task: which of the plan's tasks.
         method: the method's name in the registry.
         arm: its settings, without the rate.
         lr: the rate that it was run at; steps: how long.
         seeds: those that were trained.
-        measure: what the score is; empty where nothing was asked.
-        score: what was learned, more is better.
-        forgetting: nats a token that text is predicted worse than by the base, less is better.
         parameters: that learn; stored_bytes: of its weight files.
         step_seconds: median over seeds of the median time of a step; peak_bytes: most over seeds, above the start;
             None where the system does not tell.
         intruders: fewest and most over seeds, undecided directions none of them and all; None where it was not
             audited.
         relative_norm: `||dW||_F / ||W0||_F`, mean over seeds.
-        marks: what its numbers must not be shown without; with the seeds, where not all have it.
     """
 
-    name: str
     task: str
     method: str
     arm: dict[str, Any]
     lr: float
     steps: int
     seeds: tuple[int, ...]
-    measure: str = ""
-    score: Spread | None = None
-    forgetting: Spread | None = None
     parameters: int
     stored_bytes: int
     step_seconds: float
     peak_bytes: int | None
     intruders: tuple[int, int] | None = None
     relative_norm: float | None = None
-    marks: tuple[str, ...] = ()
 
 
 class Beside(Part):

@@ -62,22 +62,11 @@ class Trained:
 
     def learned(self) -> Units | None:
         """The learning score: accuracy on a task, on pairs, or the share of judgements won."""
-        return None if self.scores is None else _learned(self.scores)
+        return None if self.scores is None else learned(self.scores)
 
     def lost(self) -> Units | None:
         """Nats that every document is predicted worse than by the base."""
-        found = None if self.scores is None else self.scores.forgetting
-        if found is None:
-            return None
-        return Units(
-            "forgetting",
-            np.array([one.tuned - one.base for one in found.documents]),
-            np.array([one.tokens for one in found.documents], dtype=float),
-            (found.text.digest, tuple(one.tokens for one in found.documents)),
-            found.mean,
-            found.interval,
-            "documents",
-        )
+        return None if self.scores is None else lost(self.scores)
 
 
 @dataclass(frozen=True)
@@ -115,7 +104,7 @@ def arms_of(runs: Sequence[Trained]) -> dict[str, list[Arm]]:
 def result(task: str, arm: Arm) -> ArmResult:
     """Results of an arm."""
     first, runs = arm.runs[0], [one.run for one in arm.runs]
-    learned = [one.learned() for one in arm.runs]
+    scored = [one.learned() for one in arm.runs]
     audits = [one.audit for one in arm.runs if one.audit is not None]
     norms = [audit.relative_norm for audit in audits if audit.relative_norm is not None]
     peaks = [run.cost.peak_bytes for run in runs if run.cost.peak_bytes is not None]
@@ -127,9 +116,9 @@ def result(task: str, arm: Arm) -> ArmResult:
         lr=float(first.arm["method.lr"]),
         steps=first.steps,
         seeds=tuple(one.seed for one in arm.runs),
-        measure=next((units.measure for units in learned if units is not None), ""),
-        score=_spread(learned),
-        forgetting=_spread([one.lost() for one in arm.runs]),
+        measure=next((units.measure for units in scored if units is not None), ""),
+        score=spread(scored),
+        forgetting=spread([one.lost() for one in arm.runs]),
         parameters=runs[0].trained.parameters,
         stored_bytes=runs[0].trained.stored_bytes,
         step_seconds=statistics.median(run.cost.step_seconds for run in runs),
@@ -144,7 +133,7 @@ def result(task: str, arm: Arm) -> ArmResult:
     )
 
 
-def _spread(units: Sequence[Units | None]) -> Spread | None:
+def spread(units: Sequence[Units | None]) -> Spread | None:
     """A number over seeds; None where one of them does not have it."""
     there = [one for one in units if one is not None]
     if not there or len(there) < len(units):
@@ -166,8 +155,24 @@ def _marks(runs: Sequence[Trained]) -> Iterator[str]:
         yield mark if len(seeds) == len(runs) else f"{mark} (seed {', '.join(seeds)})"
 
 
-def _learned(scores: Scores) -> Units | None:
-    """The learning score, as a record has it."""
+def lost(scores: Scores) -> Units | None:
+    """Forgetting by document, as a record has it; None where no text was scored."""
+    found = scores.forgetting
+    if found is None:
+        return None
+    return Units(
+        "forgetting",
+        np.array([one.tuned - one.base for one in found.documents]),
+        np.array([one.tokens for one in found.documents], dtype=float),
+        (found.text.digest, tuple(one.tokens for one in found.documents)),
+        found.mean,
+        found.interval,
+        "documents",
+    )
+
+
+def learned(scores: Scores) -> Units | None:
+    """The learning score, as a record has it; None where nothing of the kind was asked."""
     if (task := scores.task) is not None:
         right = np.array(task.tuned_choices) == np.array(task.truth)
         asked = (task.task.digest, task.how, task.truth)

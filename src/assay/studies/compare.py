@@ -23,6 +23,7 @@ from assay.methods import METHODS
 from assay.models.loading import find, positions_of
 from assay.records import Study
 from assay.records.record import write_text
+from assay.settings import hours_until, wall_deadline
 from assay.studies.arm_words import read_arms
 from assay.studies.graph import Watch
 from assay.studies.held_out import is_testable, part_rows
@@ -56,6 +57,7 @@ def compare(
     dry_run: bool = False,
     max_runs: int | None = None,
     foreseen: Callable[[Study], None] | None = None,
+    max_hours: float | None = None,
 ) -> Study:
     """Tune one model in several ways on the same rows, and say which to take: for learning, for keeping, for cost.
 
@@ -79,6 +81,7 @@ def compare(
         device, engine, watch, max_runs: as for `assay.study`.
         dry_run: write the plan, say what it would take, and do nothing.
         foreseen: told what the runs would take before they start.
+        max_hours: as for `assay.study`.
 
     Returns:
         The study: `record.arms` has the result by arm, `record.verdicts` what to take.
@@ -86,6 +89,7 @@ def compare(
     Raises:
         SettingError: arms that are wrong or cannot be compared, or a folder that holds another comparison.
         SourceError, InputError: the base or the data cannot be used, or do not fit the memory or the disk.
+        StoppedError: `max_hours` are over, and work is left.
 
     Example:
         >>> record = assay.compare("base/", data="rows.csv", arms="full,lora:r=8", text="prose.jsonl", out="out")
@@ -93,7 +97,7 @@ def compare(
         >>> [(verdict.what, verdict.best) for verdict in record.verdicts]  # doctest: +SKIP
         [('learning', 'lora r=8'), ('keeping', 'lora r=8'), ('cost', 'lora r=8')]
     """
-    folder = Path(out)
+    folder, until = Path(out), wall_deadline(max_hours)
     plan = folder / PLAN
     if steps is not None and epochs is not None:
         raise SettingError("steps and epochs are both given", wanted="one of them")
@@ -122,11 +126,12 @@ def compare(
         return before
     _refuse_what_does_not_fit(folder, before, device)
     if before.forecast is not None and before.forecast.untimed:
-        time_steps(plan, folder, device=device, engine=engine)
+        time_steps(plan, folder, device=device, engine=engine, max_hours=hours_until(until))
         before = study(plan, folder, dry_run=True, max_runs=max_runs, device=device)
     if foreseen is not None:
         foreseen(before)
-    return study(plan, folder, max_runs=max_runs, device=device, engine=engine, watch=watch)
+    left = hours_until(until)
+    return study(plan, folder, max_runs=max_runs, device=device, engine=engine, watch=watch, max_hours=left)
 
 
 @dataclass(frozen=True)

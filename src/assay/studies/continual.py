@@ -7,6 +7,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 
 from assay.audits import audit
 from assay.engines.engine import AbstractEngine, Item
-from assay.errors import AssayError, SettingError
+from assay.errors import AssayError, SettingError, StoppedError
 from assay.io import digests
 from assay.models.loading import Place, find, load, load_base, load_tokenizer, stored_objective
 from assay.records import Continual, Provenance, Source, as_given
@@ -24,6 +25,7 @@ from assay.records import Sequence as Done
 from assay.records.conditions import Condition, pair_key
 from assay.records.continual import Stage
 from assay.records.record import write_text
+from assay.settings import hours_until, wall_deadline
 from assay.studies.bench import Bench, Task, files_of
 from assay.studies.folders import readable, without_folders
 from assay.studies.home import locked
@@ -47,6 +49,7 @@ def continual(
     dry_run: bool = False,
     device: str = "cpu",
     engine: Callable[[Path], AbstractEngine] | None = None,
+    max_hours: float | None = None,
     progress: Progress | None = None,
 ) -> Continual:
     """Take every arm and seed of a plan through its tasks, one after the other.
@@ -62,6 +65,7 @@ def continual(
         device: cpu, or cuda.
         engine: opens what takes the sequences through, several at once, for the study's folder; here, one after the
             other, unless given. The base itself is tested here.
+        max_hours: after which a stage stops at the end of a step, or after its tests; the same call goes on.
         progress: called before every stage, and after the last; of an engine's, after every sequence.
 
     Returns:
@@ -71,6 +75,7 @@ def continual(
         SourceError: the plan, the base or the data cannot be read.
         SettingError: the plan is wrong, the base has a head already, or another study is writing to the folder.
         InputError: the data cannot be used.
+        StoppedError: `max_hours` are over, and work is left.
 
     Example:
         >>> found = assay.continual("plans/continual-minilm.toml")  # doctest: +SKIP
@@ -79,7 +84,7 @@ def continual(
 
     Source: arXiv 2410.21228v3, section 5, whose heads have a hidden layer; these are linear, fitted to convergence.
     """
-    path = Path(plan)
+    path, until = Path(plan), wall_deadline(max_hours)
     read = read_sequence_plan(path)
     home = Path(out) if out is not None else path.parent / "studies" / path.stem
     base = find(read.base, path.parent)
@@ -91,7 +96,9 @@ def continual(
         )
     tasks = [files_of(task, path.parent) for task in read.tasks]
     works = [
-        _Sequence(home, base, [_placed(spec, base, task) for spec, task in zip(specs, tasks, strict=True)], tasks, rate)
+        _Sequence(
+            home, base, [_placed(spec, base, task) for spec, task in zip(specs, tasks, strict=True)], tasks, rate, until
+        )
         for specs, rate in sequences_of(read)
     ]
     empty = _empty(path, read, base, tasks)
@@ -129,7 +136,8 @@ def _placed(spec: Spec, base: Place, task: Task) -> Spec:
 class _Sequence:
     """One arm and one seed: its stages' specifications, and the folder where it stands.
 
-    The folder holds the record of what is done, and the body as the last stage that is done left it.
+    The folder holds the record of what is done, and the body as the last stage that is done left it. It stops at
+    `until`, on the clock of `time.time`.
     """
 
     home: Path
@@ -137,6 +145,7 @@ class _Sequence:
     specs: list[Spec]
     tasks: list[Task]
     rate: str
+    until: float
 
     @property
     def folder(self) -> Path:
@@ -155,7 +164,11 @@ class _Sequence:
         return Done(method=spec.method.name, arm=arm_of(spec), rate=self.rate, seed=spec.seed)
 
     def run(self, bench: Bench, start: Continual, tell: Callable[[int, str], None]) -> None:
-        """Do the stages that are not done; an error ends this sequence alone, and is kept."""
+        """Do the stages that are not done; an error ends this sequence alone, and is kept.
+
+        Raises:
+            StoppedError: the time is up.
+        """
         record = start.model_copy(update={"sequences": (self.standing(start),)})
         try:
             for position in range(len(record.sequences[0].stages), len(self.tasks)):
@@ -167,6 +180,8 @@ class _Sequence:
                 record.save(self.folder / _RECORD)
                 for old in (self._run(position), self._body(position)):
                     shutil.rmtree(old, ignore_errors=True)
+        except StoppedError:
+            raise
         except Exception as error:  # noqa: BLE001 (whatever it is, the other sequences can go on)
             if not isinstance(error, AssayError):
                 write_text(self.folder / "log.txt", traceback.format_exc())  # a fault of ours, or of a library
@@ -200,7 +215,7 @@ class _Sequence:
         began, spec = time.perf_counter(), self.specs[position]
         if position:
             spec = spec.model_copy(update={"base": str(self._body(position))})
-        run = train(spec, self._run(position), bench.device)
+        run = train(spec, self._run(position), bench.device, max_hours=hours_until(self.until))
         model = load(find(self._run(position)), "sequence-classification", run.labels, bench.device)
         if hasattr(model, "merge_and_unload"):
             model = model.merge_and_unload()
@@ -246,7 +261,8 @@ class _Errand:
 
 
 def _do(errand: _Errand) -> None:
-    errand.work.run(errand.bench, errand.start, lambda position, name: None)
+    with suppress(StoppedError):  # what is left is seen in its record
+        errand.work.run(errand.bench, errand.start, lambda position, name: None)
 
 
 def _run_on(engine: AbstractEngine, errands: Sequence[_Errand], progress: Progress | None) -> None:
@@ -266,6 +282,10 @@ def _run_on(engine: AbstractEngine, errands: Sequence[_Errand], progress: Progre
             errand.work.file(errand.start.model_copy(update={"sequences": (sequence,)}), ended.crash)
         tasks = len(errand.work.tasks)
         _tell(progress, len(errands) * tasks, (len(errands) - len(left)) * tasks, 0, sequence.name)
+    for errand in errands:
+        sequence = errand.work.standing(errand.start)
+        if not sequence.error and len(sequence.stages) < len(errand.work.tasks):
+            raise StoppedError("the time is up", remedy="start it again: it goes on from there")
 
 
 def _give_back_pooler(body: Any, base: Place) -> None:

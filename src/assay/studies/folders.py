@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from assay.errors import RecordError, SourceError
-from assay.records import Audit, Record, Run, Scores, Study
+from assay.records import Audit, Checkpoints, Record, Run, Scores, Study
 
 _R = TypeVar("_R", bound=Record)
 
@@ -80,14 +80,24 @@ def filed(studies: Sequence[str | Path]) -> list[Filed]:
 def records_of(folder: str | Path) -> list[Record]:
     """The records that a page shows of a study's folder: the study, and those of every arm's run of the first seed.
 
+    Of compared checkpoints, all of them.
+
     The study joins the seeds; two runs of one arm beside each other would be read as two ways of tuning.
 
     Raises:
-        SourceError: it is not the folder of a study.
+        SourceError: it is not the folder of a study, nor of checkpoints that were compared.
     """
-    path = Path(folder) / "study.json"
+    path, checkpoints = (Path(folder) / name for name in ("study.json", "checkpoints.json"))
+    if checkpoints.is_file():
+        compared = Checkpoints.read(checkpoints)
+        scores = (readable(Scores, Path(folder) / "scores" / file_name(one.name)) for one in compared.checkpoints)
+        return [compared, *(one for one in scores if one is not None)]
     if not path.is_file():
-        raise SourceError("there is no study.json", wanted="a record, or the folder of a study", where=str(folder))
+        raise SourceError(
+            "there is no study.json and no checkpoints.json",
+            wanted="a record, or the folder of a study or of compared checkpoints",
+            where=str(folder),
+        )
     study = Study.read(path)
     found: list[Record] = [study]
     first = min((run.seed for run in study.runs), default=0)
@@ -97,6 +107,11 @@ def records_of(folder: str | Path) -> list[Record]:
             places = ((Run, here / "model" / "run.json"), (Audit, here / "audit.json"), (Scores, here / "scores.json"))
             found += [record for kind, place in places if (record := readable(kind, place)) is not None]
     return found
+
+
+def file_name(checkpoint: str) -> str:
+    """The file of a checkpoint's scores, beside those of the others."""
+    return f"{checkpoint.replace('/', '-')}.json"
 
 
 def place_of(method: str, arm: Mapping[str, Any], steps: int, seed: int) -> tuple[str, str, float, int, int]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from assay.engines.engine import AbstractEngine, Item
+from assay.errors import StoppedError
 
 T = TypeVar("T")
 
@@ -75,7 +78,9 @@ class _Waiting:
     position: int = 0
 
 
-def drive(jobs: Iterable[Job[T]], engine: AbstractEngine, watch: Watch | None = None) -> list[T]:
+def drive(
+    jobs: Iterable[Job[T]], engine: AbstractEngine, watch: Watch | None = None, until: float = math.inf
+) -> list[T]:
     """Take every job to its end, and return their results in the order of the jobs.
 
     Work that several jobs ask for is done once. A work that crashes is filed and counts as ended: what that means is
@@ -85,6 +90,10 @@ def drive(jobs: Iterable[Job[T]], engine: AbstractEngine, watch: Watch | None = 
         jobs: asked for work at once, in their order.
         engine: does the work.
         watch: told after everything that happens.
+        until: when the works stop by themselves, on the clock of `time.time`: then no other is begun.
+
+    Raises:
+        StoppedError: the time is up, and works are left.
     """
     results: dict[int, T] = {}
     waiting = [_Waiting(job, position=position) for position, job in enumerate(jobs)]
@@ -105,7 +114,7 @@ def drive(jobs: Iterable[Job[T]], engine: AbstractEngine, watch: Watch | None = 
                 if work.key in ended or (work.key not in at_engine and work.is_whole()):
                     continue
                 one.keys.add(work.key)
-                if work.key not in at_engine:
+                if work.key not in at_engine and time.time() < until:
                     at_engine[work.key] = work
                     tally["total"] += 1
                     engine.submit(work.item())
@@ -123,13 +132,21 @@ def drive(jobs: Iterable[Job[T]], engine: AbstractEngine, watch: Watch | None = 
     while at_engine:
         over = engine.wait()
         work = at_engine.pop(over.key)
-        ended.add(over.key)
         if over.crash:
             work.file_crash(over.crash)
         error = work.error()
+        if until < math.inf and not error and not work.is_whole():
+            tell(f"{work.name}: stopped")
+            continue
+        ended.add(over.key)
         tally["failed" if error else "done"] += 1
         waiting = [one for one in waiting if over.key not in one.keys or _released(one, over.key, advance)]
         tell(f"{work.name}: {'failed: ' + error if error else 'done'}")
+    if waiting:
+        raise StoppedError(
+            f"the time is up, and {tally['done']} of at least {tally['total']} pieces of work are done",
+            remedy="start it again: the same command goes on from where it stood",
+        )
     return [results[position] for position in range(count)]
 
 

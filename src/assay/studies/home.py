@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ class Home:
         place: the base.
         folder: where its runs go.
         device: cpu, or cuda.
+        until: when its works stop, on the clock of `time.time`.
     """
 
     plan: Plan
@@ -35,6 +37,7 @@ class Home:
     place: Place
     folder: Path
     device: str
+    until: float = math.inf
 
     def trial(self, key: str) -> Path:
         """The folder of a trial: apart from those of the runs, which have weights."""
@@ -66,7 +69,9 @@ class Home:
         stages = tuple(stage for stage in STAGES if stage in self.plan.stages)
         judge = entry.task.judge and reward_at(entry.task.judge, self.start)
         asked = Asked(task, text, prompts, judge, entry.task.max_tokens, entry.task.columns)
-        return Work(entry.task.name, self.folder / pair_key(named), spec, base, asked, stages, self.device)
+        return Work(
+            entry.task.name, self.folder / pair_key(named), spec, base, asked, stages, self.device, until=self.until
+        )
 
 
 def pace(home: Home, entry: Planned) -> Work:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from assay.models.loading import find
 from assay.records import Audit, Provenance, Run, Scores, Study, StudyRun, as_given
 from assay.records.cautions import marks
 from assay.records.study import Became, Forecast, Stage, Tuned
+from assay.settings import wall_deadline
 from assay.studies.arms import Trained, arms_of, result
 from assay.studies.folders import readable
 from assay.studies.forecast import check, forecast, refuse_headless, unpaced
@@ -36,6 +38,7 @@ def study(
     device: str = "cpu",
     engine: str | OpenEngine = "local",
     watch: Watch | None = None,
+    max_hours: float | None = None,
 ) -> Study:
     """Do every run of a plan: train, audit and score it, each in a folder named by its hash.
 
@@ -52,6 +55,8 @@ def study(
         engine: local (one process of this machine at a time), ray (a cluster of this machine), or what opens another
             engine for the study's folder; see `assay.engines.choice.opener`.
         watch: told how the study stands after everything that happens.
+        max_hours: after which runs stop at the end of a step, and scores at that of a batch; an audit is finished. The
+            same call goes on.
 
     Returns:
         What became of every run, which is also written to `study.json` in the study's folder.
@@ -60,12 +65,13 @@ def study(
         SourceError: the plan, the base or the data cannot be read.
         SettingError: the plan is wrong, or another study is writing to the folder.
         InputError: a dry run found data that its runs would refuse.
+        StoppedError: `max_hours` are over, and work is left.
 
     Example:
         >>> assay.study("plans/smoke.toml").failed  # doctest: +SKIP
         ()
     """
-    path, home, planned = _opened(plan, out, max_runs, device)
+    path, home, planned = _opened(plan, out, max_runs, device, wall_deadline(max_hours))
     for entry in planned:
         home.work(entry)  # says which file is not there, before anything is run
         refuse_headless(home, entry)
@@ -76,25 +82,35 @@ def study(
         return _record(path, home, planned, settled, tuner, *foreseen)
     with locked(home.folder), _open(engine, home.folder) as running:
         tuner = Tuner(home, acts=True)
-        settled = drive([_run(entry, home, tuner) for entry in planned], running, watch)
+        settled = drive([_run(entry, home, tuner) for entry in planned], running, watch, home.until)
         record = _record(path, home, planned, settled, tuner, notes=running.capacity().notes)
         record.save(home.folder / "study.json")
     return record
 
 
-def time_steps(plan: str | Path, out: str | Path, *, device: str = "cpu", engine: str | OpenEngine = "local") -> None:
+def time_steps(
+    plan: str | Path,
+    out: str | Path,
+    *,
+    device: str = "cpu",
+    engine: str | OpenEngine = "local",
+    max_hours: float | None = None,
+) -> None:
     """Time a few steps of every arm on every task of which none is timed, as many at once as there will be.
 
     What fails here fails in its run too, and is said there.
 
     Args:
-        plan: a TOML file; out: the study's folder; device, engine: as for `study`.
+        plan: a TOML file; out: the study's folder; device, engine, max_hours: as for `study`.
+
+    Raises:
+        StoppedError: `max_hours` are over, and work is left.
     """
-    _, home, planned = _opened(plan, out, None, device)
+    _, home, planned = _opened(plan, out, None, device, wall_deadline(max_hours))
     tuner = Tuner(home, acts=False)
     works = unpaced(home, planned, [look(tuner.settle(entry)) for entry in planned], tuner)
     with locked(home.folder), _open(engine, home.folder) as running:
-        drive([_all(works)], running)
+        drive([_all(works)], running, until=home.until)
 
 
 def _open(engine: str | OpenEngine, folder: Path) -> AbstractEngine:
@@ -127,13 +143,13 @@ def _run(entry: Planned, home: Home, tuner: Tuner) -> Job[Planned | None]:
 
 
 def _opened(
-    plan: str | Path, out: str | Path | None, max_runs: int | None, device: str
+    plan: str | Path, out: str | Path | None, max_runs: int | None, device: str, until: float = math.inf
 ) -> tuple[Path, Home, list[Planned]]:
     """A plan with its folder and its runs."""
     path = Path(plan)
     read = read_plan(path)
     folder = Path(out) if out is not None else path.parent / "studies" / path.stem
-    return path, Home(read, path.parent, find(read.base, path.parent), folder, device), runs_of(read, max_runs)
+    return path, Home(read, path.parent, find(read.base, path.parent), folder, device, until), runs_of(read, max_runs)
 
 
 def _record(

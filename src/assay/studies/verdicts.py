@@ -109,7 +109,7 @@ def undominated(measures: Sequence[Measure], compared: Sequence[Mapping[tuple[st
     """
 
     def preferred(pair: tuple[str, str]) -> bool:
-        found = [(_MEASURES[what][1], beside[pair]) for what, beside in zip(measures, compared, strict=True)]
+        found = [(_MEASURES[what][1], beside[pair]) for what, beside in zip(measures, compared, strict=True) if beside]
         return any(one.shown for _, one in found) and all(one.difference > -smallest for smallest, one in found)
 
     names = dict.fromkeys(name for beside in compared for pair in beside for name in pair)

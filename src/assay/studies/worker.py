@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -13,11 +14,12 @@ from assay.audits import audit
 from assay.behaviour.scoring import score
 from assay.data.tables import Reference, source_of
 from assay.engines.engine import Item
-from assay.errors import AssayError
+from assay.errors import AssayError, StoppedError
 from assay.models.rewards import reward_source
 from assay.records import Audit, Failure, Provenance, Run, Scores
 from assay.records.called import called
 from assay.records.study import Became, Stage
+from assay.settings import hours_until
 from assay.studies.folders import readable, without_folders
 from assay.training.run import train
 from assay.training.spec import Spec
@@ -71,6 +73,7 @@ class Work:
         stages: what is to be done.
         device: cpu, or cuda.
         trial: whether only the record of the training is kept.
+        until: when to stop, on the clock of `time.time`; an audit that has begun is finished.
     """
 
     task: str
@@ -81,6 +84,7 @@ class Work:
     stages: tuple[Stage, ...]
     device: str
     trial: bool = False
+    until: float = math.inf
 
     @property
     def key(self) -> str:
@@ -178,11 +182,16 @@ class Work:
         return "done" if self.is_done(stage) else "failed" if self.failure(stage).exists() else "not run"
 
     def do(self, stage: Stage) -> None:
-        """Do one stage, and write its records."""
+        """Do one stage, and write its records.
+
+        Raises:
+            AssayError: it failed, or the time is up.
+        """
+        left = hours_until(self.until)
         if stage == "train":
             if self.trial:  # its record, which is all that is kept of it, is not whole
                 shutil.rmtree(self.model, ignore_errors=True)
-            train(self.spec, self.model, self.device)
+            train(self.spec, self.model, self.device, max_hours=left)
             if self.trial:
                 self._keep_record()
             return
@@ -192,9 +201,9 @@ class Work:
             if stage == "audit" and readable(Audit, path) is None:
                 audit(self.base, model, device=self.device).save(path)
             elif stage == "score" and not self._is_scored(path):
-                self._score(model, kept).save(path)
+                self._score(model, kept, hours_until(self.until)).save(path)
 
-    def _score(self, model: Path, kept: Path) -> Scores:
+    def _score(self, model: Path, kept: Path, max_hours: float | None) -> Scores:
         asked = self.asked
         return score(
             self.base,
@@ -207,6 +216,7 @@ class Work:
             max_tokens=asked.max_tokens,
             device=self.device,
             keep=kept,
+            max_hours=max_hours,
         )
 
     def _keep_record(self) -> None:
@@ -245,6 +255,8 @@ def work_through(work: Work) -> None:
             continue
         try:
             work.do(stage)
+        except StoppedError:
+            return
         except AssayError as error:
             work.file_error(stage, error)
             if stage == "train":

@@ -20,6 +20,11 @@ def snapshot(folder: Path, step: int) -> Path:
     return folder / _STEPS / str(step)
 
 
+def snapshots_of(folder: Path) -> dict[int, Path]:
+    """The folders of what had learned on the way of a run, by the step."""
+    return dict(sorted((int(path.name), path) for path in (folder / _STEPS).glob("*") if path.name.isdecimal()))
+
+
 @dataclass(frozen=True)
 class Store:
     """Storage of a run's weights.

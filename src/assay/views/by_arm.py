@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from assay.records import Study
-from assay.records.study import ArmResult, Beside, Spread, Verdict
+from assay.records.study import ArmResult, Beside, Verdict
 from assay.views import cells
 from assay.views.blocks import STUDY, Answer, Block, Column, Items, Note, Section, Table, table
-from assay.views.formats import (
-    MISSING,
-    listed,
-    number,
-    plural,
-    points,
-    share,
-    signed,
-    signed_range,
-    size,
-)
+from assay.views.choices import by_which, difference, spread
+from assay.views.formats import MISSING, listed, number, plural, share, size
 
 _FOR = {"learning": "For learning", "keeping": "For keeping what the base knew", "cost": "For cost"}
 
@@ -90,7 +81,7 @@ def _until(one: Beside, verdict: Verdict) -> str:
     """Difference of an arm from the best one, and the seeds that would show it."""
     if verdict.what == "cost":
         return one.why
-    off = _difference(one, verdict)
+    off = difference(one, verdict)
     if one.why:
         return f"{off}; {one.why}" if one.seeds else one.why
     if one.seeds == 1:
@@ -101,38 +92,12 @@ def _until(one: Beside, verdict: Verdict) -> str:
     return f"{off}; {more} would, by the spread of {one.seeds} seeds"
 
 
-def _difference(one: Beside, verdict: Verdict) -> str:
-    """By how much the best arm is better, with its interval."""
-    if verdict.what == "keeping":
-        within = "" if one.interval is None else f", {signed_range(one.interval)}"
-        return f"{signed(one.difference)} nats{within}"
-    within = "" if one.interval is None else f", {points(one.interval[0])} to {points(one.interval[1])}"
-    return f"{points(one.difference)} points{within}"
-
-
 def _value(arm: ArmResult, verdict: Verdict) -> str:
     """The number by which an arm is the best."""
     if verdict.what == "cost":
         peak = "" if arm.peak_bytes is None else f", {size(arm.peak_bytes)} at its peak"
         return f"{number(arm.step_seconds)} s a step, {plural(arm.parameters, 'trainable parameter')}{peak}"
-    if verdict.what == "learning" and arm.score is not None:
-        return f"{arm.measure} {_spread(arm.score, cells.share, cells.share_estimate).plain}"
-    if arm.forgetting is None:
-        return MISSING
-    return f"{_spread(arm.forgetting, cells.signed, cells.change).plain} nats a token"
-
-
-def _spread(
-    spread: Spread | None,
-    write: Callable[[float | None], cells.Cell],
-    estimate: Callable[[float | None, tuple[float, float] | None], cells.Cell],
-) -> cells.Cell:
-    """A number over seeds: with its interval, or, of two seeds, both."""
-    if spread is None:
-        return write(None)
-    if spread.over == "nothing":
-        return cells.several([write(value) for value in spread.by_seed])
-    return estimate(spread.value, spread.interval)
+    return by_which(arm, verdict)
 
 
 def _table(arms: Sequence[ArmResult], title: str) -> Table:
@@ -143,8 +108,8 @@ def _table(arms: Sequence[ArmResult], title: str) -> Table:
             arm.name,
             cells.number(arm.lr),
             cells.text_number(", ".join(map(str, arm.seeds))),
-            _spread(arm.score, cells.share, cells.share_estimate),
-            _spread(arm.forgetting, cells.signed, cells.change),
+            spread(arm.score, cells.share, cells.share_estimate),
+            spread(arm.forgetting, cells.signed, cells.change),
             _intruders(arm.intruders),
             cells.number(arm.relative_norm),
             arm.parameters,
@@ -171,7 +136,7 @@ def _intruders(ends: tuple[int, int] | None) -> cells.Cell:
 
 def _how_to_read(record: Study) -> str:
     """Note on the units of the intervals, and the rule by which an arm is taken."""
-    over = {spread.over for arm in record.arms for spread in (arm.score, arm.forgetting) if spread is not None}
+    over = {found.over for arm in record.arms for found in (arm.score, arm.forgetting) if found is not None}
     said = {
         "examples": "of one seed, scores have the 95 % interval over examples",
         "documents": "forgetting that over documents",

@@ -121,7 +121,7 @@ def refuse_pickles(folder: Path) -> None:
 
 def refuse_steps(folder: Path) -> None:
     """Raise CheckpointError if a folder has the checkpoints of a training run; called where it holds no model."""
-    steps = sorted((path for path in folder.glob("checkpoint-*") if _STEP.match(path.name)), key=_step)
+    steps = list(steps_of(folder).values())
     if steps:
         raise CheckpointError(
             f"holds no model itself, but {len(steps)} checkpoint(s) of a training run: "
@@ -132,9 +132,15 @@ def refuse_steps(folder: Path) -> None:
         )
 
 
-def _step(path: Path) -> int:
-    found = _STEP.match(path.name)
-    return int(found[1]) if found else 0
+def steps_of(folder: Path) -> dict[int, Path]:
+    """The checkpoints that transformers' Trainer left in a folder, by their steps."""
+    named = {path: _STEP.match(path.name) for path in folder.glob("checkpoint-*")}
+    return dict(sorted((int(found[1]), path) for path, found in named.items() if found))
+
+
+def holds_model(folder: Path) -> bool:
+    """True if a folder itself holds a model, whatever lies in its sub-folders."""
+    return any(_holds(folder, kind) for kind in _WORDS)
 
 
 def _holds(folder: Path, kind: Kind) -> bool:
