@@ -86,7 +86,7 @@ class Results:
 
     @property
     def note(self) -> str:
-        """Where weights were put, for a reader of the records; empty where that is no URL."""
+        """Place of weights that were put elsewhere, for a reader of the records; empty where none are."""
         if self.weights in KEPT:
             return ""
         return f"The weights of runs on nodes without the folder of the study are in {self.weights}, by run."
