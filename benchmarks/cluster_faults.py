@@ -69,11 +69,30 @@ def driven(cluster: Cluster, folder: Path) -> Iterator[subprocess.Popen[str]]:
 def head_restarted(folder: Path) -> dict[str, Any]:
     """The head's service is killed, and is there again five seconds later, without what it knew."""
     with two_nodes() as cluster, driven(cluster, folder) as process:
-        cluster.head_node.kill_gcs_server(False)
-        time.sleep(5.0)
-        cluster.head_node.start_gcs_server()
-        process.communicate()
+        restart(cluster)
+        return after_loss(process, folder)
+
+
+def head_restarted_with_storage(folder: Path) -> dict[str, Any]:
+    """The same where the head keeps what it knows in a file."""
+    kept = {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(folder / "head")}
+    (folder / "head").mkdir(parents=True)
+    os.environ.update(kept)
+    try:
+        with two_nodes() as cluster, driven(cluster, folder) as process:
+            restart(cluster)
+            process.communicate()
+    finally:
+        for name in kept:
+            del os.environ[name]
     return {"exit": process.returncode, **became(squares_to_drive(folder))}
+
+
+def restart(cluster: Cluster) -> None:
+    """Kill the head's service, and start it again."""
+    cluster.head_node.kill_gcs_server(False)
+    time.sleep(5.0)
+    cluster.head_node.start_gcs_server()
 
 
 def head_lost(folder: Path) -> dict[str, Any]:

@@ -4,10 +4,12 @@
   and how much of a run of one minute that is.
 - Scaling: items that sleep, on one node and on two. They sleep: what is measured is the engine, not the cores.
 - Faults: nodes are killed at random moments while items run; an item takes down every worker that it is given to; the
-  driver itself is killed and started again. Counted are items without an answer, with a wrong one, and with two.
+  driver itself is killed and started again; the head is restarted, lost or silent; a node is silent. Counted are items
+  without an answer, with a wrong one, and with two.
+- `assay compare` and a sequence of tasks, here and on two nodes: records that differ.
 - The schedule of a study with its trials, simulated on up to a thousand nodes.
 
-Three minutes on one busy core. Run:
+Twenty minutes. Run:
 
     OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/clusters.py [--record benchmarks/records/clusters.json]
 
@@ -31,11 +33,13 @@ from threading import Thread
 from typing import Any
 
 import ray
+from cluster_commands import commands
 from cluster_faults import (
     command,
     drive_squares,
     head_lost,
     head_restarted,
+    head_restarted_with_storage,
     head_silent,
     node_silent,
     own_node_lost,
@@ -216,10 +220,12 @@ PARTS: dict[str, Callable[[Path], Any]] = {
     "poison": on_head(poisoned),
     "kills": on_head(nodes_killed),
     "head restarted": head_restarted,
+    "head restarted, with storage": head_restarted_with_storage,
     "head lost": head_lost,
     "head silent": head_silent,
     "own node lost": own_node_lost,
     "node silent": node_silent,
+    "commands": commands,
 }
 
 if __name__ == "__main__":

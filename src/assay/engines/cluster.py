@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -34,6 +35,7 @@ _ATTEMPTS = 3  # nodes or workers that an item may take down before it is the it
 _PROBE_SECONDS = 60  # a node that does not answer in this time is left out; a worker's first import takes ten
 _CONNECT_SECONDS = 20
 _LOOK_SECONDS = 1.0  # between looks, while it waits, at whether it is to do something else
+_OWN_SECONDS = 30.0  # without this machine's node after which the cluster is lost: Ray itself would wait for ever
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class Cluster:
         self, token: Path, address: str | None, needs: Needs, results: Results, asked: Callable[[], bool]
     ) -> None:
         self._ray, self._address = _started(address)
+        self._own = self._ray.get_runtime_context().get_node_id()
         self._done = self._ray.remote(max_retries=0)(_done)  # sent to the cluster once
         self._token, self._needs, self._results, self._asked = token, needs, results, asked
         self._parts: dict[str, Any] = {}
@@ -136,10 +139,11 @@ class Cluster:
             LookupError: all of them have ended, or the wait has to.
             EngineError: the cluster cannot be reached any more.
         """
-        errors = self._ray.exceptions
+        errors, seen = self._ray.exceptions, time.monotonic()
         while self._running and not self._asked():
             found, _ = self._ray.wait(list(self._running), num_returns=1, timeout=_LOOK_SECONDS)
             if not found:
+                seen = self._seen(seen)
                 continue
             task, attempt = self._running.pop(found[0])
             task.claim.unlink(missing_ok=True)
@@ -166,6 +170,19 @@ class Cluster:
                 write_over(back, task.outputs)
             return task.key, answer
         raise LookupError("nothing was submitted that has not ended")
+
+    def _seen(self, before: float) -> float:
+        """Time at which this machine's node was last known to the head, given the one before.
+
+        Raises:
+            EngineError: that is too long ago. A head that is restarted and has kept nothing ends all nodes.
+        """
+        now = time.monotonic()
+        if any(node["NodeID"] == self._own and node["Alive"] for node in self._ray.nodes()):
+            return now
+        if now - before > _OWN_SECONDS:
+            raise EngineError("its head, or another in its place, does not know this machine's node")
+        return before
 
     def capacity(self) -> Capacity:
         """The nodes that are alive and not left out."""
