@@ -158,6 +158,22 @@ def processes_of(node: Any) -> list[int]:
     return found
 
 
+def another_node(cluster: Cluster, size: dict[str, int], tries: int = 5) -> Any:
+    """One more node; a busy machine may take longer over its start than Ray waits."""
+    for _ in range(tries - 1):
+        with suppress(Exception):
+            return cluster.add_node(**size)
+    return cluster.add_node(**size)
+
+
+def kill_machine(cluster: Cluster, node: Any) -> None:
+    """Kill every process of a node at once, as the loss of its machine does."""
+    for pid in processes_of(node):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    cluster.remove_node(node, allow_graceful=False)
+
+
 @contextmanager
 def silent(processes: list[int]) -> Iterator[None]:
     """Processes that are stopped, and go on afterwards."""

@@ -35,12 +35,14 @@ from typing import Any
 import ray
 from cluster_commands import commands
 from cluster_faults import (
+    another_node,
     command,
     drive_squares,
     head_lost,
     head_restarted,
     head_restarted_with_storage,
     head_silent,
+    kill_machine,
     node_silent,
     own_node_lost,
     squares_to_drive,
@@ -150,17 +152,17 @@ def nodes_killed(cluster: Cluster, folder: Path) -> dict[str, int]:
         for _ in range(KILLS):
             node = nodes.pop(moments.randrange(2))
             until(lambda node=node: any(work.node() == daemon(node) and not work.is_whole() for work in works[-16:]))
-            time.sleep(moments.uniform(0.0, 0.5))
-            cluster.remove_node(node, allow_graceful=False)
-            nodes.append(cluster.add_node(**size))
+            time.sleep(moments.uniform(0.0, 1.0))
+            kill_machine(cluster, node)
             killed.append(node)
+            nodes.append(another_node(cluster, size))
 
     killer = Thread(target=kill)
 
     def squares() -> Job[None]:
         while killer.is_alive():
             number = next(numbers)
-            works.append(Square(folder / str(number), number, chance.uniform(0.5, 1.5)))
+            works.append(Square(folder / str(number), number, chance.uniform(1.0, 3.0)))
             yield [works[-1]]
 
     with RayEngine(folder, cluster.address, Needs(cpus=2)) as engine:

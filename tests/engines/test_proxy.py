@@ -31,11 +31,11 @@ def test_what_cannot_be_made_says_why(tmp_path: Path) -> None:
         Proxy(partial(Counter, tmp_path / "closed", "forty"), tmp_path / "log")
 
 
-def test_a_process_that_ends_is_an_error_with_its_last_words(tmp_path: Path) -> None:
+def test_a_process_that_ends_is_an_error_with_what_it_said(tmp_path: Path) -> None:
     proxy = Proxy(partial(Counter, tmp_path / "closed", 0), tmp_path / "log")
     for _ in range(2):  # and stays one
-        with pytest.raises(EngineError, match="these are the last words"):
-            proxy.call("end", "these are the last words\n")
+        with pytest.raises(EngineError, match="one line\nthese are the last words"):
+            proxy.call("end", "one line\nthese are the last words\n")
     proxy.close()
 
 

@@ -60,7 +60,7 @@ class Proxy(Generic[T]):
 
         Raises:
             Exception: what the method raised.
-            EngineError: the process has ended; with the last that it said.
+            EngineError: the process has ended; with what it said.
         """
         self._number += 1
         with suppress(OSError):  # it has ended, which the reply tells
@@ -83,8 +83,7 @@ class Proxy(Generic[T]):
         except (EOFError, ConnectionResetError):
             self._process.join()
             said = self._log.read_text(encoding="utf8", errors="replace") if self._log.exists() else ""
-            lines = said.strip().splitlines()
-            raise EngineError(lines[-1] if lines else f"exit code {self._process.exitcode}") from None
+            raise EngineError(said.strip() or f"exit code {self._process.exitcode}") from None
         if error is not None:
             raise error
         return result

@@ -19,7 +19,7 @@ from assay.engines.process import Call
 from assay.engines.proxy import Proxy
 from assay.errors import EngineError
 
-_PLACE_IN_RAY = re.compile(r"^\[[^]]*\] \S+: ")  # time, process and line of code, before what Ray says
+_FROM_RAY = re.compile(r"^\[[^]]*\] (?:\(\w+\) )?\S+: +(.*)")  # after time, process and line of code; stacks have none
 
 
 @final
@@ -102,9 +102,10 @@ def _reached() -> Iterator[None]:
     try:
         yield
     except EngineError as error:
-        said = _PLACE_IN_RAY.sub("", error.found).partition(". ")[0]
+        lines = error.found.splitlines()
+        said = [told[1] for line in lines if (told := _FROM_RAY.match(line))] or lines
         raise EngineError(
-            f"the Ray cluster is lost: {said}",
+            f"the Ray cluster is lost: {said[-1].partition('. ')[0]}",
             wanted="a cluster whose head answers",
             remedy="start its head again where that is down (ray start --head), then give the same command, which goes"
             " on: what has ended is kept",
