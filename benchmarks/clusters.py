@@ -4,10 +4,12 @@
   and how much of a run of one minute that is.
 - Scaling: items that sleep, on one node and on two. They sleep: what is measured is the engine, not the cores.
 - Faults: nodes are killed at random moments while items run; an item takes down every worker that it is given to; the
-  driver itself is killed and started again. Counted are items without an answer, with a wrong one, and with two.
+  driver itself is killed and started again; the head is restarted, lost or silent; a node is silent. Counted are items
+  without an answer, with a wrong one, and with two.
+- `assay compare` and a sequence of tasks, here and on two nodes: records that differ.
 - The schedule of a study with its trials, simulated on up to a thousand nodes.
 
-Three minutes on one busy core. Run:
+Twenty minutes. Run:
 
     OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/clusters.py [--record benchmarks/records/clusters.json]
 
@@ -31,7 +33,21 @@ from threading import Thread
 from typing import Any
 
 import ray
-from cluster_items import Square, nothing, sleep
+from cluster_commands import commands
+from cluster_faults import (
+    another_node,
+    command,
+    drive_squares,
+    head_lost,
+    head_restarted,
+    head_restarted_with_storage,
+    head_silent,
+    kill_machine,
+    node_silent,
+    own_node_lost,
+    squares_to_drive,
+)
+from cluster_items import SIZE, Square, became, daemon, nothing, one_by_one, sleep, under_way, until
 from ray.cluster_utils import Cluster
 
 from assay.engines.engine import AbstractEngine, Item
@@ -41,7 +57,6 @@ from assay.engines.ray import RayEngine
 from assay.engines.schedule import Piece, longest_chain, makespan
 from assay.studies.graph import Job, drive
 
-SIZE = {"num_cpus": 1, "object_store_memory": 100_000_000}
 ROUNDS, A_ROUND = 5, 20  # of items of nothing: a hundred, in turns
 MINUTE = 60.0
 SLEEPERS, ASLEEP = 20, 0.5
@@ -53,11 +68,12 @@ POINTS = (500, 5000)  # arms x tasks of a plan
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--record", type=Path)
-    parser.add_argument("--drive", nargs=2, help="a folder and an address: only the squares, until this is killed")
+    parser.add_argument("--drive", nargs=4, help="folder, address, number and seconds of squares: only to drive them")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), help="the record keeps others")
     arguments = parser.parse_args()
     if arguments.drive:
-        drive_squares(Path(arguments.drive[0]), arguments.drive[1])
+        folder, address, number, seconds = arguments.drive
+        drive_squares(Path(folder), address, int(number), float(seconds))
         return
     # What is here is found by the workers as it is by this process.
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
@@ -65,20 +81,29 @@ def main() -> None:
     record: dict[str, Any] = json.loads(arguments.record.read_text(encoding="utf8")) if there else {}
     record |= {"versions": {"ray": ray.__version__}, "cores": os.cpu_count()}
     began = time.perf_counter()
-    # Nodes are added by a thread, which may set no handler for the end of the program.
-    head = {**SIZE, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            for name in arguments.parts:
-                record[name] = PARTS[name](cluster, Path(folder) / name)
-                print(f"{time.perf_counter() - began:4.0f} s", name, record[name], flush=True)
-    finally:
-        cluster.shutdown()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in arguments.parts:
+            record[name] = PARTS[name](Path(folder) / name)
+            print(f"{time.perf_counter() - began:4.0f} s", name, record[name], flush=True)
     record["schedule"] = [simulated(points) for points in POINTS]
     print(f"{time.perf_counter() - began:4.0f} s", record["schedule"])
     if arguments.record:
         arguments.record.write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
+
+
+def on_head(part: Callable[[Cluster, Path], Any]) -> Callable[[Path], Any]:
+    """A part on a cluster of its own, of one node."""
+
+    def run(folder: Path) -> Any:
+        # Nodes are added by a thread, which may set no handler for the end of the program.
+        head = {**SIZE, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
+        try:
+            return part(cluster, folder)
+        finally:
+            cluster.shutdown()
+
+    return run
 
 
 def seconds_of(engine: AbstractEngine, function: Callable[[Any], Any], arguments: list[Any]) -> float:
@@ -116,41 +141,28 @@ def scaling(cluster: Cluster, folder: Path) -> dict[str, float]:
     return {"items": SLEEPERS, "two nodes to one": taken[0] / taken[1], "asleep": SLEEPERS * ASLEEP / taken[0]}
 
 
-def became(folder: Path, works: list[Square]) -> dict[str, int]:
-    """What is wrong with squares, and how many were begun again."""
-    answers = [work.answers() for work in works]
-    return {
-        "items": len(works),
-        "lost": sum(not found for found in answers),
-        "wrong": sum(number != work.number**2 for work, found in zip(works, answers, strict=True) for number in found),
-        "twice": sum(len(found) > 1 for found in answers),
-        "begun again": sum(len(list(work.folder.glob("began-*"))) > 1 for work in works),
-        "given up": sum(bool(work.error()) for work in works),
-    }
-
-
 def nodes_killed(cluster: Cluster, folder: Path) -> dict[str, int]:
-    """Kill one of two nodes at random moments, each time with another in its place, while items run on both."""
-    chance, numbers, works = random.Random(0), count(), list[Square]()
+    """Kill one of two nodes at random moments at which it works, each time with another in its place."""
+    chance, numbers, works, killed = random.Random(0), count(), list[Square](), list[Any]()
     size = {**SIZE, "num_cpus": 2}  # as every item needs: the head, which has one, takes none
     nodes = [cluster.add_node(**size) for _ in range(2)]
 
     def kill() -> None:
         moments = random.Random(1)
         for _ in range(KILLS):
-            before = len(list(folder.glob("*/began-*")))
-            while len(list(folder.glob("*/began-*"))) < before + 2:
-                time.sleep(0.02)
-            time.sleep(moments.uniform(0.0, 0.5))
-            cluster.remove_node(nodes.pop(moments.randrange(2)), allow_graceful=False)
-            nodes.append(cluster.add_node(**size))
+            node = nodes.pop(moments.randrange(2))
+            until(lambda node=node: any(work.node() == daemon(node) and not work.is_whole() for work in works[-16:]))
+            time.sleep(moments.uniform(0.0, 1.0))
+            kill_machine(cluster, node)
+            killed.append(node)
+            nodes.append(another_node(cluster, size))
 
     killer = Thread(target=kill)
 
     def squares() -> Job[None]:
         while killer.is_alive():
             number = next(numbers)
-            works.append(Square(folder / str(number), number, chance.uniform(0.2, 1.0)))
+            works.append(Square(folder / str(number), number, chance.uniform(1.0, 3.0)))
             yield [works[-1]]
 
     with RayEngine(folder, cluster.address, Needs(cpus=2)) as engine:
@@ -159,7 +171,7 @@ def nodes_killed(cluster: Cluster, folder: Path) -> dict[str, int]:
     killer.join()
     for node in nodes:
         cluster.remove_node(node)
-    return {"kills": KILLS, **became(folder, works)}
+    return {"kills": len(killed), **became(works)}
 
 
 def poisoned(cluster: Cluster, folder: Path) -> dict[str, int]:
@@ -167,39 +179,20 @@ def poisoned(cluster: Cluster, folder: Path) -> dict[str, int]:
     works = [Square(folder / str(number), number, 0.1, poison=number == 1) for number in range(5)]
     with RayEngine(folder, cluster.address) as engine:
         drive([one_by_one(works)], engine)
-    return became(folder, works)
-
-
-def one_by_one(works: list[Square]) -> Job[None]:
-    yield works
-
-
-def squares_to_drive(folder: Path) -> list[Square]:
-    return [Square(folder / str(number), number, 0.5) for number in range(16)]
-
-
-def drive_squares(folder: Path, address: str) -> None:
-    with RayEngine(folder, address) as engine:
-        drive([one_by_one(squares_to_drive(folder))], engine)
+    return became(works)
 
 
 def driver_killed(cluster: Cluster, folder: Path) -> dict[str, int]:
     """Kill the process that drives the squares when some are done, and start it again."""
-    works = squares_to_drive(folder)
-    command = [sys.executable, __file__, "--drive", str(folder), cluster.address]
-    first = subprocess.Popen(command)
-    while first.poll() is None and not (sum(work.is_whole() for work in works) >= 5 and under_way(works)):
-        time.sleep(0.02)
+    given = (16, 0.5)
+    works = squares_to_drive(folder, *given)
+    first = subprocess.Popen(command(folder, cluster.address, *given))
+    until(lambda: sum(work.is_whole() for work in works) >= 5 and under_way(works))
     first.kill()
     first.wait()
     whole = sum(work.is_whole() for work in works)
-    subprocess.run(command, check=True)
-    return {"whole when it was killed": whole, **became(folder, works)}
-
-
-def under_way(works: list[Square]) -> bool:
-    """Whether one has begun and not ended."""
-    return any(list(work.folder.glob("began-*")) and not work.is_whole() for work in works)
+    subprocess.run(command(folder, cluster.address, *given), check=True)
+    return {"whole when it was killed": whole, **became(works)}
 
 
 def simulated(points: int) -> dict[str, Any]:
@@ -222,12 +215,19 @@ def simulated(points: int) -> dict[str, Any]:
     }
 
 
-PARTS: dict[str, Callable[[Cluster, Path], Any]] = {
-    "overhead": overhead,
-    "scaling": scaling,
-    "driver": driver_killed,
-    "poison": poisoned,
-    "kills": nodes_killed,
+PARTS: dict[str, Callable[[Path], Any]] = {
+    "overhead": on_head(overhead),
+    "scaling": on_head(scaling),
+    "driver": on_head(driver_killed),
+    "poison": on_head(poisoned),
+    "kills": on_head(nodes_killed),
+    "head restarted": head_restarted,
+    "head restarted, with storage": head_restarted_with_storage,
+    "head lost": head_lost,
+    "head silent": head_silent,
+    "own node lost": own_node_lost,
+    "node silent": node_silent,
+    "commands": commands,
 }
 
 if __name__ == "__main__":

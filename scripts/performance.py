@@ -292,27 +292,47 @@ def foreseeing(record: dict[str, Any] | None) -> list[Line]:
     return lines
 
 
+FAULTS = {
+    "kills": "20 nodes killed at random moments while they work",
+    "driver": "the driver killed and started again",
+    "head restarted": "the head restarted, which kept nothing; the same command again",
+    "head restarted, with storage": "the head restarted, which kept what it knew",
+    "head lost": "the head lost; the same command on another cluster",
+    "head silent": "the head silent for 75 s",
+    "own node lost": "Ray's process beside the driver killed; the same command on another cluster",
+}
+
+
 def clusters(record: dict[str, Any] | None) -> list[Line]:
     """The lines of `clusters`."""
-    cost, scale, kills, driver, poison = (NOT_RUN,) * 5
+    cost, scale, poison, alike = (NOT_RUN,) * 4
+    faults = dict.fromkeys(FAULTS.values(), NOT_RUN)
     if record is not None:
         took = record["overhead"]
         cost = f"**{took['of a run of a minute']:.2%}** ({took['ratio']:.2f} x on {took['items']} items of nothing)"
         scale = f"**{record['scaling']['two nodes to one']:.2f}** (items that sleep)"
-        kills, driver, poison = (fate(record[name]) for name in ("kills", "driver", "poison"))
+        poison = fate(record["poison"])
+        faults |= {words: fate(record[name]) for name, words in FAULTS.items() if name in record}
+        faults |= {f"a node silent for {name}": fate(part) for name, part in record.get("node silent", {}).items()}
+        if (both := record.get("commands")) is not None:
+            alike = ", ".join(f"**{part['differ']}** of {part['records']} ({name})" for name, part in both.items())
     return [
         Line("what Ray adds to a run of a minute, start-up apart", "at most 5%", "", cost, "clusters"),
         Line("two nodes of one processor against one", "", "2", scale, "clusters"),
-        Line("20 nodes killed at random moments: items lost, wrong, done twice", "0, 0, 0", "", kills, "clusters"),
-        Line("the driver killed and started again: the same", "0, 0, 0", "", driver, "clusters"),
+        Line("records on Ray that differ from those here, times and memory apart", "0", "", alike, "clusters"),
+        *(
+            Line(f"{words}: items lost, wrong, done twice", "0, 0, 0", "", found, "clusters")
+            for words, found in faults.items()
+        ),
         Line("an item that kills its workers: the same, of which it is one", "1, 0, 0", "", poison, "clusters"),
     ]
 
 
-def fate(part: dict[str, int]) -> str:
-    """What became of the items of one fault."""
+def fate(part: dict[str, Any]) -> str:
+    """What became of the items of one fault, and how the driver ended where that was told."""
     found = ", ".join(str(part[name]) for name in ("lost", "wrong", "twice"))
-    return f"**{found}** of {part['items']}; begun again: {part['begun again']}, given up: {part['given up']}"
+    ended = f"; ended with an error: *{part['said']}*" if part.get("said") else ""
+    return f"**{found}** of {part['items']}; begun again: {part['begun again']}, given up: {part['given up']}{ended}"
 
 
 def scheduled(record: dict[str, Any]) -> str:

@@ -82,7 +82,13 @@ def test_waiting_for_nothing_is_an_error_and_not_forever() -> None:
         ({"workers": 0}, "0 workers"),
         ({"address": "here:1"}, "add --engine ray"),
         ({"name": "ray", "workers": 2}, "use --per-run"),
-        ({"name": "ray", "keep_weights": "some"}, "all or adapters or none"),
+        ({"name": "ray", "keep_weights": "adaptors"}, "did you mean 'adapters'"),
+        (
+            {"name": "ray", "keep_weights": "s33://bucket"},
+            "not known, did you mean 's3'",
+        ),
+        ({"name": "ray", "keep_weights": "memory://bucket"}, "protocol 'memory'"),
+        ({"name": "ray", "keep_weights": "oss://bucket"}, "ossfs"),
     ],
 )
 def test_settings_that_no_engine_has_are_refused(settings: dict[str, object], said: str) -> None:

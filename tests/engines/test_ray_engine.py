@@ -20,9 +20,10 @@ from safetensors.torch import load_file, save_file
 from assay.audits import audit
 from assay.engines.choice import opener
 from assay.engines.engine import Item
+from assay.engines.files import Results
 from assay.engines.needs import Needs
-from assay.engines.ray import KeepWeights, RayEngine
-from assay.errors import SettingError
+from assay.engines.ray import RayEngine
+from assay.errors import EngineError, SettingError
 from assay.studies.graph import Standing
 from assay.studies.run import study
 from engines.work import Copy, copy, crash, double, mark, until_begun
@@ -65,11 +66,11 @@ def _bounded() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-def alone(folder: Path, address: str, keep_weights: KeepWeights = "all") -> RayEngine:
+def alone(folder: Path, address: str, keep_weights: str = "all") -> RayEngine:
     """An engine of which no node sees the driver's folder."""
-    engine = RayEngine(folder, address, keep_weights=keep_weights)
+    engine = RayEngine(folder, address, results=Results(keep_weights))
     engine._token.unlink()
-    engine._nodes = engine._probed()
+    engine._cluster.call("probe")
     return engine
 
 
@@ -116,24 +117,24 @@ def test_an_audit_in_shards_is_the_audit_of_one_process(cluster: Any, smoke: Pat
     assert here.model_dump(exclude={"seconds"}) == there.model_dump(exclude={"seconds"})
 
 
-@pytest.mark.parametrize(("keep", "weights"), [("all", ["adapter", "model"]), ("adapters", ["adapter"]), ("none", [])])
-def test_files_travel_where_no_folder_is_shared(
-    cluster: Any, tmp_path: Path, keep: KeepWeights, weights: list[str]
-) -> None:
+def test_files_travel_where_no_folder_is_shared(cluster: Any, tmp_path: Path) -> None:
     asked = Copy(tmp_path / "file.txt", tmp_path / "folder", tmp_path / "study" / "run")
     asked.file.write_text("one ")
     (asked.folder / "within").mkdir(parents=True)
     (asked.folder / "within" / "file.txt").write_text("two ")
     asked.out.mkdir(parents=True)
     (asked.out / "before.txt").write_text("three")
-    with alone(tmp_path / "study", cluster.address, keep) as engine:
+    address = f"file://{tmp_path}/bucket"
+    with alone(tmp_path / "study", cluster.address, address) as engine:
         engine.submit(Item("run", copy, asked, (asked.file, asked.folder), asked.out))
         ended = engine.wait()
+        assert any(address in note for note in engine.capacity().notes)
     assert (ended.crash, ended.value.name) == ("", "run")
     assert ended.value != asked.out
     assert not ended.value.exists()  # what came back is not kept on the node
     assert (asked.out / "read.txt").read_text() == "one two three"
-    assert sorted(path.parent.name for path in asked.out.rglob("*.safetensors")) == weights
+    assert not list(asked.out.rglob("*.safetensors"))
+    assert (tmp_path / "bucket/run/adapter/some.safetensors").read_bytes() == b"weights"
 
 
 def test_work_goes_on_elsewhere_when_its_node_is_lost(cluster: Any, tmp_path: Path) -> None:
@@ -167,6 +168,18 @@ def test_nothing_is_left_behind_when_a_study_is_stopped(cluster: Any, tmp_path: 
         until_begun(marks, 2)
     time.sleep(2.5)
     assert not list(marks.glob("ended-*"))
+    assert not list((tmp_path / "study").iterdir())
+
+
+def test_a_cluster_that_is_lost_says_how_to_go_on(cluster: Any, tmp_path: Path) -> None:
+    (marks := tmp_path / "marks").mkdir()
+    with RayEngine(tmp_path / "study", cluster.address) as engine:
+        engine.submit(Item("long", mark, (marks, "long", 60.0)))
+        until_begun(marks, 1)
+        os.kill(engine._cluster._process.pid or 0, signal.SIGKILL)  # as Ray ends it when the head is gone for a minute
+        with pytest.raises(EngineError, match="the Ray cluster is lost") as caught:
+            engine.wait()
+    assert "the same command" in caught.value.remedy
     assert not list((tmp_path / "study").iterdir())
 
 

@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from assay.errors import SettingError
 
 
 def double(number: int) -> int:
@@ -64,3 +66,30 @@ def copy(asked: Copy) -> Path:
         (asked.out / name / "some.safetensors").write_bytes(b"weights")
     (asked.out / "adapter" / "adapter_config.json").write_text("{}")
     return asked.out
+
+
+class Counter:
+    """A number that is added to, in a process of its own; it is written to a file at the end."""
+
+    def __init__(self, file: Path, number: int, asked: Callable[[], bool]) -> None:
+        self._file, self._number, self._asked = file, 0, asked
+        self.add(number)
+
+    def add(self, number: int) -> int:
+        if not isinstance(number, int):
+            raise SettingError("no number", wanted="a number")
+        self._number += number
+        return self._number
+
+    def wait(self) -> None:
+        """Wait until something else is asked."""
+        while not self._asked():
+            time.sleep(0.01)
+
+    def end(self, words: str) -> None:
+        """End the process as a library does."""
+        os.write(2, words.encode())
+        os._exit(1)
+
+    def close(self) -> None:
+        self._file.write_text(str(self._number))

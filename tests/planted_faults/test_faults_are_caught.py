@@ -372,6 +372,24 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "if False:",
         "tests/engines/test_local_engine.py::test_a_function_of_the_program_itself_is_refused",
     ),
+    "work that was taken for lost and goes on": (
+        "engines/process.py",
+        "(claim is None or claim.exists())",
+        "True",
+        "tests/engines/test_proxy.py::test_work_that_was_taken_for_lost_ends",
+    ),
+    "a reply to another call": (
+        "engines/proxy.py",
+        "if number == self._number:",
+        "if True:",
+        "tests/engines/test_proxy.py::test_results_and_errors_come_back_and_it_is_closed_at_the_end",
+    ),
+    "weights that are put elsewhere and come back all the same": (
+        "engines/files.py",
+        "if name not in left}",
+        "}",
+        "tests/engines/test_files.py::test_weights_go_to_an_address_and_a_file_says_where",
+    ),
     "a trained pooler that travels": (
         "studies/continual.py",
         "        _give_back_pooler(body, self.base)\n",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast, get_args
 
 from assay.engines.engine import AbstractEngine
+from assay.engines.files import Results
 from assay.engines.local import LocalEngine
 from assay.engines.needs import Needs
-from assay.engines.ray import KeepWeights, RayEngine
+from assay.engines.ray import RayEngine
 from assay.errors import SettingError, nearest
 
 ENGINES = ("local", "ray")
@@ -27,7 +27,7 @@ def opener(
     Args:
         name: local, or ray.
         workers: items at once, of the local engine.
-        address, per_run, keep_weights: of the Ray engine; see `RayEngine` and `Needs.read`.
+        address, per_run, keep_weights: of the Ray engine; see `RayEngine`, `Needs.read` and `Results`.
 
     Raises:
         SettingError: an engine that is not known, or a setting of the other one.
@@ -40,13 +40,11 @@ def opener(
         raise SettingError(f"the engine {name!r} is not known{nearest(name, ENGINES)}", wanted=" or ".join(ENGINES))
     if workers < 1:
         raise SettingError(f"{workers} workers", wanted="at least 1")
-    if keep_weights not in get_args(KeepWeights):
-        raise SettingError(f"keep-weights is {keep_weights!r}", wanted=" or ".join(get_args(KeepWeights)))
     if name == "local":
         if address is not None or per_run or keep_weights != "all":
             raise SettingError("settings of a Ray cluster", wanted="none", remedy="add --engine ray")
         return lambda folder: LocalEngine(workers)
     if workers != 1:
         raise SettingError(f"{workers} workers", wanted="what a run takes", remedy="use --per-run with --engine ray")
-    needs = Needs.read(per_run)
-    return lambda folder: RayEngine(folder, address, needs, cast(KeepWeights, keep_weights))
+    needs, results = Needs.read(per_run), Results(keep_weights)
+    return lambda folder: RayEngine(folder, address, needs, results)

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from assay.errors import SettingError, nearest
 from assay.io import digests
 
 Contents = dict[str, bytes]  # by path relative to what was packed; a file alone has the name ""
+KEPT = ("all", "adapters", "none")
 _WEIGHTS = ".safetensors"
+_ADDRESSES = "weights.txt"  # of those that were put elsewhere, one a line
 
 
 def contents_of(path: Path) -> Contents:
@@ -60,19 +63,75 @@ class Results:
     """Files that come back from an item's folder.
 
     Attributes:
-        weights: "all"; "adapters": weights beside an adapter's configuration; "none": records alone.
+        weights: "all"; "adapters": weights beside an adapter's configuration; "none": records alone; or the URL of a
+            folder that weights are put to, in a folder for each item.
+
+    Raises:
+        SettingError: none of these, or a URL that nothing here can open.
+
+    Example:
+        >>> Results("file:///scratch/weights").note
+        'The weights of runs on nodes without the folder of the study are in file:///scratch/weights, by run.'
     """
 
     weights: str = "all"
 
-    def pack(self, folder: Path) -> Contents:
-        """The files of a folder that come back."""
-        return {name: data for name, data in contents_of(folder).items() if self._wanted(folder / name)}
+    def __post_init__(self) -> None:
+        protocol, is_url, _ = self.weights.partition("://")
+        if is_url:
+            _check_opens(protocol)
+        elif self.weights not in KEPT:
+            found = f"keep-weights is {self.weights!r}{nearest(self.weights, KEPT)}"
+            raise SettingError(found, wanted=f"{', '.join(KEPT)}, or the URL of a folder (s3://...)")
 
-    def _wanted(self, file: Path) -> bool:
-        if file.suffix != _WEIGHTS or self.weights == "all":
-            return True
-        return self.weights == "adapters" and (file.parent / "adapter_config.json").exists()
+    @property
+    def note(self) -> str:
+        """Place of weights that were put elsewhere, for a reader of the records; empty where none are."""
+        if self.weights in KEPT:
+            return ""
+        return f"The weights of runs on nodes without the folder of the study are in {self.weights}, by run."
+
+    def pack(self, folder: Path, key: str) -> Contents:
+        """The files of an item's folder that come back; weights that go elsewhere are put there, and a file says so."""
+        files = {str(file.relative_to(folder)): file for file in sorted(folder.rglob("*")) if file.is_file()}
+        left = {name: file for name, file in files.items() if file.suffix == _WEIGHTS and not self._comes_back(file)}
+        back = {name: file.read_bytes() for name, file in files.items() if name not in left}
+        if left and self.weights not in KEPT:
+            addresses = [_put(file, f"{self.weights.rstrip('/')}/{key}/{name}") for name, file in left.items()]
+            back[_ADDRESSES] = "".join(f"{address}\n" for address in addresses).encode()
+        return back
+
+    def _comes_back(self, weights: Path) -> bool:
+        return self.weights == "all" or (
+            self.weights == "adapters" and (weights.parent / "adapter_config.json").exists()
+        )
+
+
+def _check_opens(protocol: str) -> None:
+    """Refuse a protocol that nothing here can open, or whose files end with a process."""
+    import fsspec
+
+    known = [name for name in fsspec.available_protocols() if name != "memory"]
+    if protocol not in known:
+        raise SettingError(
+            f"the protocol {protocol!r} of keep-weights is not known{nearest(protocol, known)}",
+            wanted="a URL that fsspec opens, such as s3://bucket/folder",
+        )
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except ImportError as error:
+        raise SettingError(
+            f"{protocol}:// cannot be opened: {error}", wanted="its package, here and on every node"
+        ) from None
+
+
+def _put(file: Path, address: str) -> str:
+    """Put a file where an address says; the address."""
+    import fsspec
+
+    with file.open("rb") as there, fsspec.open(address, "wb") as here:
+        shutil.copyfileobj(there, here)
+    return address
 
 
 def write_over(contents: Contents, folder: Path) -> None:

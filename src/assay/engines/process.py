@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, final
 
+_CLAIM_SECONDS = 1.0  # between looks at a claim
+
 
 @dataclass(frozen=True)
 class Call:
@@ -69,17 +71,18 @@ class Process:
     Args:
         call: of what.
         places: where files lie on this machine, by where the argument says that they lie; given to its method `at`.
+        claim: a file whose removal ends the process; whoever takes the work for lost removes it.
     """
 
-    def __init__(self, call: Call, places: Mapping[Path, Path] | None = None) -> None:
+    def __init__(self, call: Call, places: Mapping[Path, Path] | None = None, claim: Path | None = None) -> None:
         way = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         context: Any = multiprocessing.get_context(way)
         if way == "forkserver" and call.imports:
             context.set_forkserver_preload(list(call.imports))  # those of the first call count: the server lives on
         self._receiver, sender = context.Pipe(duplex=False)
         theirs, ours = context.Pipe(duplex=False)
-        self._process = context.Process(target=_answer, args=(theirs, places or {}, sender), daemon=True)
-        with _without_program():
+        self._process = context.Process(target=_answer, args=(theirs, places or {}, claim, sender), daemon=True)
+        with without_program():
             self._process.start()
         sender.close()
         theirs.close()
@@ -114,7 +117,7 @@ class Process:
 
 
 @contextmanager
-def _without_program() -> Iterator[None]:
+def without_program() -> Iterator[None]:
     """Start no process with this one's program: multiprocessing would import it once more in each."""
     program = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -124,17 +127,23 @@ def _without_program() -> Iterator[None]:
         sys.modules["__main__"] = program
 
 
-def _answer(receiver: Connection, places: Mapping[Path, Path], sender: Connection) -> None:
+def _answer(receiver: Connection, places: Mapping[Path, Path], claim: Path | None, sender: Connection) -> None:
     """Answer a call in a process that ends with the one that started it: two must never write to one folder."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    end_with_parent(claim)
     function, argument = receiver.recv()
     receiver.close()
     sender.send(function(argument.at(places) if places else argument))
     sender.close()
 
 
-def _end_with(sentinel: int) -> None:
-    wait([sentinel])
+def end_with_parent(claim: Path | None = None) -> None:
+    """End this process at once when its parent ends, or when its claim is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel, claim), daemon=True).start()
+
+
+def _end_with(sentinel: int, claim: Path | None) -> None:
+    while not wait([sentinel], _CLAIM_SECONDS) and (claim is None or claim.exists()):
+        pass
     os._exit(1)

@@ -1,94 +1,25 @@
-"""Items as tasks of a Ray cluster; the only module that knows Ray."""
+"""Items on a Ray cluster, whose connection has a process of its own: Ray ends its process when the cluster is lost."""
 
 from __future__ import annotations
 
 import os
-import platform
-import shutil
+import re
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
+from assay.engines.cluster import Cluster
 from assay.engines.engine import AbstractEngine, Capacity, Ended, Item
-from assay.engines.files import (
-    Contents,
-    Results,
-    contents_of,
-    digest_of,
-    node_folder,
-    placed,
-    unpack,
-    write_over,
-)
+from assay.engines.files import Results
 from assay.engines.needs import Needs
-from assay.engines.process import Answer, Call, Process
-from assay.errors import SettingError
-from assay.io import digests
-from assay.version import __version__
+from assay.engines.process import Call
+from assay.engines.proxy import Proxy
+from assay.errors import EngineError
 
-KeepWeights = Literal["all", "adapters", "none"]
-_PACKAGES = ("torch", "transformers", "peft")
-_ATTEMPTS = 3  # nodes or workers that an item may take down before it is the item's fault
-_PROBE_SECONDS = 60  # a node that does not answer in this time is left out; a worker's first import takes ten
-_CONNECT_SECONDS = 20
-
-
-@dataclass(frozen=True)
-class Node:
-    """A worker's report on its node.
-
-    Attributes:
-        name: of the node, as Ray tells it; not of the machine.
-        versions: of what decides the numbers.
-        processor: its kind.
-        shared: whether the folder of the study is the driver's.
-    """
-
-    name: str
-    versions: Mapping[str, str]
-    processor: str
-    shared: bool
-
-
-@dataclass(frozen=True)
-class _Files:
-    """Files of an item for a node without the driver's folder.
-
-    Attributes:
-        inputs: digests by path; parts: references to their contents by digest.
-        scratch: the name of its folder on the node; before: a reference to what the folder held, if anything.
-        results: what comes back.
-    """
-
-    inputs: Mapping[Path, str]
-    parts: Mapping[str, Any]
-    scratch: str
-    before: Any
-    results: Results
-
-
-@dataclass(frozen=True)
-class _Task:
-    """An item on its way. What the item itself needs stays packed: a worker of Ray imports none of it.
-
-    Attributes:
-        key, inputs, outputs: of the item; call: its function and argument.
-        token: a file that only the driver's folder has.
-        versions: the driver's.
-        files: what travels; None as long as every node shares the driver's folder.
-    """
-
-    key: str
-    call: Call
-    inputs: tuple[Path, ...]
-    outputs: Path | None
-    token: Path
-    versions: Mapping[str, str]
-    files: _Files | None = None
+_FROM_RAY = re.compile(r"^\[[^]]*\] (?:\(\w+\) )?\S+: +(.*)")  # after time, process and line of code; stacks have none
 
 
 @final
@@ -96,14 +27,15 @@ class RayEngine(AbstractEngine):
     """One task of a Ray cluster for each item; the item itself runs in a process of its own on the task's node.
 
     A task that is lost with its node or its worker is done again elsewhere; an item that takes down three is given up.
-    Nodes with other versions of assay, torch, transformers or peft are left out.
+    Nodes with other versions of assay, torch, transformers or peft are left out. A cluster that is lost whole, or whose
+    head does not answer for a minute, is an error: what has ended is kept, and another engine goes on with the rest.
 
     Args:
         folder: the study's. Where a node sees it too, nothing travels; where not, inputs travel once a node, and the
             files of an item come back when it ends.
         address: of the cluster; None for one of this machine alone.
         needs: what one item takes.
-        keep_weights: which weights come back, where the folder is not shared.
+        results: what comes back, where the folder is not shared; all unless given.
 
     Raises:
         SettingError: Ray is not installed, nothing answers at the address, or no node has what an item needs.
@@ -114,237 +46,67 @@ class RayEngine(AbstractEngine):
         folder: Path,
         address: str | None = None,
         needs: Needs | None = None,
-        keep_weights: KeepWeights = "all",
+        results: Results | None = None,
     ) -> None:
-        self._ray, self._address = _started(address)
-        self._done = self._ray.remote(max_retries=0)(_done)  # sent to the cluster once
-        self._needs = needs or Needs()
-        self._results = Results(keep_weights)
         folder.mkdir(parents=True, exist_ok=True)
         handle, token = tempfile.mkstemp(prefix=".driver-", dir=folder)
         os.close(handle)
         self._token = Path(token).resolve()
-        self._parts: dict[str, Any] = {}
-        self._running: dict[Any, tuple[_Task, int]] = {}
-        self._left_out: dict[str, str] = {}
+        make = partial(Cluster, self._token, address, needs or Needs(), results or Results())
         try:
-            self._nodes = self._probed()
+            with _reached():
+                self._cluster: Proxy[Cluster] = Proxy(make, self._token.with_name(f"{self._token.name}.log"))
         except BaseException:
-            self.close()
+            self._forget()
             raise
 
     def submit(self, item: Item) -> None:
         """Take an item; Ray runs it as soon as a node has what it needs."""
         call = Call.of(item.function, item.argument, item.imports)
-        task = _Task(item.key, call, item.inputs, item.outputs, self._token, _versions())
-        shared = all(node.shared for node in self._nodes.values())
-        self._start(task if shared else self._with_files(task), attempt=1)
+        self._call("submit", item.key, call, item.inputs, item.outputs)
 
     def wait(self) -> Ended:
-        """The next item that ends."""
-        exceptions = self._ray.exceptions
-        while self._running:
-            (ready,), _ = self._ray.wait(list(self._running), num_returns=1)
-            task, attempt = self._running.pop(ready)
-            try:
-                answer, back = self._ray.get(ready)
-            except exceptions.RayTaskError as error:  # of ours, on the node: a full disk, most often
-                return Ended(task.key, crash=str(error).strip().splitlines()[-1])
-            except exceptions.RayError as error:  # the worker or its node is gone, or the answer went with it
-                if attempt < _ATTEMPTS:
-                    self._start(task, attempt + 1)
-                    continue
-                return Ended(task.key, crash=f"{type(error).__name__}, {_ATTEMPTS} times")
-            if isinstance(answer, Node):  # it joined later
-                if reason := _differing(answer):
-                    self._left_out[answer.name] = reason
-                else:
-                    self._nodes[answer.name] = answer
-                    task = self._with_files(task)
-                self._start(task, attempt)
-                continue
-            if task.outputs is not None and back:
-                write_over(back, task.outputs)
-            return Ended(task.key, answer.value, answer.crash)
-        raise LookupError("nothing was submitted that has not ended")
+        """The next item that ends.
+
+        Raises:
+            LookupError: all of them have ended.
+            EngineError: the cluster is lost.
+        """
+        key, answer = self._call("wait")
+        return Ended(key, answer.value, answer.crash)
 
     def capacity(self) -> Capacity:
         """The nodes that are alive and not left out."""
-        alive = {
-            node["NodeID"][:8]: self._needs.slots(node["Resources"])
-            for node in self._ray.nodes()
-            if node["Alive"] and node["NodeID"] not in self._left_out
-        }
-        kinds = sorted({node.processor for node in self._nodes.values()})
-        notes = [f"The node {name[:8]} is left out: {reason}." for name, reason in self._left_out.items()]
-        if len(kinds) > 1:
-            notes.append(f"The nodes have several kinds of processor ({', '.join(kinds)}): last digits can differ.")
-        return Capacity(sum(alive.values()), alive, tuple(notes), self._address)
+        found: Capacity = self._call("capacity")
+        return found
 
     def close(self) -> None:
         """Cancel every task and leave the cluster, which ends where it was started here."""
-        for reference in self._running:
-            self._ray.cancel(reference, force=True)
-        self._running.clear()
-        self._token.unlink(missing_ok=True)
-        self._ray.shutdown()
+        self._forget()
+        self._cluster.close()
+        self._forget()
 
-    def _probed(self) -> dict[str, Node]:
-        """Every node that fits, by its name; the others are left out."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
+    def _call(self, method: str, *arguments: Any) -> Any:
+        with _reached():
+            return self._cluster.call(method, *arguments)
 
-        alive = [node for node in self._ray.nodes() if node["Alive"]]
-        room = {node["NodeID"]: self._needs.slots(node["Resources"]) for node in alive}
-        if not any(room.values()):
-            largest = max(alive, key=lambda node: node["Resources"].get("CPU", 0.0))["Resources"]
-            has = {name: largest.get(name, 0) for name in ("CPU", "GPU", "memory")}
-            raise SettingError(
-                f"no node has {self._needs}",
-                wanted=f"at most what a node has: {has}",
-                remedy="ask for less with --per-run, or start a larger node",
-            )
-        probe = self._ray.remote(num_cpus=0, max_retries=0)(_described)
-        asked = {name: probe.options(scheduling_strategy=On(name, soft=False)).remote(self._token) for name in room}
-        found = {}
-        for name, reference in asked.items():
-            try:
-                node = self._ray.get(reference, timeout=_PROBE_SECONDS)
-            except self._ray.exceptions.RayError as error:
-                self._left_out[name] = f"it did not answer ({type(error).__name__}): is assay installed there?"
-                continue
-            if reason := _differing(node):
-                self._left_out[name] = reason
-            else:
-                found[name] = node
-        if not any(room[name] for name in found):
-            reasons = "; ".join(sorted(set(self._left_out.values())))
-            raise SettingError("no node can be used", wanted="one like this machine", remedy=reasons)
-        return found
-
-    def _with_files(self, task: _Task) -> _Task:
-        """A task with references to the contents of its inputs, each put into the cluster once."""
-        inputs = {path: digest_of(path) for path in task.inputs}
-        for path, digest in inputs.items():
-            if digest not in self._parts:
-                self._parts[digest] = self._ray.put(contents_of(path))
-        outputs = task.outputs
-        before = self._ray.put(contents_of(outputs)) if outputs is not None and outputs.exists() else None
-        parts = {digest: self._parts[digest] for digest in inputs.values()}
-        # Of this study on this machine: another with the same run must not write to the same folder.
-        study = digests.of_bytes(f"{platform.node()} {self._token.parent}".encode())
-        return replace(task, files=_Files(inputs, parts, f"{study}/{task.key}", before, self._results))
-
-    def _start(self, task: _Task, attempt: int) -> None:
-        options: dict[str, Any] = {"num_cpus": self._needs.cpus}
-        if self._needs.gpus:
-            options["num_gpus"] = self._needs.gpus
-        if self._needs.memory:
-            options["memory"] = self._needs.memory
-        if self._left_out:
-            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(self._left_out)})"}
-        reference = self._done.options(**options).remote(task)
-        self._running[reference] = (task, attempt)
+    def _forget(self) -> None:
+        """Remove the token, and with the claims what ends the work of nodes that cannot be reached."""
+        for path in self._token.parent.glob(f"{self._token.name}*"):
+            path.unlink(missing_ok=True)
 
 
-def _started(address: str | None) -> tuple[Any, str]:
-    """Ray, connected, and the address of its dashboard; empty where it has none."""
-    # Ray counts its users, and writes a token to the home folder, unless it is told not to.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+@contextmanager
+def _reached() -> Iterator[None]:
+    """Say of a cluster that is lost how to go on."""
     try:
-        import ray
-    except ImportError:
-        raise SettingError(
-            "Ray is not installed", wanted="the engine ray", remedy="pip install 'assay-finetune[ray]'"
+        yield
+    except EngineError as error:
+        lines = error.found.splitlines()
+        said = [told[1] for line in lines if (told := _FROM_RAY.match(line))] or lines
+        raise EngineError(
+            f"the Ray cluster is lost: {said[-1].partition('. ')[0]}",
+            wanted="a cluster whose head answers",
+            remedy="start its head again where that is down (ray start --head), then give the same command, which goes"
+            " on: what has ended is kept",
         ) from None
-    if address is not None:
-        _check_answers(address)
-    try:
-        context = ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level="ERROR",
-            include_dashboard=False if address is None else None,
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise SettingError(
-            f"no cluster answers at {address!r}: {str(error).splitlines()[0]}",
-            wanted="the address of a Ray cluster of this version of Ray and Python, or none for this machine",
-            remedy="ray start --head prints it",
-        ) from None
-    page = context.dashboard_url
-    return ray, f"http://{page}" if page else ""
-
-
-def _check_answers(address: str) -> None:
-    """Refuse an address that nothing listens at: Ray itself would ask for minutes."""
-    import socket
-
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not port.isdigit():  # "auto", or a name
-        return
-    try:
-        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
-    except OSError as error:
-        raise SettingError(
-            f"nothing answers at {address!r} ({error.strerror or error})",
-            wanted="the address of a Ray cluster",
-            remedy="ray start --head prints it",
-        ) from None
-
-
-@cache
-def _versions() -> dict[str, str]:
-    """Versions of what decides the numbers."""
-    found = {"assay": __version__}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def _described(token: Path) -> Node:
-    """This node, asked by a task on it."""
-    import ray
-
-    name = ray.get_runtime_context().get_node_id()
-    return Node(name, _versions(), platform.machine(), token.exists())
-
-
-def _differing(node: Node) -> str:
-    """Reason why a node does not fit; empty where it does."""
-    ours = _versions()
-    parts = [
-        f"{name} {node.versions.get(name)} and not {ours[name]}"
-        for name in ours
-        if node.versions.get(name) != ours[name]
-    ]
-    return f"it has {', '.join(parts)}" if parts else ""
-
-
-def _done(task: _Task) -> tuple[Answer | Node, Contents]:
-    """An item done on this node, with the files that come back; the node itself where it does not fit."""
-    node, files = _described(task.token), task.files
-    if node.shared and node.versions == task.versions:
-        return Process(task.call).answer(), {}
-    if files is None or node.versions != task.versions:
-        return node, {}
-    import ray
-
-    places = placed(files.inputs)
-    for path, digest in files.inputs.items():
-        if not places[path].exists():
-            unpack(ray.get(files.parts[digest]), places[path])
-    if task.outputs is None:
-        return Process(task.call, places).answer(), {}
-    scratch = places[task.outputs] = node_folder("outputs") / files.scratch
-    if files.before is not None and not scratch.exists():
-        unpack(ray.get(files.before), scratch)
-    scratch.mkdir(parents=True, exist_ok=True)
-    answer = Process(task.call, places).answer()
-    back = files.results.pack(scratch)
-    shutil.rmtree(scratch, ignore_errors=True)
-    return answer, back
