@@ -17,11 +17,13 @@ from typer.testing import CliRunner
 
 import assay
 from assay.cli import app
+from assay.engines.choice import opener
 from assay.errors import InputError, MismatchError, SettingError, StoppedError
 from assay.models.loading import find
 from assay.records import Study
 from assay.studies.arm_words import read_arms
 from assay.studies.folders import records_of
+from assay.studies.graph import drive
 from assay.studies.home import Home
 from assay.studies.plan import read_plan, runs_of
 from models_in_miniature import bert, letters, lines
@@ -174,8 +176,14 @@ def test_a_work_whose_time_is_up_is_neither_done_nor_failed(place: Path, monkeyp
     assert not work.is_whole()
     assert not work.error()
     monkeypatch.undo()
+    over = replace(work, until=time.time() - 1)
     with pytest.raises(StoppedError, match="the time is up"):
-        replace(work, until=time.time() - 1).do("train")
+        over.do("train")
+    # Begun in time by its engine, and stopped in its own process: not done, not failed, nothing after it.
+    with pytest.raises(StoppedError, match="0 of at least 1 pieces of work are done"):
+        drive([iter([[over]])], opener("local")(place / "out"), until=time.time() + 3600)
+    assert not work.is_whole()
+    assert not work.error()
 
 
 def test_what_cannot_be_compared_is_said_before_anything_runs(place: Path) -> None:

@@ -220,13 +220,13 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "studies/graph.py",
         "if until < math.inf and not error and not work.is_whole():",
         "if False:",
-        "tests/test_compare.py::test_it_stops_at_its_time_with_exit_3_and_ends_as_without_a_stop",
+        "tests/test_compare.py::test_a_work_whose_time_is_up_is_neither_done_nor_failed",
     ),
     "a stop that is filed as a failure": (
         "studies/worker.py",
         "        except StoppedError:\n            return\n",
         "",
-        "tests/test_compare.py::test_it_stops_at_its_time_with_exit_3_and_ends_as_without_a_stop",
+        "tests/test_compare.py::test_a_work_whose_time_is_up_is_neither_done_nor_failed",
     ),
     "checkpoints of several bases": (
         "studies/checkpoints.py",
