@@ -73,11 +73,12 @@ def test_smollm2_is_scored_as_transformers_scores_it(tmp_path: Path) -> None:
 
 @pytest.mark.real
 @pytest.mark.skipif(not SMOLLM2.exists(), reason="the demo's model has not been set up")
-def test_planted_directions_are_counted_in_every_matrix_of_smollm2(tmp_path: Path) -> None:
-    """Up to four directions spread over the base's own, strong enough to lead, in each of the 210 matrices."""
+def test_planted_directions_are_counted_in_smollm2(tmp_path: Path) -> None:
+    """Up to four directions spread over the base's own, strong enough to lead, in each matrix of three blocks."""
     weights = tiny.tensors(SMOLLM2)
-    names = [name for name, value in weights.items() if ".layers." in name and value.ndim == 2]
-    assert len(names) == 210
+    blocks = (".layers.0.", ".layers.14.", ".layers.29.")  # the first, a middle one, the last
+    names = [name for name, value in weights.items() if any(part in name for part in blocks) and value.ndim == 2]
+    assert len(names) == 21
     generator = torch.Generator().manual_seed(0)
     factors, planted = {}, {}
     for position, name in enumerate(names):
@@ -93,6 +94,7 @@ def test_planted_directions_are_counted_in_every_matrix_of_smollm2(tmp_path: Pat
         ).Q.T
         factors[f"base_model.model.{module}.lora_B.weight"] = strength * B
     settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 4, "target_modules": "all-linear"}
+    settings["layers_to_transform"] = [0, 14, 29]
     (tmp_path / "adapter_config.json").write_text(json.dumps(settings), encoding="utf8")
     save_file({name: value.contiguous() for name, value in factors.items()}, tmp_path / "adapter_model.safetensors")
     record = audit(SMOLLM2, tmp_path)
