@@ -221,10 +221,10 @@ def test_an_error_ends_its_sequence_alone(place: Path) -> None:
 def test_an_error_of_others_ends_its_sequence_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     true_train = module.train
 
-    def breaks(spec: Any, *args: Any) -> Any:
+    def breaks(spec: Any, *args: Any, **settings: Any) -> Any:
         if spec.seed == 0:
             raise RuntimeError(f"no room for {place}/base")
-        return true_train(spec, *args)
+        return true_train(spec, *args, **settings)
 
     monkeypatch.setattr(module, "train", breaks)
     path = plan(place, seeds=[0, 1])
