@@ -148,9 +148,9 @@ def test_a_rate_that_ruins_at_full_length_is_not_taken(smoke: Path, monkeypatch:
     """The seen case: a rate wins short trials and ends at a constant reply; the next one down that holds is taken."""
     path, losses = plan(smoke, ("full", 1e-3), reach=2), {1e-2: 0.2, 3.16e-3: 0.3, 1e-3: 0.5, 3.16e-4: 0.6}
 
-    def trained(spec: Any, folder: Path, device: str) -> Run:
+    def trained(spec: Any, folder: Path, device: str, **settings: Any) -> Run:
         """As training would leave it: the two highest rates diverge in six steps, the second on the other seed."""
-        record = train(spec, folder, device)
+        record = train(spec, folder, device, **settings)
         rate, long = spec.method.lr, spec.training.steps == 6
         loss = 9.0 if long and (rate == 1e-2 or (rate == 3.16e-3 and spec.seed == 1)) else losses[rate]
         if record.validation is not None:
