@@ -90,16 +90,9 @@ def advise(
             remedy="leave them out, or ask for advice from the base alone",
         )
     plan = _planned(8 if rank is None else rank, alpha, rslora)
-    given = {
-        "other_base": other_base,
-        "rank": rank,
-        "alpha": alpha,
-        "rslora": rslora,
-        "k": k,
-        "eps": eps,
-        "matrices": matrices,
-        "runs": [Path(path).name for path in _several(runs)] or None,
-    }
+    given: dict[str, Any] = {"other_base": other_base, "rank": rank, "alpha": alpha, "rslora": rslora}
+    given |= {"k": k, "eps": eps, "matrices": matrices}
+    given["runs"] = [Path(path).name for path in _several(runs)] or None
     check_count(k, eps)
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
     found = pair(base, tuned if tuned is not None else str(base), scope=Scope(matrices=patterns))
