@@ -31,20 +31,20 @@ demo: $(INSTALLED)
 	$(BIN)/python -m demo
 
 test: $(INSTALLED) $(MODEL)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # For people at work, under two minutes: what reads files, what measures, the gates; no model is trained.
 QUICK := $(addprefix tests/,measures weights linalg/test_dense.py linalg/test_adapted.py linalg/test_gram.py \
 	cli/test_audit_command.py test_audits.py test_merges.py test_data.py test_gates.py test_house.py test_specs.py)
 test-quick: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 $(QUICK)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(QUICK)
 
 # The tests of numbers once more, with the arithmetic of other processors; without the two files that take as long as all
 # others, whose assertions are bounds with their rounding measured in whatever arithmetic there is.
 NUMERICAL := tests/linalg tests/measures tests/weights \
 	$(addprefix --ignore=tests/linalg/test_,block_krylov.py shift_invert_lanczos.py)
 test-numbers: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 $(NUMERICAL)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(NUMERICAL)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
