@@ -118,7 +118,7 @@ def test_another_plan_is_refused_with_the_difference(place: Path) -> None:
 
 
 def test_stopped_by_ctrl_c_it_says_how_to_go_on_and_goes_on(place: Path) -> None:
-    said = ["--data", "smoke/rows.jsonl", "--arms", ARMS, "--rates", "given", "--steps", "400", "-o", "out"]
+    said = ["--data", "smoke/rows.jsonl", "--arms", ARMS, "--rates", "given", "--steps", "200", "-o", "out"]
     command = [sys.executable, "-W", "ignore", "-m", "assay", "compare", "smoke/base", *said]
     child = subprocess.Popen(
         command,
@@ -138,7 +138,7 @@ def test_stopped_by_ctrl_c_it_says_how_to_go_on_and_goes_on(place: Path) -> None
     assert child.returncode == 130
     assert "stopped: the same command goes on" in errors
     assert "Traceback" not in errors
-    record = assay.compare("smoke/base", **asked(text=None, steps=400))
+    record = assay.compare("smoke/base", **asked(text=None, steps=200))
     assert not record.failed
     runs = [(place / "out" / run.key / "model/run.json").read_text() for run in record.runs]
     assert "resumed" in runs[0]
@@ -146,8 +146,8 @@ def test_stopped_by_ctrl_c_it_says_how_to_go_on_and_goes_on(place: Path) -> None
 
 def test_it_stops_at_its_time_with_exit_3_and_ends_as_without_a_stop(place: Path) -> None:
     files = ["--data", "smoke/rows.jsonl", "--text", "smoke/prose.jsonl"]
-    command = ["compare", "smoke/base", *files, "--arms", ARMS, "--rates", "given", "--steps", "200", "-o"]
-    # No time at all; and two seconds, in which 400 steps, two audits and two scores are not done.
+    command = ["compare", "smoke/base", *files, "--arms", ARMS, "--rates", "given", "--steps", "60", "-o"]
+    # No time at all; and two seconds, in which 120 steps, two audits and two scores are not done.
     for hours in ("1e-9", "0.0005"):
         done = CliRunner().invoke(app, [*command, "out", "--max-hours", hours])
         assert done.exit_code == 3, done.output

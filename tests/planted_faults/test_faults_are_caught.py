@@ -388,7 +388,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "engines/files.py",
         "if name not in left}",
         "}",
-        "tests/engines/test_files.py::test_weights_go_to_an_address_and_a_file_says_where",
+        "tests/engines/test_travelling_files.py::test_weights_go_to_an_address_and_a_file_says_where",
     ),
     "a trained pooler that travels": (
         "studies/continual.py",
