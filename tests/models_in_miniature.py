@@ -140,3 +140,12 @@ def letters(count: int, length: int, seed: int = 0) -> str:
     generator = torch.Generator().manual_seed(seed)
     wanted = int(torch.randint(count, length + 1, (1,), generator=generator))
     return " ".join(WORDS[3 + int(i)] for i in torch.randint(0, 26, (wanted,), generator=generator))
+
+
+def scored_place(folder: Path) -> Path:
+    """The folder, with a base, rows to be answered yes or no, and text: what models are trained and scored on."""
+    llama(folder / "base")
+    rows = [{"prompt": letters(2, 9, seed), "answer": ("yes", "no")[seed % 2]} for seed in range(30)]
+    lines(folder / "rows.jsonl", rows)
+    lines(folder / "text.jsonl", [{"text": letters(5, 30, seed)} for seed in range(6)])
+    return folder

@@ -23,18 +23,14 @@ from assay.studies.checkpoints import checkpoints
 from assay.studies.folders import records_of
 from assay.training.run import train
 from assay.views.checkpoints import which_to_keep
-from models_in_miniature import letters, lines, llama, tokenizer
+from models_in_miniature import letters, lines, llama, scored_place, tokenizer
 
 STEPS = (2, 20)
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    llama(tmp_path / "base")
-    rows = [{"prompt": letters(2, 9, seed), "answer": ("yes", "no")[seed % 2]} for seed in range(30)]
-    lines(tmp_path / "rows.jsonl", rows)
-    lines(tmp_path / "text.jsonl", [{"text": letters(5, 30, seed)} for seed in range(6)])
-    return tmp_path
+    return scored_place(tmp_path)
 
 
 def trained(place: Path, how: str, ends: bool = True, rate: float = 5e-2) -> Path:

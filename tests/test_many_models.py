@@ -18,7 +18,7 @@ from assay.models.loading import find, load
 from assay.models.shared import OneBase
 from assay.records import Scores
 from assay.training.run import train
-from models_in_miniature import letters, lines, llama
+from models_in_miniature import scored_place
 
 SPEC = """
 base = "base"
@@ -37,11 +37,7 @@ lr = 1e-2
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    llama(tmp_path / "base")
-    rows = [{"prompt": letters(2, 9, seed), "answer": ("yes", "no")[seed % 2]} for seed in range(30)]
-    lines(tmp_path / "rows.jsonl", rows)
-    lines(tmp_path / "text.jsonl", [{"text": letters(5, 30, seed)} for seed in range(6)])
-    return tmp_path
+    return scored_place(tmp_path)
 
 
 def tuned(place: Path, name: str, seed: int = 0, steps: int = 3) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from assay.behaviour.passes import Progress
 from assay.behaviour.scoring import score
 from assay.models.shared import OneBase
 from assay.records import Scores
-from assay.settings import deadline
+from assay.settings import hours_until, wall_deadline
 
 
 def score_each(
@@ -35,7 +34,7 @@ def score_each(
     Raises:
         InputError, StoppedError: as for `score`.
     """
-    shared, until = OneBase(), deadline(max_hours)
+    shared, until = OneBase(), wall_deadline(max_hours)
     for model in models:
-        left = None if max_hours is None else max(until - time.monotonic(), 1e-3) / 3600
+        left = hours_until(until)
         yield score(base, model, keep=keep, shared=shared, max_hours=left, progress=progress, **asked)
