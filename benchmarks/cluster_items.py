@@ -14,6 +14,7 @@ from typing import Any
 from assay.engines.engine import Item
 from assay.studies.graph import Job
 
+STEP = 0.1  # seconds
 SIZE = {"num_cpus": 1, "object_store_memory": 100_000_000}  # of a node
 
 
@@ -56,7 +57,7 @@ class Square:
 
     def item(self) -> Item:
         self.folder.mkdir(parents=True, exist_ok=True)
-        return Item(self.key, square, self, (), self.folder)
+        return Item(self.key, square, self, (), self.folder, progress=("steps",))
 
     def error(self) -> str:
         return (self.folder / "crash.txt").read_text() if (self.folder / "crash.txt").exists() else ""
@@ -75,10 +76,20 @@ def square(asked: Square) -> None:
         parent = multiprocessing.parent_process()
         assert parent is not None
         os.kill(parent.pid or 0, signal.SIGKILL)
-    time.sleep(asked.seconds)
-    unfinished = asked.folder / f"unfinished-{time.time_ns()}"
-    unfinished.write_text(str(asked.number**2))
-    unfinished.rename(asked.folder / f"answer-{time.time_ns()}")
+    # As training does, it writes down how far it is, and goes on from there.
+    steps = asked.folder / "steps"
+    done = int(steps.read_text()) if steps.exists() else 0
+    for step in range(done, round(asked.seconds / STEP)):
+        time.sleep(STEP)
+        rewrite(steps, str(step + 1))
+    rewrite(asked.folder / f"answer-{time.time_ns()}", str(asked.number**2))
+
+
+def rewrite(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    unfinished = path.with_name(f"unfinished-{time.time_ns()}")
+    unfinished.write_text(text)
+    unfinished.rename(path)
 
 
 def became(works: list[Square]) -> dict[str, int]:

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from arm_records import dial, forgetting, run, scores, task_score
+from assay.records import Audit, Scores
 from assay.records.cautions import cautions, marks, ruined, ruined_on_text
 from assay.render.markdown import markdown
+from assay.views.arms import arms
+from audit_records import audit
 
 FEW = "The intervals rest on 24 documents, fewer than 50: they are too narrow."
 
@@ -42,6 +45,28 @@ def test_every_view_says_what_weakens_a_record() -> None:
     turned = dial("full")
     object.__setattr__(turned, "documents", 12)  # as a dial of today has it
     assert any("12 documents" in caution for caution in cautions(turned))
+
+
+@pytest.mark.parametrize(
+    ("right", "nats", "words"),
+    [(240, 16.0, "ruined"), (160, 0.1, "not shown above a constant reply"), (240, 0.1, "")],
+)
+def test_the_caution_stands_beside_the_name_in_every_table(right: int, nats: float, words: str) -> None:
+    lost = forgetting(nats).model_copy(update={"vocabulary": 49152})
+    records = [scores("full", task_score(240), forgetting(0.1)), scores("lora", task_score(right), lost)]
+    records = [one for record in records for one in (record, audited(one_of=record))]
+    found = {arm.name: arm for arm in arms(records)}
+    assert (found["full"].key.rest, found["lora"].key.rest) == ("", words)
+    first = [row.split("|")[1].strip() for row in markdown(records).splitlines() if row.startswith("| ")]
+    named = [cell for cell in first if cell.split(" ")[0].strip("[]") == "lora" or cell.startswith("[lora")]
+    assert len(named) >= 3  # what was learned, what was lost, what changed inside
+    assert all(cell.endswith(words) if words else cell.split(" ", 1)[-1] == cell for cell in named), named
+
+
+def audited(one_of: Scores) -> Audit:
+    """An audit of the model that was scored."""
+    record = audit(2, k=4, base=one_of.base.name, tuned=one_of.tuned.name, roles=2)
+    return record.model_copy(update={"base": one_of.base, "tuned": (one_of.tuned,)})
 
 
 def test_a_run_is_marked_that_ended_worse_than_its_trial_or_not_above_a_constant_reply() -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from assay.behaviour.scoring import score
     from assay.dials.run import dial
     from assay.estimates import estimate
-    from assay.merges import check_merge
+    from assay.merge_check import check_merge
+    from assay.merging import merge
     from assay.records import Audit, load
     from assay.render.html import report
     from assay.repairs.run import repair
@@ -34,7 +35,7 @@ _HOMES = {
     "advise": "assay.advice",
     "IntruderMonitor": "assay.training.monitor",
     "audit": "assay.audits",
-    "check_merge": "assay.merges",
+    "check_merge": "assay.merge_check",
     "compare": "assay.studies.compare",
     "continual": "assay.studies.continual",
     "correlate": "assay.studies.correlation",
@@ -42,6 +43,7 @@ _HOMES = {
     "dial": "assay.dials.run",
     "estimate": "assay.estimates",
     "load": "assay.records",
+    "merge": "assay.merging",
     "repair": "assay.repairs.run",
     "report": "assay.render.html",
     "score": "assay.behaviour.scoring",
@@ -64,6 +66,7 @@ __all__ = [
     "dial",
     "estimate",
     "load",
+    "merge",
     "repair",
     "report",
     "score",

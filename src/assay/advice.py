@@ -31,7 +31,11 @@ from assay.weights.sides import Pairing, Scope
 from assay.weights.spectra_cache import SpectraCache
 from assay.weights.updates import AbstractPair, AdapterPair
 
-V3, RS, IT = "arXiv 2410.21228v3, Fig. 4", "arXiv 2312.03732, Thm 3.2", "arXiv 2607.23711"
+# Where a rule is from, and the model that its figures are of; a theorem's and a threshold's are of none.
+V3 = "arXiv 2410.21228v3, Fig. 4, of RoBERTa-base"
+RS = "arXiv 2312.03732, Thm 3.2, in the limit of large ranks"
+IT = "arXiv 2607.23711, computed for this base"
+LL = "arXiv 2405.09673, of Llama-2-7B"
 # v3 Fig. 4: with alpha = 2r, many intruders up to rank 16, none or very few at 64.
 FEW_FROM = 64
 _PACKAGES = ("torch", "transformers", "peft", "safetensors")
@@ -304,9 +308,9 @@ def _on_alpha(matrices: Sequence[MatrixAdvice], relative: bool) -> Counsel:
 def _on_rank(looked: Sequence[_Looked], plan: _Plan, before: bool) -> Counsel:
     known = [one.energy_rank for one in looked if one.energy_rank is not None]
     if before or not known:
-        says = "Rank 64 or more, with alpha = 2r, had few intruders or none where ranks up to 16 had many."
+        says = "Rank 64 or more at alpha = 2r had few intruders or none in RoBERTa-base, ranks up to 16 had many."
         if plan.rank >= FEW_FROM:
-            says = f"Keep rank {plan.rank}: with alpha = 2r, few intruders or none were found from {FEW_FROM} on."
+            says = f"Keep rank {plan.rank}: at alpha = 2r, RoBERTa-base had few intruders or none from {FEW_FROM} on."
         evidence = f"planned: rank {plan.rank}, alpha {plan.alpha:g}; the base alone does not show a task's rank"
         return Counsel(topic="rank", says=says, evidence=evidence, source=V3)
     middle = statistics.median(known)
@@ -317,7 +321,7 @@ def _on_rank(looked: Sequence[_Looked], plan: _Plan, before: bool) -> Counsel:
         says = "The update uses its rank: a larger one spreads it over more directions."
     else:
         says = "The update uses its rank."
-    return Counsel(topic="rank", says=says, evidence=evidence, source=f"{V3}; arXiv 2405.09673")
+    return Counsel(topic="rank", says=says, evidence=evidence, source=f"{V3}; {LL}")
 
 
 def _on_scale(plan: _Plan) -> Counsel:

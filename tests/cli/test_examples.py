@@ -42,6 +42,7 @@ ORDER = (
     "estimate",
     "train",
     "audit",
+    "merge",
     "check_merge",
     "score",
     "dial",
@@ -76,8 +77,10 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "plan.toml").write_text(PLAN, encoding="utf8")
     run = CliRunner()
     assert run.invoke(app, ["train", "full.toml", "-o", "tuned"]).exit_code == 0
-    for copy in ("merged", "checkpoint-100", "checkpoint-200"):
+    for copy in ("checkpoint-100", "checkpoint-200"):
         shutil.copytree("tuned", copy)
+    for other in ("law", "code"):
+        Path(other).symlink_to("adapter")  # which an example trains
     for model, step in (("base", 100), ("tuned", 200)):
         shutil.copytree(model, f"run/checkpoint-{step}")
     held_out = "".join(f"{row['prompt']},{row['answer']}\n" for row in rows)
@@ -88,6 +91,7 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for written in (
         "adapter/run.json",
         "audit/report.html",
+        "both/merge.json",
         "scores.json",
         "dial.json",
         "merge.json",

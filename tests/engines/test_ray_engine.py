@@ -26,7 +26,7 @@ from assay.engines.ray import RayEngine
 from assay.errors import EngineError, SettingError
 from assay.studies.graph import Standing
 from assay.studies.run import study
-from engines.work import Copy, copy, crash, double, mark, until_begun
+from engines.work import Copy, copy, crash, double, mark, stumble, until_begun
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed"),
@@ -158,6 +158,18 @@ def test_an_item_that_kills_its_process_is_told_and_stops_nothing(cluster: Any, 
         found = {one.key: one for one in (engine.wait(), engine.wait())}
     assert found["good"].value == 42
     assert found["poison"].crash == "WorkerCrashedError, 3 times"
+
+
+@pytest.mark.parametrize("progress", [("step-*",), ()])
+def test_an_item_that_gets_on_between_its_losses_is_not_given_up(
+    progress: tuple[str, ...], cluster: Any, tmp_path: Path
+) -> None:
+    """Four workers are lost under it: more than an item may take down that gets nowhere."""
+    (folder := tmp_path / "item").mkdir()
+    with RayEngine(tmp_path / "study", cluster.address) as engine:
+        engine.submit(Item("long", stumble, (folder, 4), (), folder, progress=progress))
+        ended = engine.wait()
+    assert (ended.value, ended.crash) == ((4, "") if progress else (None, "WorkerCrashedError, 3 times"))
 
 
 def test_nothing_is_left_behind_when_a_study_is_stopped(cluster: Any, tmp_path: Path) -> None:

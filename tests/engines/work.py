@@ -44,6 +44,16 @@ def crash(whom: str) -> None:
     time.sleep(5.0)
 
 
+def stumble(asked: tuple[Path, int]) -> int:
+    """End the worker so many times, with another file at each, and then say how many files there are."""
+    folder, times = asked
+    before = len(list(folder.glob("step-*")))
+    if before < times:
+        (folder / f"step-{before}").touch()
+        crash("worker")
+    return before
+
+
 @dataclass(frozen=True)
 class Copy:
     """A file and a folder to be read, and a folder to be written to, wherever they lie."""

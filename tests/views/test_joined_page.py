@@ -330,3 +330,16 @@ def test_loss_curve_draws_every_step(records):
     rows = spec["data"]["values"]
     drawn = {(row["arm"], row["step"]): row["loss"] for row in rows}
     assert drawn == {(r.method, s): loss for r in (records[0], records[4]) for s, loss in enumerate(r.losses, start=1)}
+
+
+def test_every_arm_is_pictured_on_one_matrix(records, tree: Element) -> None:
+    """The one with most intruders in all arms together, though each arm's own worst is another."""
+    inside = section(tree, "inside")
+    (about,) = re.findall(r"every arm has, (\S+) has most intruders", inside.text)
+    audits = [record for record in records if record.kind == "audit"]
+    totals = {
+        matrix.name: sum(other.count for one in audits for other in one.matrices if other.name == matrix.name)
+        for matrix in audits[0].matrices
+    }
+    assert totals[about] == max(totals.values())
+    assert inside.text.count(f"{about}. A dark diagonal") == len(audits)

@@ -40,6 +40,8 @@ from assay.models.rewards import reward_of
 from assay.models.shared import OneBase
 from assay.records import Provenance, Scores, Setting
 from assay.settings import check_seed, deadline
+from assay.weights.pairing import Tuned
+from assay.weights.sums import as_one_model
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
 
@@ -70,7 +72,7 @@ class _Questions:
 
 def score(
     base: str | Path | None,
-    tuned: str | Path,
+    tuned: Tuned,
     text: Reference | None = None,
     task: Reference | None = None,
     *,
@@ -104,7 +106,8 @@ def score(
     Args:
         base: folder or hub id; None for the one that an adapter names. Any model may stand here, so two tuned ones can
             be set side by side.
-        tuned: folder or hub id: an adapter or a whole model. A classifier predicts text with its base's head.
+        tuned: folder or hub id: an adapter or a whole model; or `[(adapter, weight), ...]` for a weighted sum of LoRA
+            adapters. A classifier predicts text with its base's head.
         other_base: whether the base is meant though the adapter was trained on another.
         text: rows of `text`: how much worse the tuned model predicts it is `scores.forgetting`. The loss of a masked
             model is the pseudo-loss, every token masked in turn.
@@ -145,12 +148,8 @@ def score(
         >>> s.forgetting.mean, s.forgetting.interval, s.forgetting.tokens  # doctest: +SKIP
         (0.04, (0.03, 0.05), 7942)
     """
-    given: dict[str, Any] = {
-        "how": how,
-        "columns": dict(columns or {}),
-        "judge": None if judge is None else Path(judge).name,
-        "chat": chat,
-    }
+    given: dict[str, Any] = {"how": how, "columns": dict(columns or {}), "chat": chat}
+    given |= {"judge": None if judge is None else Path(judge).name}
     given |= {"samples": samples, "temperature": temperature, "max_tokens": max_tokens}
     given |= {"harness": [Path(name).name for name in harness], "limit": limit, "other_base": other_base}
     given |= {"harness_code": [Path(name).name for name in harness_code], "window": window}
@@ -159,37 +158,38 @@ def score(
     settings = _settings(given, seed)
     _refuse_aimless(given, text, task, prompts, harness)
     began = time.perf_counter()
-    base_place, tuned_place = places = find_pair(base, tuned, other_base)
-    if (shortest := min(window, *(positions_of(place) or window for place in places))) < window:
-        settings["window"] = Setting(value=shortest, origin="derived")
-    text, task, prompts = (None if one is None else called(one, columns or {}) for one in (text, task, prompts))
-    files = _Files(text, task, prompts, None if judge is None else str(judge), how, samples, temperature)
-    asking = Asking(None, labels_of(tuned_place), shortest, chat, max_tokens)
-    masked = stored_objective(base_place) == "masked-lm"
-    tokenizers = [load_tokenizer(place) for place in places]
-    questions = agreed(lambda tokenizer: _questions(files, masked, replace(asking, tokenizer=tokenizer)), tokenizers)
-    parts = _parts(questions, files, shortest, batch_tokens, seed, vocabulary_of(base_place))
-    parts |= _judged(questions, files, tokenizers[1], batch_tokens, device, seed)
-    parts |= _harnessed(harness, harness_code, tokenizers, limit, seed)
-    asker = Asker.of(shared, keep, device, Held(numbers=dtype, spread=device_map is not None))
-    found, remarked = settle_parts(parts, places, asker, (progress, deadline(max_hours)), batch_tokens, seed)
-    harnessed = [found.pop(name) for name in list(found) if name.startswith("harness ")]
-    record = Scores(
-        provenance=Provenance.of((*_PACKAGES, "lm-eval") if harness else _PACKAGES, settings, seed),
-        base=base_place.source,
-        tuned=tuned_place.source,
-        forgetting=found.get("forgetting"),
-        task=found.get("task"),
-        reward=found.get("reward"),
-        wins=found.get("wins"),
-        diversity=found.get("diversity"),
-        harness=tuple(one for scores, _ in harnessed for one in scores),
-        seconds=time.perf_counter() - began,
-    )
-    left_out = 0 if text is None else len(raw_rows(text)) - len(questions.documents)
-    notes = _remarks(record, questions, places, bool(parts.keys() - {"task", "reward"}), left_out)
-    notes += [*remarked, *(note for _, out in harnessed for note in out)]
-    return record.model_copy(update={"notes": tuple(dict.fromkeys(notes))})
+    with as_one_model(base, tuned) as model:
+        base_place, tuned_place = places = find_pair(base, model, other_base)
+        if (shortest := min(window, *(positions_of(place) or window for place in places))) < window:
+            settings["window"] = Setting(value=shortest, origin="derived")
+        text, task, prompts = (None if one is None else called(one, columns or {}) for one in (text, task, prompts))
+        files = _Files(text, task, prompts, None if judge is None else str(judge), how, samples, temperature)
+        asking = Asking(None, labels_of(tuned_place), shortest, chat, max_tokens)
+        masked = stored_objective(base_place) == "masked-lm"
+        tokenizers = [load_tokenizer(place) for place in places]
+        questions = agreed(lambda own: _questions(files, masked, replace(asking, tokenizer=own)), tokenizers)
+        parts = _parts(questions, files, shortest, batch_tokens, seed, vocabulary_of(base_place))
+        parts |= _judged(questions, files, tokenizers[1], batch_tokens, device, seed)
+        parts |= _harnessed(harness, harness_code, tokenizers, limit, seed)
+        asker = Asker.of(shared, keep, device, Held(numbers=dtype, spread=device_map is not None))
+        found, remarked = settle_parts(parts, places, asker, (progress, deadline(max_hours)), batch_tokens, seed)
+        harnessed = [found.pop(name) for name in list(found) if name.startswith("harness ")]
+        record = Scores(
+            provenance=Provenance.of((*_PACKAGES, "lm-eval") if harness else _PACKAGES, settings, seed),
+            base=base_place.source,
+            tuned=tuned_place.source,
+            forgetting=found.get("forgetting"),
+            task=found.get("task"),
+            reward=found.get("reward"),
+            wins=found.get("wins"),
+            diversity=found.get("diversity"),
+            harness=tuple(one for scores, _ in harnessed for one in scores),
+            seconds=time.perf_counter() - began,
+        )
+        left_out = 0 if text is None else len(raw_rows(text)) - len(questions.documents)
+        notes = _remarks(record, questions, places, bool(parts.keys() - {"task", "reward"}), left_out)
+        notes += [*remarked, *(note for _, out in harnessed for note in out)]
+        return record.model_copy(update={"notes": tuple(dict.fromkeys(notes))})
 
 
 def _remarks(

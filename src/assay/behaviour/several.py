@@ -11,11 +11,12 @@ from assay.behaviour.scoring import score
 from assay.models.shared import OneBase
 from assay.records import Scores
 from assay.settings import hours_until, wall_deadline
+from assay.weights.pairing import Tuned
 
 
 def score_each(
     base: str | Path | None,
-    models: Sequence[str | Path],
+    models: Sequence[Tuned],
     *,
     keep: Path | None,
     max_hours: float | None = None,
@@ -26,7 +27,7 @@ def score_each(
 
     Args:
         base: the base of all of them; None for the one that each adapter names.
-        models: folders or hub ids.
+        models: folders or hub ids; or weighted sums of adapters, as for `score`.
         keep: a folder for what each model answers: without one, the base is asked again for every model.
         max_hours: after which it stops; with `keep` it goes on from there.
         progress: as for `score`; asked: what is asked of the models, as for `score`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,11 @@ OtherBase = Annotated[
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 MaxHours = Annotated[
     float | None, typer.Option(help="Stop cleanly after these hours, with exit 3; the same command goes on.")
+]
+
+Columns = Annotated[list[str] | None, typer.Option("--column", help="A column's own name: answer=target; repeatable.")]
+SumWeights = Annotated[
+    str | None, typer.Option("--weights", help="Take the weighted sum of the adapters, e.g. 0.5,0.5, as one model.")
 ]
 
 
@@ -42,6 +48,14 @@ def only(tuned: list[str]) -> str:
     if len(tuned) > 1:
         raise SettingError(f"{len(tuned)} tuned models", wanted="one: run the command for each")
     return tuned[0]
+
+
+def summed(tuned: list[str], weights: str) -> list[tuple[str | Path, float]]:
+    """All adapters as one weighted sum."""
+    shares = numbers(weights, "weights")
+    if len(shares) != len(tuned):
+        raise SettingError(f"{len(shares)} weights for {len(tuned)} adapters", wanted="one weight for each")
+    return list(zip(tuned, shares, strict=True))
 
 
 def columns_given(pairs: list[str]) -> dict[str, str]:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from assay.cli.arguments import AsJson, Models, base_and_tuned, numbers
+from assay.cli.arguments import AsJson, Models, SumWeights, base_and_tuned, numbers, summed
 from assay.cli.checking import Against, FailOn, JUnit, Sarif, audited_file, check, conclude, earlier
 from assay.cli.destinations import AUDIT
 from assay.cli.engines import Address, Engine, PerRun, Workers
 from assay.cli.output import print_json, progress_bar, say, until_closed
 from assay.cli.program import command
-from assay.errors import SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,9 +45,7 @@ def audit(
         Literal["float32", "float64"], typer.Option(help="float32 first, float64 where needed; or float64 throughout.")
     ] = "float32",
     adapter: Annotated[str | None, typer.Option(help="Which one, if a folder holds several adapters.")] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Audit the weighted sum of the adapters, e.g. 0.5,0.5, not each by itself.")
-    ] = None,
+    weights: SumWeights = None,
     matrices: Annotated[
         list[str] | None, typer.Option(help="Only matrices whose name or role fits this shell pattern; repeatable.")
     ] = None,
@@ -80,7 +77,7 @@ def audit(
     old = earlier(against, fail_on or [], junit, sarif)
     thresholds = numbers(eps, "eps")
     found: list[Audit] = []
-    asked: Sequence[Tuned] = _sum(tuned, weights) if weights else tuned
+    asked: Sequence[Tuned] = [summed(tuned, weights)] if weights else tuned
     with _elsewhere(engine, workers, address, per_run, output) as shards:
         for position, entry in enumerate(asked, start=1):
             with progress_bar() as progress:
@@ -126,14 +123,6 @@ def _elsewhere(
         return
     with tempfile.TemporaryDirectory() as nowhere, opened(output or Path(nowhere)) as running:
         yield running
-
-
-def _sum(tuned: list[str], weights: str) -> list[list[tuple[str, float]]]:
-    """All adapters as one weighted sum."""
-    shares = numbers(weights, "weights")
-    if len(shares) != len(tuned):
-        raise SettingError(f"{len(shares)} weights for {len(tuned)} adapters", wanted="one weight for each")
-    return [list(zip(tuned, shares, strict=True))]
 
 
 def _first(entry: Tuned) -> str:

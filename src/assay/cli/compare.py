@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from assay.cli.arguments import AsJson, Device, MaxHours, columns_given
+from assay.cli.arguments import AsJson, Columns, Device, MaxHours, columns_given
 from assay.cli.destinations import FOLDER
 from assay.cli.engines import Address, Engine, KeepWeights, PerRun, Workers
 from assay.cli.output import finish, progress_bar, say, standing
@@ -52,7 +52,7 @@ def compare(
     batch_size: Annotated[int, typer.Option(help="Examples a step.")] = 8,
     max_length: Annotated[int | None, typer.Option(help="Tokens of an example; 512, or what the base takes.")] = None,
     precision: Annotated[Literal["float32", "bf16", "bf16-weights"], typer.Option(help="Of the training.")] = "float32",
-    column: Annotated[list[str] | None, typer.Option(help="A column's own name: answer=target; repeatable.")] = None,
+    column: Columns = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write the plan, and say what it would take.")] = False,
     max_runs: Annotated[int | None, typer.Option(help="The most runs allowed; 200 unless given.")] = None,
     device: Device = "cpu",

@@ -8,13 +8,27 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from assay.cli.arguments import AsJson, Device, MaxHours, Models, OtherBase, base_and_tuned, columns_given
+from assay.cli.arguments import (
+    AsJson,
+    Columns,
+    Device,
+    MaxHours,
+    Models,
+    OtherBase,
+    SumWeights,
+    base_and_tuned,
+    columns_given,
+    summed,
+)
 from assay.cli.output import finish, print_json, progress_bar, say, until_closed
 from assay.cli.program import command
 from assay.errors import SettingError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from assay.records import Scores
+    from assay.weights.pairing import Tuned
 
 _KEPT = ".answers"  # beside the record
 
@@ -22,11 +36,13 @@ _KEPT = ".answers"  # beside the record
 @command(
     "assay score base adapter --text prose.jsonl --task headlines.jsonl -o scores.json",
     "assay score base checkpoint-100 checkpoint-200 --task held-out.csv -o scores",
+    "assay score base law code --weights 0.5,0.5 --text prose.jsonl",
     "assay score base adapter --prompts questions.jsonl --samples 4 --max-tokens 8",
     writes="scores",
 )
 def score(
     models: Models,
+    weights: SumWeights = None,
     text: Annotated[
         str | None,
         typer.Option(help="A file or hub data set with a column text: what was lost on it."),
@@ -47,10 +63,7 @@ def score(
     temperature: Annotated[float, typer.Option(help="At which they are drawn.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(help="Longest generated reply.")] = 256,
     chat: Annotated[bool, typer.Option("--chat", help="Put prompts into the chat template.")] = False,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(help="The files' own name of a column, such as answer=target; repeatable."),
-    ] = None,
+    column: Columns = None,
     harness: Annotated[
         list[str] | None, typer.Option(help="A task of lm-eval, by name or as a YAML file; repeatable.")
     ] = None,
@@ -103,14 +116,15 @@ def score(
         "device_map": device_map,
         "seed": seed,
     }
-    _show(tuned, _each(base, tuned, asked, output, max_hours), output, as_json)
+    scored: Sequence[Tuned] = tuned if weights is None else [summed(tuned, weights)]
+    _show(tuned, _each(base, scored, asked, output, max_hours), output, as_json)
 
 
 def _show(tuned: list[str], records: list[Scores], output: Path | None, as_json: bool) -> None:
     """One record as every command shows it; several side by side, and a file of each."""
     from assay.render.terminal import show
 
-    if len(tuned) == 1:
+    if len(records) == 1:
         finish(records[0], output, as_json)
         return
     for name, record in zip(file_names(tuned), records, strict=True):
@@ -124,7 +138,7 @@ def _show(tuned: list[str], records: list[Scores], output: Path | None, as_json:
 
 
 def _each(
-    base: str | None, tuned: list[str], asked: dict[str, Any], output: Path | None, max_hours: float | None
+    base: str | None, tuned: Sequence[Tuned], asked: dict[str, Any], output: Path | None, max_hours: float | None
 ) -> list[Scores]:
     """The scores of every model, on one base; of several, its answers are kept for the others."""
     from assay.behaviour.several import score_each

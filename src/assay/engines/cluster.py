@@ -7,6 +7,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -31,7 +32,7 @@ from assay.io import digests
 from assay.version import __version__
 
 _PACKAGES = ("torch", "transformers", "peft")
-_ATTEMPTS = 3  # nodes or workers that an item may take down before it is the item's fault
+_ATTEMPTS = 3  # nodes or workers that an item may take down, without progress between, before it is the item's fault
 _PROBE_SECONDS = 60  # a node that does not answer in this time is left out; a worker's first import takes ten
 _CONNECT_SECONDS = 20
 _LOOK_SECONDS = 1.0  # between looks, while it waits, at whether it is to do something else
@@ -80,6 +81,7 @@ class _Task:
         key, inputs, outputs: of the item; call: its function and argument.
         token: a file that only the driver's folder has.
         versions: the driver's.
+        progress: patterns of files in `outputs` that are written anew as it gets on.
         files: what travels; None as long as every node shares the driver's folder.
         claim: a file in the driver's folder for as long as this try is not taken for lost.
     """
@@ -90,8 +92,17 @@ class _Task:
     outputs: Path | None
     token: Path
     versions: Mapping[str, str]
+    progress: tuple[str, ...] = ()
     files: _Files | None = None
     claim: Path = Path()
+
+    def reached(self) -> frozenset[tuple[str, int]]:
+        """Files of progress as they are in the driver's folder, each with its time."""
+        found = set()
+        for path in [] if self.outputs is None else [one for some in self.progress for one in self.outputs.glob(some)]:
+            with suppress(OSError):  # it is written anew just now
+                found.add((str(path), path.stat().st_mtime_ns))
+        return frozenset(found)
 
 
 @final
@@ -117,8 +128,9 @@ class Cluster:
         self._done = self._ray.remote(max_retries=0)(_done)  # sent to the cluster once
         self._token, self._needs, self._results, self._asked = token, needs, results, asked
         self._parts: dict[str, Any] = {}
-        self._running: dict[Any, tuple[_Task, int]] = {}
+        self._running: dict[Any, tuple[_Task, int, frozenset[tuple[str, int]]]] = {}
         self._left_out: dict[str, str] = {}
+        self._claims = 0
         self._nodes: dict[str, Node] = {}
         try:
             self.probe()
@@ -126,9 +138,11 @@ class Cluster:
             self.close()
             raise
 
-    def submit(self, key: str, call: Call, inputs: tuple[Path, ...], outputs: Path | None) -> None:
+    def submit(
+        self, key: str, call: Call, inputs: tuple[Path, ...], outputs: Path | None, progress: tuple[str, ...] = ()
+    ) -> None:
         """Take an item; Ray runs it as soon as a node has what it needs."""
-        task = _Task(key, call, inputs, outputs, self._token, _versions())
+        task = _Task(key, call, inputs, outputs, self._token, _versions(), progress)
         shared = all(node.shared for node in self._nodes.values())
         self._start(task if shared else self._with_files(task), attempt=1)
 
@@ -145,7 +159,7 @@ class Cluster:
             if not found:
                 seen = self._seen(seen)
                 continue
-            task, attempt = self._running.pop(found[0])
+            task, attempt, before = self._running.pop(found[0])
             task.claim.unlink(missing_ok=True)
             try:
                 answer, back = self._ray.get(found[0])
@@ -154,8 +168,9 @@ class Cluster:
             except errors.LocalRayletDiedError:
                 raise EngineError("Ray's process on this machine has ended") from None
             except errors.RayError as error:  # the worker or its node is gone, or the answer went with it
-                if attempt < _ATTEMPTS:
-                    self._start(task, attempt + 1)
+                losses = attempt if task.reached() == before else 1  # what got on is no fault of its own
+                if losses < _ATTEMPTS:
+                    self._start(task, losses + 1)
                     continue
                 return task.key, Answer(crash=f"{type(error).__name__}, {_ATTEMPTS} times")
             if isinstance(answer, Node):  # it joined later
@@ -264,10 +279,11 @@ class Cluster:
         if self._left_out:
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(self._left_out)})"}
         # A node that was taken for lost, and wakes up, must not write to where its work is done again.
-        claimed = replace(task, claim=task.token.with_name(f"{task.token.name}-{task.key}-{attempt}"))
+        self._claims += 1
+        claimed = replace(task, claim=task.token.with_name(f"{task.token.name}-{task.key}-{self._claims}"))
         claimed.claim.touch()
         reference = self._done.options(**options).remote(claimed)
-        self._running[reference] = (claimed, attempt)
+        self._running[reference] = (claimed, attempt, task.reached())
 
 
 def _started(address: str | None) -> tuple[Any, str]:

@@ -20,6 +20,7 @@ class Item:
         inputs: files and folders that the function reads, as the argument names them.
         outputs: the folder that the function writes to, as the argument names it; None where it writes nothing.
         imports: modules that the function needs and that take long to import: processes start from one that has them.
+        progress: patterns of files under `outputs` that are written anew as it gets on, such as a checkpoint.
     """
 
     key: str
@@ -28,6 +29,7 @@ class Item:
     inputs: tuple[Path, ...] = ()
     outputs: Path | None = None
     imports: tuple[str, ...] = ()
+    progress: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

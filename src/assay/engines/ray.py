@@ -26,7 +26,8 @@ _FROM_RAY = re.compile(r"^\[[^]]*\] (?:\(\w+\) )?\S+: +(.*)")  # after time, pro
 class RayEngine(AbstractEngine):
     """One task of a Ray cluster for each item; the item itself runs in a process of its own on the task's node.
 
-    A task that is lost with its node or its worker is done again elsewhere; an item that takes down three is given up.
+    A task that is lost with its node or its worker is done again elsewhere; an item that takes down three without any
+    progress between them is given up.
     Nodes with other versions of assay, torch, transformers or peft are left out. A cluster that is lost whole, or whose
     head does not answer for a minute, is an error: what has ended is kept, and another engine goes on with the rest.
 
@@ -63,7 +64,7 @@ class RayEngine(AbstractEngine):
     def submit(self, item: Item) -> None:
         """Take an item; Ray runs it as soon as a node has what it needs."""
         call = Call.of(item.function, item.argument, item.imports)
-        self._call("submit", item.key, call, item.inputs, item.outputs)
+        self._call("submit", item.key, call, item.inputs, item.outputs, item.progress)
 
     def wait(self) -> Ended:
         """The next item that ends.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from assay.records.record import Record
 from assay.records.run import Run
@@ -68,6 +68,15 @@ def not_above_constant(task: TaskScore) -> str:
     return f"not shown above a constant reply ({task.tuned_accuracy:.3f} right, and {task.majority:.3f})"
 
 
+def in_short(scored: Iterable[Scores]) -> str:
+    """The caution beside a model's name in every table: ruined, or not above a constant reply; empty for neither."""
+    known = list(scored)
+    if any(ruined(scores.forgetting, scores.task) for scores in known):
+        return "ruined"
+    level = any(scores.task is not None and not_above_constant(scores.task) for scores in known)
+    return "not shown above a constant reply" if level else ""
+
+
 def marks(run: Run | None, scores: Scores | None, trial_loss: float | None) -> tuple[str, ...]:
     """Marks that belong beside every number of a run, one clause each.
 
@@ -94,11 +103,13 @@ def _worse_than_trial(run: Run, trial_loss: float) -> str:
 
 
 def cautions(record: Record) -> tuple[str, ...]:
-    """Cautions of a record, for every view: intervals over few units, and a ruined model."""
+    """Cautions of a record, for every view: few units, a ruined model, one not shown above a constant reply."""
     found = [few_units(count, units) for count, units in units_of(record)]
     if isinstance(record, Scores):
         why = ruined(record.forgetting, record.task)
         found.append(f"The tuned model is ruined: {why}." if why else "")
+        level = "" if why or record.task is None else not_above_constant(record.task)
+        found.append(f"The tuned model is {level}." if level else "")
     return tuple(caution for caution in dict.fromkeys(found) if caution)
 
 

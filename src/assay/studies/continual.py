@@ -30,6 +30,7 @@ from assay.studies.bench import Bench, Task, files_of
 from assay.studies.folders import readable, without_folders
 from assay.studies.home import locked
 from assay.studies.sequence_plan import SequencePlan, read_sequence_plan, sequences_of
+from assay.studies.worker import PROGRESS
 from assay.training.conditions import arm_of, conditions_of
 from assay.training.run import check_positions, train
 from assay.training.spec import Spec
@@ -249,7 +250,7 @@ class _Errand:
     def item(self) -> Item:
         """The sequence as an engine takes it."""
         files = dict.fromkeys(task.data for task in self.work.tasks)
-        return Item(self.folder.name, _do, self, (self.work.base.folder, *files), self.folder, _IMPORTS)
+        return Item(self.folder.name, _do, self, (self.work.base.folder, *files), self.folder, _IMPORTS, PROGRESS)
 
     def at(self, places: Mapping[Path, Path]) -> _Errand:
         """The same sequence where its files lie elsewhere."""

@@ -21,11 +21,13 @@ from assay.records.called import called
 from assay.records.study import Became, Stage
 from assay.settings import hours_until
 from assay.studies.folders import readable, without_folders
+from assay.training.resuming import STANDING
 from assay.training.run import train
 from assay.training.spec import Spec
 from assay.training.storing import snapshot
 
 IMPORTS = ("transformers.trainer", "peft", "assay.studies.worker")  # ten seconds, which runs share
+PROGRESS = (f"**/{STANDING}", "*.json")  # of a run in its folder: a training checkpoint, the record of a stage
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Work:
         self.folder.mkdir(parents=True, exist_ok=True)
         for stage in self.stages:
             self.failure(stage).unlink(missing_ok=True)
-        return Item(self.folder.name, work_through, self, self._inputs(), self.folder, IMPORTS)
+        return Item(self.folder.name, work_through, self, self._inputs(), self.folder, IMPORTS, PROGRESS)
 
     def file_crash(self, crash: str) -> None:
         """File what ended the process that did the work, at the first stage that is not done."""

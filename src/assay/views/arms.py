@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from assay.records import Record, Run, Source
+from assay.records import Record, Run, Scores, Source
 from assay.records.called import told_apart
+from assay.records.cautions import in_short
 from assay.records.conditions import differing
 from assay.views.cells import Cell
 
@@ -31,8 +32,8 @@ class Arm:
 
     @property
     def key(self) -> Cell:
-        """Its name with its mark."""
-        return Cell(self.name, arm=self.number)
+        """Its name with its number's mark, and the caution that belongs beside every number of it."""
+        return Cell(self.name, arm=self.number, rest=in_short(self.of(Scores)))
 
     @property
     def bases(self) -> list[Source]:

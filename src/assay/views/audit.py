@@ -37,7 +37,6 @@ from assay.views.blocks import (
     Table,
     table,
 )
-from assay.views.cells import Cell
 from assay.views.formats import MISSING, number, plural, share_range
 from assay.views.made import how_made
 from assay.views.measured import measured, title
@@ -124,7 +123,27 @@ def _side_by_side(shown: Sequence[Summary]) -> Section:
             blocks += [Heading(f"{one.arm.name}, layer by layer"), Charts(tuple(found))]
     if maps:
         blocks.append(Paragraph("Maps of one kind share one scale of colours.", aside=True))
+    blocks += _overlaps_in_one_matrix(ordinary)
     return Section("How do they differ inside?", "inside", tuple(blocks), INSIDE, _answer(shown))
+
+
+def _overlaps_in_one_matrix(ordinary: Sequence[Summary]) -> list[Block]:
+    """Overlaps with the base of every arm in the one matrix, of those that all have, with most intruders in all."""
+    by_name = [{matrix.name: matrix for matrix in one.audit.matrices if matrix.similarity} for one in ordinary]
+    common = [name for name in by_name[0] if all(name in known for known in by_name)] if len(by_name) > 1 else []
+    if not common:
+        return []
+    chosen = max(common, key=lambda name: sum(known[name].count for known in by_name))
+    drawn = [
+        audit_charts.similarity(one, known[chosen], "inside-") for one, known in zip(ordinary, by_name, strict=True)
+    ]
+    charts = tuple(audit_charts.of_arm(chart, one) for one, chart in zip(ordinary, drawn, strict=True) if chart)
+    return [
+        Heading("One matrix in every arm"),
+        Charts(
+            charts, about=f"Of the matrices that every arm has, {chosen} has most intruders in all of them together."
+        ),
+    ]
 
 
 def _comparison(shown: Sequence[Summary], with_base: bool) -> Table:
@@ -137,7 +156,7 @@ def _comparison(shown: Sequence[Summary], with_base: bool) -> Table:
 
 def _compared_row(one: Summary, with_base: bool) -> list[cells.Given]:
     found = one.audit
-    row: list[cells.Given] = [Cell(one.arm.name, arm=one.arm.number, to=one.anchor)]
+    row: list[cells.Given] = [replace(one.arm.key, to=one.anchor)]
     row += [cells.name(found.base.name)] if with_base else []
     if one.state in ("ordinary", "zero"):
         energy = measured("energy_share", found.energy_share)

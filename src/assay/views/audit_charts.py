@@ -189,8 +189,13 @@ def _spectrum(tuned: Sequence[dict[str, Any]], sigma_base: Sequence[float]) -> A
     return finish(chart, 230)
 
 
-def similarity(summary: Summary, matrix: MatrixAudit) -> Chart | None:
-    """`|U0^T U|` of the leading vectors of one matrix; None where the record has none."""
+def similarity(summary: Summary, matrix: MatrixAudit, place: str = "") -> Chart | None:
+    """`|U0^T U|` of the leading vectors of one matrix; None where the record has none.
+
+    Args:
+        summary: the audit; matrix: one of its matrices.
+        place: what tells this picture's name from that of the same audit elsewhere on the page.
+    """
     rows = [
         {"base": i, "tuned": j, "value": min(max(value, 0.0), 1.0)}
         for i, row in enumerate(matrix.similarity[:SIMILARITY_SIZE], start=1)
@@ -201,7 +206,7 @@ def similarity(summary: Summary, matrix: MatrixAudit) -> Chart | None:
     columns = max(row["tuned"] for row in rows)
     marked = [d.position for d in leading(summary.audit, matrix) if d.verdict == "intruder" and d.position <= columns]
     return Chart(
-        f"{summary.anchor}-similarity",
+        f"{place}{summary.anchor}-similarity",
         "Overlaps with the base",
         f"Overlaps of the leading {summary.side} directions of {matrix.name}, base against tuned. "
         f"{plural(len(marked), 'column')} marked as intruder.",

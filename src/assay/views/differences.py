@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from assay.behaviour.comparisons import LEVEL
@@ -16,6 +16,7 @@ NONE_NAMED = "No two arms are shown to differ."
 
 def matrix_of_differences(
     pairs: Sequence[Between],
+    keys: Iterable[Cell],
     write: Callable[[float | None, Ends | None], Cell],
     smallest: str,
     test: str,
@@ -24,6 +25,7 @@ def matrix_of_differences(
 
     Args:
         pairs: of one task or text; see `assay.views.paired`.
+        keys: the arms, by their names, as other tables have them.
         write: a cell of a difference and its interval.
         smallest: the smallest difference worth naming, in words.
         test: what the p-values are of.
@@ -32,9 +34,9 @@ def matrix_of_differences(
         return []
     names = list(dict.fromkeys(name for pair in pairs for name in (pair.other, pair.one)))
     known = {(pair.one, pair.other): pair for pair in pairs}
-    rows = []
+    rows, by_name = [], {key.text: key for key in keys}
     for one in names[1:]:
-        row: list[Cell | str] = [one]
+        row: list[Cell] = [by_name[one]]
         for other in names[:-1]:
             pair = known.get((one, other))
             row.append(cells.text_number("") if pair is None else _cell(pair, write))

@@ -192,7 +192,8 @@ def _blocks(view: TaskView, several: bool) -> Iterator[Block]:
     smallest = f"{points(SMALLEST_SHARE)} percentage points"
     yield from divergences([(row.arm.key, row.task.divergence) for row in view.rows], "after the task’s prompts")
     yield from drifts([(row.arm.key, row.task.activation_drift) for row in view.rows], "on the task’s prompts")
-    yield from matrix_of_differences(view.pairs, cells.points_estimate, smallest, "exact McNemar tests")
+    keys = (row.arm.key for row in view.rows)
+    yield from matrix_of_differences(view.pairs, keys, cells.points_estimate, smallest, "exact McNemar tests")
     first = view.first
     cut = plural(first.truncated, "example was cut", "examples were cut")
     yield Note(

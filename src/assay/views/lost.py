@@ -146,7 +146,8 @@ def _blocks(view: LossView, several: bool) -> Iterator[Block]:
     yield table(["Model", "Loss, nats a token", "Forgetting", "95% interval", "Mean of documents", "Bits a byte"], rows)
     yield from divergences([(row.arm.key, row.lost.divergence) for row in view.rows], "at every token of the text")
     yield from drifts([(row.arm.key, row.lost.activation_drift) for row in view.rows], "on the text")
-    yield from matrix_of_differences(view.pairs, cells.change, f"{SMALLEST_LOSS:g} nats a token", "random signs")
+    keys, smallest = (row.arm.key for row in view.rows), f"{SMALLEST_LOSS:g} nats a token"
+    yield from matrix_of_differences(view.pairs, keys, cells.change, smallest, "random signs")
     how = "the first token of each document is not scored"
     if first.how == "pseudo-loss":
         how = "the pseudo-loss of a masked model: each token is masked in turn, and predicted from the others"

@@ -24,7 +24,7 @@ from assay.weights.checkpoints import Checkpoint
 from assay.weights.model_files import ADAPTER_CONFIG, PICKLES
 
 # What assay itself leaves in a model's folder: true of the model as it was, not of the one that is written.
-RECORDS = ("run.json", "repair.json")
+RECORDS = ("run.json", "repair.json", "merge.json")
 # A tensor that is made when it is written.
 Made = Callable[[], Tensor]
 

@@ -135,7 +135,7 @@ class AdapterPair(AbstractPair):
             start = Dense(self._oriented(self._trained(stored), dtype, device))
         tuned, update, scale = start, None, None
         if self.terms:
-            update = self._low_rank(dtype, device)
+            update = self.low_rank(dtype, device)
             tuned = Sum(start, update)
             (adapter, factors, _) = self.terms[0]
             scale = update.scale if len(self.terms) == 1 else None
@@ -150,7 +150,7 @@ class AdapterPair(AbstractPair):
     def load_update(self, dtype: torch.dtype, device: torch.device) -> AbstractOperator:
         """The factors, where they are all that changes the matrix: the base is not read."""
         whole = self.replaced or self.rows or any(factors.magnitude for _, factors, _ in self.terms)
-        return self._low_rank(dtype, device) if self.terms and not whole else self.load(dtype, device).update
+        return self.low_rank(dtype, device) if self.terms and not whole else self.load(dtype, device).update
 
     def _trained(self, stored: Tensor) -> Tensor:
         """The adapter's own copy of the matrix, with its trained rows."""
@@ -166,7 +166,7 @@ class AdapterPair(AbstractPair):
             tensor[torch.tensor(indices)] = rows.float()
         return tensor
 
-    def _low_rank(self, dtype: torch.dtype, device: torch.device) -> LowRank:
+    def low_rank(self, dtype: torch.dtype, device: torch.device) -> LowRank:
         """All terms as one product, by stacking factors: exact."""
         lefts, rights = [], []
         for adapter, factors, weight in self.terms:
