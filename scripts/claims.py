@@ -22,7 +22,7 @@ def main() -> int:
     asked.add_argument("folder", nargs="?", type=Path, help="of the study that is kept")
     asked.add_argument("--plan", type=Path, help="of the study that is kept, while it is not done")
     asked.add_argument(
-        "--sweep", nargs="+", metavar="STUDY", help="folders whose runs join those of docs/records/sweep"
+        "--sweep", nargs="+", metavar=("NAME", "STUDY"), help="folders whose runs join those of docs/records/NAME"
     )
     asked.add_argument("--sequences", metavar="STUDY", help="the folder of tasks in a row that is kept")
     given = asked.parse_args()
@@ -31,7 +31,7 @@ def main() -> int:
     if given.keep:
         keep(given.folder, RECORDS / given.keep, given.plan)
     if given.sweep:
-        keep_sweep(given.sweep)
+        keep_sweep(given.sweep[0], given.sweep[1:])
     if given.sequences:
         keep_sequences(given.sequences)
     docs, kept = ROOT / "docs", Kept()

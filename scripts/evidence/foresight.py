@@ -45,6 +45,8 @@ def foresees(record: Correlation) -> str:
         words = f"Which foresees best: *can't tell*. {leads}; intervals overlap, or are not there."
     said = ", ".join(name.replace("_", " ") for name in beside)
     words += f" At equal norm {said or 'no measure'} is shown to say something more."
+    if any(known[name].interval in ((1.0, 1.0), (-1.0, -1.0)) for name in order):
+        words += " A perfect order of a few arms keeps its interval without width, whichever of them are drawn."
     return (
         "### What foresees forgetting best\n\n"
         "The sound runs alone, ruined ones apart, measures by the size of Spearman's correlation with forgetting; arms "
@@ -55,7 +57,7 @@ def foresees(record: Correlation) -> str:
     )
 
 
-def advised(record: Correlation) -> str:
+def advised(name: str, record: Correlation) -> str:
     """What the runs advise, and that advice judged on halves of them that it was not made from."""
     counsels = counsels_of(record.runs)
     said = "".join(f"- {one.says} {one.evidence.capitalize()}; {one.sure}.\n" for one in counsels)
@@ -72,16 +74,16 @@ def advised(record: Correlation) -> str:
     heads = ["rule", "halves in which it decides", "better", "worse", "trade", "can't tell", "right (95 % of halves)"]
     return (
         "\n### What the runs advise, and whether that holds\n\n"
-        f"`assay advise BASE --runs docs/records/sweep/correlation.json`, of {len(record.runs)} runs:\n\n{said}\n"
+        f"`assay advise BASE --runs docs/records/{name}/correlation.json`, of {len(record.runs)} runs:\n\n{said}\n"
         f"Nothing is said of {listed(silent)}: no value was better than every other one in two comparisons or more, "
         "and never worse or traded. Runs are compared that differ in one setting alone: better is less forgetting at a "
         "score not shown lower, or a higher score at forgetting not shown more (intervals apart).\n\n"
         f"The same made from random halves of the runs ({SPLITS} of them), judged on the comparisons within the other "
-        "half, beside rules of thumb for LoRA; mean counts of comparisons. Seeds of one arm are on both sides, and "
-        "full fine-tuning has one rate here, which was not tuned. That one comparison is too few was set with this "
-        "table in sight:\n\n"
+        "half, beside rules of thumb for LoRA; mean counts of comparisons. Runs of one arm are on both sides, and no "
+        "rate was tuned. That one comparison is too few was set with the first of these tables in sight:\n\n"
         + markdown.table(table(heads, rows))
         + "\n\nA rule decides where one of two held-out runs does as it says and the other does not, so that rules are "
-        "judged on comparisons of their own: their shares do not rank them. 27 runs of one base and one task are few: "
-        "whether advice read off runs beats the rules of thumb is *can't tell*.\n"
+        "judged on comparisons of their own: their shares do not rank them. "
+        f"{len(record.runs)} runs of one base and one task are few: whether advice read off runs beats the rules of "
+        "thumb is *can't tell*.\n"
     )

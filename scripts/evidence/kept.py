@@ -24,6 +24,11 @@ MODELS = {
     "minilm-l6-masked": "all-MiniLM-L6-v2 with a language head",
     "smollm2-135m": "SmolLM2-135M-Instruct",
 }
+# Sweeps over rates, by the name of their records: their plans.
+SWEEPS = {
+    "sweep": ("plans/sweep-smollm2.toml", "plans/sweep-smollm2-again.toml"),
+    "rates": ("plans/rates-smollm2.toml",),
+}
 # The models that were repaired, of two seeds each.
 REPAIRED = {"smollm2": "SmolLM2-135M-Instruct, headlines, 64 steps", "minilm": "all-MiniLM-L6-v2, sarcasm, 120 steps"}
 # What the runs of RLHF learned, and from what.
@@ -114,10 +119,10 @@ class Kept:
         return [one for one in self.runs(name) if one.run is not None]
 
     @cached_property
-    def sweep(self) -> Correlation | None:
-        """Forgetting beside what audits found, over the runs of a sweep."""
-        path = self.root / "sweep" / "correlation.json"
-        return Correlation.read(path) if path.exists() else None
+    def sweeps(self) -> dict[str, Correlation]:
+        """Forgetting beside what audits and scores found, over the runs of every sweep, by its name."""
+        paths = {name: self.root / name / "correlation.json" for name in SWEEPS}
+        return {name: Correlation.read(path) for name, path in paths.items() if path.exists()}
 
     @cached_property
     def curves(self) -> Curves | None:
@@ -179,12 +184,12 @@ def keep(folder: Path, home: Path, plan: Path | None = None) -> None:
             write_bytes(target / "audit.json.gz", gzip.compress((source / "audit.json").read_bytes(), mtime=0))
 
 
-def keep_sweep(folders: Sequence[str]) -> None:
-    """Let the runs of studies join the sweep's record; curves are drawn from folders, so they need them all."""
-    kept, drawn = RECORDS / "sweep" / "correlation.json", correlate(folders)
+def keep_sweep(name: str, folders: Sequence[str]) -> None:
+    """Let the runs of studies join a sweep's record; curves are drawn from folders, so they need them all."""
+    kept, drawn = RECORDS / name / "correlation.json", correlate(folders)
     earlier = {run.key for run in Correlation.read(kept).runs} if kept.exists() else set()
-    if earlier <= {run.key for run in drawn.runs}:
-        curves(folders).save(RECORDS / "sweep" / "curves.json")
+    if earlier <= {run.key for run in drawn.runs} and len({run.steps for run in drawn.runs}) > 1:
+        curves(folders).save(RECORDS / name / "curves.json")
     correlate([kept, *folders] if kept.exists() else folders).save(kept)
 
 

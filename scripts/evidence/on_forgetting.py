@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
@@ -13,7 +14,7 @@ from assay.records.dial import DialPoint, PathName, Reading
 from assay.views import formats
 
 from .differences import Arm, apart, arm, hull, learned, lost, paired, setting, unequal
-from .kept import MODELS, REPAIRED, TAUGHT, Kept, model_of
+from .kept import MODELS, REPAIRED, TAUGHT, Kept, KeptRun, model_of
 from .on_weights import V3
 from .verdict import ABOVE, BELOW, Claim, Estimate, Find, Finding, not_run, several
 
@@ -26,16 +27,20 @@ def correlated(measure: Measure, given_norm: bool = False) -> Find:
     """The correlation of forgetting with a measure over the sweep's sound runs, or that at equal norm."""
 
     def find(kept: Kept) -> Sequence[Finding]:
-        record = kept.sweep
-        one = None if record is None else next((one for one in record.overall if one.measure == measure), None)
-        if record is None or one is None:
-            return []
-        value, ends = (one.given_norm, one.given_norm_interval) if given_norm else (one.rho, one.interval)
-        if value is None:
-            return []
-        over = f"{one.runs} runs of {one.arms} arms, resampled whole" if ends else f"{one.arms} arms: too few have any"
-        what = f"{_sweep(record)}, learning rates and durations: forgetting and {measure.replace('_', ' ')}"
-        return [Finding(what, "sweep", Estimate(value, ends, over))]
+        found = []
+        for name, record in kept.sweeps.items():
+            one = next((one for one in record.overall if one.measure == measure), None)
+            value, ends = (None, None) if one is None else (one.rho, one.interval)
+            if one is not None and given_norm:
+                value, ends = one.given_norm, one.given_norm_interval
+            if one is None or value is None:
+                continue
+            few = f"{one.arms} arms: too few have any"
+            over = f"{one.runs} runs of {one.arms} arms, resampled whole" if ends else few
+            differ = "learning rates and durations" if len({run.steps for run in record.runs}) > 1 else "learning rates"
+            what = f"{_sweep(record)}, {differ}: forgetting and {measure.replace('_', ' ')}"
+            found.append(Finding(what, name, Estimate(value, ends, over), _few(record)))
+        return found
 
     return find
 
@@ -63,7 +68,7 @@ def swept(record: Correlation, method: str, lr: float, rank: int | None = None) 
 
 def less_at_rates(kept: Kept) -> Sequence[Finding]:
     """What LoRA forgets less full tuning, at three of its rates."""
-    record, found = kept.sweep, []
+    record, found = kept.sweeps.get("sweep"), []
     full = None if record is None else swept(record, "full", 1e-4)
     for rank, lr in ((8, 3e-4), (8, 1e-3), (1, 1e-3)):
         one = None if record is None else swept(record, "lora", lr, rank)
@@ -74,6 +79,40 @@ def less_at_rates(kept: Kept) -> Sequence[Finding]:
         scores = f"Scores: {formats.share(one.accuracy)} and {formats.share(full.accuracy)}"
         found.append(Finding(what, "sweep", less, f"{scores}. {_few(record)}"))
     return found
+
+
+def less_than_nearest(equal: bool) -> Find:
+    """What LoRA runs over ranks and rates forget, each less the full run whose score is nearest to its own.
+
+    Args:
+        equal: whether the claim is of arms that score the same.
+    """
+
+    def find(kept: Kept) -> Sequence[Finding]:
+        scored = [run for run in kept.done("rates") if run.scores is not None and run.scores.task is not None]
+        found = []
+        for one in (run for run in scored if run.method == "lora"):
+            full = [run for run in scored if run.method == "full" and run.seed == one.seed]
+            if not full:
+                continue
+            _, _, other = min((abs(_accuracy(run) - _accuracy(one)), place, run) for place, run in enumerate(full))
+            ours, theirs = {one.seed: one}, {one.seed: other}
+            less, score = paired(ours, theirs, lost), paired(ours, theirs, learned)
+            if less is None or score is None or score.interval is None:
+                continue
+            ends, arms = formats.points_range(score.interval), [run.done.arm for run in (one, other)]
+            what = f"{setting(ours, model_of([one]))}: LoRA r {arms[0]['method.rank']} at {arms[0]['method.lr']:g} "
+            what += f"less full at {arms[1]['method.lr']:g}"
+            aside = f"Score: {formats.points(score.value)} points ({ends})."
+            found.append(Finding(what, "rates", less, aside, unequal(score) if equal else ""))
+        return found
+
+    return find
+
+
+def _accuracy(run: KeptRun) -> float:
+    """Of the tuned model on the task."""
+    return run.scores.task.tuned_accuracy if run.scores is not None and run.scores.task is not None else math.nan
 
 
 def less_of_others(equal: bool) -> Find:
@@ -207,7 +246,7 @@ def _path_less(reading: Reading) -> Difference | None:
     return reading.path_less
 
 
-SWEEP = "plans/sweep-smollm2.toml"
+SWEEP, RATES = "plans/sweep-smollm2.toml", "plans/rates-smollm2.toml"
 REPAIRS = "plans/repair-minilm.toml, plans/repair-smollm2.toml"
 EDITS: tuple[PathName, ...] = ("random-directions", "pretrained-neighbours")
 CLAIMS = (
@@ -217,7 +256,7 @@ CLAIMS = (
         "Spearman .971 (RoBERTa, rates and epochs), .59 (LLaMA2, epochs)",
         ABOVE,
         "Spearman",
-        SWEEP,
+        f"{SWEEP}, {RATES}",
         correlated("count"),
     ),
     Claim(
@@ -226,7 +265,7 @@ CLAIMS = (
         "none",
         ABOVE,
         "Spearman",
-        SWEEP,
+        f"{SWEEP}, {RATES}",
         correlated("relative_norm"),
     ),
     Claim(
@@ -235,7 +274,7 @@ CLAIMS = (
         "none",
         ABOVE,
         "Spearman",
-        SWEEP,
+        f"{SWEEP}, {RATES}",
         correlated("energy_share"),
     ),
     Claim(
@@ -244,7 +283,7 @@ CLAIMS = (
         "none",
         BELOW,
         "Spearman",
-        SWEEP,
+        f"{SWEEP}, {RATES}",
         correlated("effective_rank"),
     ),
     Claim(
@@ -253,7 +292,7 @@ CLAIMS = (
         "none",
         BELOW,
         "Spearman",
-        SWEEP,
+        f"{SWEEP}, {RATES}",
         correlated("effective_rank", given_norm=True),
     ),
     Claim(
@@ -262,8 +301,26 @@ CLAIMS = (
         "it foresees forgetting",
         ABOVE,
         "Spearman",
-        f"{SWEEP}, whose runs were scored before it was measured",
+        RATES,
         correlated("task_divergence"),
+    ),
+    Claim(
+        "The divergence from the base on general text goes with forgetting on it",
+        "asked beside arXiv 2509.04259",
+        "none",
+        ABOVE,
+        "Spearman",
+        RATES,
+        correlated("divergence"),
+    ),
+    Claim(
+        "How far the outputs of the weight matrices drift on the task's prompts goes with forgetting",
+        "asked beside arXiv 2605.28819",
+        "none",
+        ABOVE,
+        "Spearman",
+        RATES,
+        correlated("task_activation_drift"),
     ),
     Claim(
         "An adapter past the critical strength forgets more",
@@ -280,8 +337,8 @@ CLAIMS = (
         "code, epoch 16, kept: .517 (r 256), .609 (r 16) against .414",
         BELOW,
         "nats",
-        f"{SWEEP}, plans/rlhf-reward.toml",
-        several(less_at_rates, less_of_others(equal=False)),
+        f"{SWEEP}, {RATES}, plans/rlhf-reward.toml",
+        several(less_at_rates, less_than_nearest(equal=False), less_of_others(equal=False)),
     ),
     Claim(
         "At equal task score LoRA forgets less",
@@ -289,8 +346,8 @@ CLAIMS = (
         "on a better curve of learning against forgetting",
         BELOW,
         "nats",
-        f"{SWEEP}, plans/rlhf-reward.toml",
-        several(matched, less_of_others(equal=True)),
+        f"{SWEEP}, {RATES}, plans/rlhf-reward.toml",
+        several(matched, less_than_nearest(equal=True), less_of_others(equal=True)),
     ),
     Claim(
         "Forgetting is U-shaped over the rank, least at r 64",

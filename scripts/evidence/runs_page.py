@@ -18,12 +18,9 @@ from assay.views.dial import few_units
 from assay.views.formats import number, share, signed, signed_range
 
 from . import foresight, methods, rlhf
-from .kept import RECORDS, REPAIRED, Kept
+from .kept import RECORDS, REPAIRED, SWEEPS, Kept
 from .on_weights import STUDY
 from .verdict import NOT_RUN
-
-PLANS = RECORDS.parent.parent / "plans"
-SWEEP = (PLANS / "sweep-smollm2.toml", PLANS / "sweep-smollm2-again.toml")
 
 ABOUT = """\
 # The runs behind the claims
@@ -49,7 +46,8 @@ the records is an amplified update, from which nothing is concluded.
 def page(kept: Kept) -> str:
     """The whole page."""
     parts = [ABOUT, *ranks_and_scales(kept), *methods.sections(kept)]
-    parts += [sweep(kept.sweep)] if kept.sweep else []
+    for name, record in kept.sweeps.items():
+        parts.append(sweep(name, record))
     parts += [lines_of(kept.curves)] if kept.curves else []
     parts += [sequences(kept.continual)] if kept.continual else []
     parts.append(REPAIR)
@@ -71,20 +69,20 @@ def ranks_and_scales(kept: Kept) -> Iterator[str]:
             yield "\n\n".join(markdown.blocks(result.blocks)) + "\n"
 
 
-def sweep(record: Correlation) -> str:
-    """Every run of the sweep's plans, and the correlations."""
+def sweep(name: str, record: Correlation) -> str:
+    """Every run of a sweep's plans, and the correlations."""
     done = {
         (run.method, run.arm.get("method.rank"), run.arm["method.lr"], run.steps, run.seed): run for run in record.runs
     }
-    rows = list[list[cells.Given]]()
-    for planned in (one for path in SWEEP for one in runs_of(read_plan(path))):
+    rows, several = list[list[cells.Given]](), len({run.steps for run in record.runs}) > 1
+    for planned in (one for plan in SWEEPS[name] for one in runs_of(read_plan(RECORDS.parent.parent / plan))):
         spec = planned.spec
         rank = getattr(spec.method, "rank", None)
         run = done.get((spec.method.name, rank, spec.method.lr, spec.training.steps, spec.seed))
-        name = spec.method.name if rank is None else f"{spec.method.name} r{rank}"
+        arm = spec.method.name if rank is None else f"{spec.method.name} r{rank}"
         weights = [run.arm.get(f"method.{key}") if run else None for key in ("alpha", "scale")]
         asked: list[cells.Given] = [
-            name,
+            arm,
             *map(cells.number, weights),
             f"{spec.method.lr:g}",
             spec.training.steps,
@@ -99,17 +97,17 @@ def sweep(record: Correlation) -> str:
     columns = ["method", "alpha", "scale", "lr", "steps", "seed", "accuracy", "forgetting (95 %)", "intruders"]
     columns += ["energy share", "relative norm", "effective rank", "mark"]
     return (
-        "## SmolLM2-135M-Instruct over learning rates and durations\n\n"
+        f"## SmolLM2-135M-Instruct over {'learning rates and durations' if several else 'ranks and learning rates'}\n\n"
         f"{record.base.name} (the Instruct model, widened from 4 bits) learns headlines; forgetting is the loss on "
         f"{record.text.name} above the base's, nats a token, paired by document. Intruders at k {record.k}, eps "
         f"{record.eps[0]:g}, {record.side} side, of 2,100 directions. {len(record.runs)} of {len(rows)} planned runs "
         "are there; every run has a schedule of its own.\n\n"
         f"{markdown.table(table(columns, rows))}\n{_cautions(record)}\n"
-        "Spearman's correlation of forgetting with each measure; arms are resampled whole, since the durations and "
-        "seeds of one arm share its data and schedule. *ruined too* takes in the runs that are marked. A correlation, "
-        "no cause: learning rate and duration move all of these at once.\n\n"
+        "Spearman's correlation of forgetting with each measure; arms are resampled whole, since the runs of one arm "
+        "share its data and schedule. *ruined too* takes in the runs that are marked. A correlation, no cause: what "
+        "differs between the runs moves all of these at once.\n\n"
         f"{markdown.table(coefficients(record.coefficients))}\n\n"
-        f"{foresight.foresees(record)}{foresight.advised(record)}"
+        f"{foresight.foresees(record)}{foresight.advised(name, record)}"
     )
 
 
