@@ -32,13 +32,14 @@ def test_an_answer_larger_than_a_pipe_holds_arrives() -> None:
         assert len(engine.wait().value) == 1 << 22
 
 
-def test_a_crash_names_its_signal_or_code_and_stops_nothing() -> None:
+def test_a_crash_names_its_signal_or_error_and_stops_nothing() -> None:
     with LocalEngine() as engine:
         engine.submit(Item("killed", crash, "itself"))
         engine.submit(Item("raised", double, None))
         engine.submit(Item("good", double, 21))
         found = {one.key: one for one in (engine.wait() for _ in range(3))}
-    assert (found["killed"].crash, found["raised"].crash) == ("SIGKILL", "exit code 1")
+    assert found["killed"].crash == "SIGKILL"
+    assert found["raised"].crash == "TypeError: unsupported operand type(s) for *: 'int' and 'NoneType'"
     assert (found["good"].value, found["good"].crash) == (42, "")
 
 

@@ -26,7 +26,7 @@ from assay.engines.ray import RayEngine
 from assay.errors import EngineError, SettingError
 from assay.studies.graph import Standing
 from assay.studies.run import study
-from engines.work import Copy, copy, crash, double, mark, stumble, until_begun
+from engines.work import Copy, copy, crash, double, mark, stumble, until_begun, words_of
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed"),
@@ -158,6 +158,17 @@ def test_an_item_that_kills_its_process_is_told_and_stops_nothing(cluster: Any, 
         found = {one.key: one for one in (engine.wait(), engine.wait())}
     assert found["good"].value == 42
     assert found["poison"].crash == "WorkerCrashedError, 3 times"
+
+
+def test_paths_are_those_of_the_folder_that_it_was_asked_from(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("some.txt").write_text("words")
+    with RayEngine(Path("study"), cluster.address) as engine:
+        engine.submit(Item("relative", words_of, Path("some.txt")))
+        ended = engine.wait()
+    assert (ended.value, ended.crash) == ("words", "")
 
 
 @pytest.mark.parametrize("progress", [("step-*",), ()])

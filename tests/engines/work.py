@@ -17,6 +17,10 @@ def double(number: int) -> int:
     return 2 * number
 
 
+def words_of(path: Path) -> str:
+    return path.read_text()
+
+
 def large(size: int) -> bytes:
     return bytes(size)
 

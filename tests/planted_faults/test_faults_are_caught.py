@@ -294,6 +294,12 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "chosen = min(common, key=lambda name: sum(known[name].count for known in by_name))",
         "tests/views/test_joined_page.py::test_every_arm_is_pictured_on_one_matrix",
     ),
+    "an item that looks for its files where the worker stands": (
+        "engines/process.py",
+        "        os.chdir(home)",
+        "        pass",
+        "tests/engines/test_ray_engine.py::test_paths_are_those_of_the_folder_that_it_was_asked_from",
+    ),
     "an item that gets on and is given up": (
         "engines/cluster.py",
         "losses = attempt if task.reached() == before else 1",

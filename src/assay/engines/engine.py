@@ -39,7 +39,7 @@ class Ended:
     Attributes:
         key: of the item.
         value: what its function returned.
-        crash: the signal, exit code or loss that ended it; empty where the function returned.
+        crash: the error, signal, exit code or loss that ended it; empty where the function returned.
     """
 
     key: str

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, final
 
 _CLAIM_SECONDS = 1.0  # between looks at a claim
+_RETURNED, _RAISED = b"+", b"-"  # in front of a packed value, or of the words of an error
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,12 @@ class Call:
 
     Attributes:
         packed: both.
+        home: the folder from which paths in the argument are seen.
         imports: modules that take long to import, and are imported once for all calls.
     """
 
     packed: bytes
+    home: str
     imports: tuple[str, ...] = ()
 
     @classmethod
@@ -40,7 +43,7 @@ class Call:
         """
         if function.__module__ == "__main__":
             raise ValueError(f"{function.__name__} is in no module that another process can import")
-        return cls(bytes(ForkingPickler.dumps((function, argument))), tuple(imports))
+        return cls(bytes(ForkingPickler.dumps((function, argument))), os.getcwd(), tuple(imports))
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class Answer:
 
     Attributes:
         packed: what the function returned; empty where it did not.
-        crash: the signal or exit code that ended its process; empty where it returned.
+        crash: the error that the function raised, or the signal or exit code that ended its process; empty where it
+            returned.
     """
 
     packed: bytes = b""
@@ -81,7 +85,9 @@ class Process:
             context.set_forkserver_preload(list(call.imports))  # those of the first call count: the server lives on
         self._receiver, sender = context.Pipe(duplex=False)
         theirs, ours = context.Pipe(duplex=False)
-        self._process = context.Process(target=_answer, args=(theirs, places or {}, claim, sender), daemon=True)
+        self._process = context.Process(
+            target=_answer, args=(theirs, call.home, places or {}, claim, sender), daemon=True
+        )
         with without_program():
             self._process.start()
         sender.close()
@@ -99,14 +105,17 @@ class Process:
         """Outcome of the call, once it ends."""
         wait(self.handles)
         try:  # an answer may be larger than the pipe holds: it is read before the process can end
-            packed = self._receiver.recv_bytes() if self._receiver.poll() else b""
+            said = self._receiver.recv_bytes() if self._receiver.poll() else b""
         except EOFError:
-            packed = b""
+            said = b""
         self._receiver.close()
         self._process.join()
         code = self._process.exitcode
         self._process.close()
-        return Answer(packed, "" if not code else signal.Signals(-code).name if code < 0 else f"exit code {code}")
+        if said.startswith(_RAISED):
+            return Answer(crash=said.removeprefix(_RAISED).decode(errors="replace"))
+        ended = "" if not code else signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return Answer(said.removeprefix(_RETURNED), ended)
 
     def end(self) -> None:
         """End it now: what it has written so far is what a kill leaves."""
@@ -127,13 +136,24 @@ def without_program() -> Iterator[None]:
         sys.modules["__main__"] = program
 
 
-def _answer(receiver: Connection, places: Mapping[Path, Path], claim: Path | None, sender: Connection) -> None:
+def _answer(
+    receiver: Connection, home: str, places: Mapping[Path, Path], claim: Path | None, sender: Connection
+) -> None:
     """Answer a call in a process that ends with the one that started it: two must never write to one folder."""
     end_with_parent(claim)
+    with suppress(OSError):  # a node without the folder has other paths, by `places`
+        os.chdir(home)
     function, argument = receiver.recv()
     receiver.close()
-    sender.send(function(argument.at(places) if places else argument))
-    sender.close()
+    try:
+        sender.send_bytes(
+            _RETURNED + bytes(ForkingPickler.dumps(function(argument.at(places) if places else argument)))
+        )
+    except Exception as error:
+        sender.send_bytes(_RAISED + f"{type(error).__name__}: {error}".encode())
+        raise
+    finally:
+        sender.close()
 
 
 def end_with_parent(claim: Path | None = None) -> None:
