@@ -1,7 +1,7 @@
 """What a Ray cluster costs, what it survives, and how far it scales.
 
-- Overhead: a hundred items of nothing, on one processor here and on a node of one processor, a few at a time in turn;
-  and how much of a run of one minute that is.
+- Overhead: a hundred runs of one step and a hundred items of nothing, on one processor here and on a node of one
+  processor, a few at a time in turn.
 - Scaling: items that sleep, on one node and on two. They sleep: what is measured is the engine, not the cores.
 - Faults: nodes are killed at random moments while items run; an item takes down every worker that it is given to; the
   driver itself is killed and started again; the head is restarted, lost or silent; a node is silent. Counted are items
@@ -22,6 +22,7 @@ import argparse
 import json
 import os
 import random
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -55,10 +56,25 @@ from assay.engines.local import LocalEngine
 from assay.engines.needs import Needs
 from assay.engines.ray import RayEngine
 from assay.engines.schedule import Piece, longest_chain, makespan
+from assay.models.loading import find
 from assay.studies.graph import Job, drive
+from assay.studies.home import Home
+from assay.studies.plan import read_plan, runs_of
 
-ROUNDS, A_ROUND = 5, 20  # of items of nothing: a hundred, in turns
-MINUTE = 60.0
+ROUNDS, A_ROUND = 5, 20  # of trivial runs, and of items of nothing: a hundred, in turns
+TRIVIAL = """base = "base"
+steps = [1]
+seeds = {seeds}
+stages = ["train"]
+training = {{ batch_size = 2, checkpoint_every = 0 }}
+[[tasks]]
+name = "rows"
+data = {{ kind = "prompt-answer", path = "rows.jsonl", max_length = 16 }}
+[[arms]]
+method = "lora"
+rank = 2
+rate = {{ policy = "fixed", lr = 1e-3 }}
+"""
 SLEEPERS, ASLEEP = 20, 0.5
 KILLS = 20
 NODES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
@@ -106,27 +122,44 @@ def on_head(part: Callable[[Cluster, Path], Any]) -> Callable[[Path], Any]:
     return run
 
 
-def seconds_of(engine: AbstractEngine, function: Callable[[Any], Any], arguments: list[Any]) -> float:
+def seconds_of(engine: AbstractEngine, items: list[Item]) -> float:
     """From the first that is submitted to the last that ends."""
     began = time.perf_counter()
-    for number, argument in enumerate(arguments):
-        engine.submit(Item(str(number), function, argument))
-    for _ in arguments:
+    for item in items:
+        engine.submit(item)
+    for _ in items:
         engine.wait()
     return time.perf_counter() - began
 
 
+def items_of(function: Callable[[Any], Any], arguments: list[Any]) -> list[Item]:
+    return [Item(str(number), function, argument) for number, argument in enumerate(arguments)]
+
+
 def overhead(cluster: Cluster, folder: Path) -> dict[str, float]:
-    """Items of nothing on one processor: through Ray, and here."""
-    here = there = 0.0
+    """Runs of one step, and items of nothing, on one processor: through Ray, and here."""
+    here, there = [0.0, 0.0], [0.0, 0.0]
+    (folder / "plan").mkdir(parents=True)
+    ours, theirs = (trivial_runs(folder / "plan", folder / where) for where in ("here", "there"))
+    empty = items_of(nothing, list(range(A_ROUND)))
     with LocalEngine() as local, RayEngine(folder, cluster.address) as far:
-        for engine in (local, far):
-            seconds_of(engine, nothing, [0, 0])  # start-up apart
+        for engine, runs in ((local, ours), (far, theirs)):
+            seconds_of(engine, [runs.pop(), *empty[:2]])  # start-up apart
         for _ in range(ROUNDS):
-            here += seconds_of(local, nothing, list(range(A_ROUND)))
-            there += seconds_of(far, nothing, list(range(A_ROUND)))
-    more = (there - here) / (ROUNDS * A_ROUND)
-    return {"items": ROUNDS * A_ROUND, "ratio": there / here, "of a run of a minute": more / MINUTE}
+            for engine, runs, taken in ((local, ours, here), (far, theirs, there)):
+                taken[0] += seconds_of(engine, [runs.pop() for _ in range(A_ROUND)])
+                taken[1] += seconds_of(engine, empty)
+    return {"runs": ROUNDS * A_ROUND, "of runs": there[0] / here[0], "of items of nothing": there[1] / here[1]}
+
+
+def trivial_runs(start: Path, folder: Path) -> list[Item]:
+    """One step of training of the smoke plan's decoder, of as many seeds as are needed."""
+    if not (start / "base").exists():
+        runpy.run_path(str(Path(__file__).parent.parent / "plans" / "smoke.py"))["build"](start)
+        (start / "plan.toml").write_text(TRIVIAL.format(seeds=list(range(ROUNDS * A_ROUND + 1))), encoding="utf8")
+    plan = read_plan(start / "plan.toml")
+    home = Home(plan, start, find(plan.base, start), folder, "cpu")
+    return [home.work(entry).item() for entry in runs_of(plan)]
 
 
 def scaling(cluster: Cluster, folder: Path) -> dict[str, float]:
@@ -135,8 +168,8 @@ def scaling(cluster: Cluster, folder: Path) -> dict[str, float]:
     for nodes in (1, 2):
         added = cluster.add_node(**SIZE) if nodes == 2 else None
         with RayEngine(folder, cluster.address) as engine:
-            seconds_of(engine, sleep, [ASLEEP] * 2 * nodes)
-            taken.append(seconds_of(engine, sleep, [ASLEEP] * SLEEPERS))
+            seconds_of(engine, items_of(sleep, [ASLEEP] * 2 * nodes))
+            taken.append(seconds_of(engine, items_of(sleep, [ASLEEP] * SLEEPERS)))
     cluster.remove_node(added)
     return {"items": SLEEPERS, "two nodes to one": taken[0] / taken[1], "asleep": SLEEPERS * ASLEEP / taken[0]}
 

@@ -309,7 +309,8 @@ def clusters(record: dict[str, Any] | None) -> list[Line]:
     faults = dict.fromkeys(FAULTS.values(), NOT_RUN)
     if record is not None:
         took = record["overhead"]
-        cost = f"**{took['of a run of a minute']:.2%}** ({took['ratio']:.2f} x on {took['items']} items of nothing)"
+        nothing = f"{took['of items of nothing']:.2f} x on as many items of nothing"
+        cost = f"**{took['of runs'] - 1:.1%}** ({took['runs']} runs of one step; {nothing})"
         scale = f"**{record['scaling']['two nodes to one']:.2f}** (items that sleep)"
         poison = fate(record["poison"])
         faults |= {words: fate(record[name]) for name, words in FAULTS.items() if name in record}
@@ -317,7 +318,7 @@ def clusters(record: dict[str, Any] | None) -> list[Line]:
         if (both := record.get("commands")) is not None:
             alike = ", ".join(f"**{part['differ']}** of {part['records']} ({name})" for name, part in both.items())
     return [
-        Line("what Ray adds to a run of a minute, start-up apart", "at most 5%", "", cost, "clusters"),
+        Line("what Ray adds to trivial runs, start-up apart", "at most 5%", "", cost, "clusters"),
         Line("two nodes of one processor against one", "", "2", scale, "clusters"),
         Line("records on Ray that differ from those here, times and memory apart", "0", "", alike, "clusters"),
         *(
