@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 import tiny
 from assay.audits import audit
+from assay.errors import SettingError
 from assay.models.loading import find
 from assay.records import Audit
 from assay.weights.spectra_cache import SpectraCache
@@ -191,3 +192,34 @@ def test_records_are_compared_by_the_matrices_that_were_measured(base_of: BaseOf
     assert whole.check(gate, short).reason == "the earlier record has another set of matrices"
     renamed = short.model_copy(update={"matrices": short.matrices[:1]})
     assert short.check(gate, renamed).outcome == "inconclusive"
+
+
+def test_a_base_in_four_bits_is_what_bitsandbytes_gives_back(tmp_path: Path) -> None:
+    """Against a stored copy of the base with its blocks' matrices dequantised: the same verdicts and sizes."""
+    functional = pytest.importorskip("bitsandbytes.functional")
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    tiny.build("llama").save_pretrained(base)
+    config = LoraConfig(r=2, target_modules=["q_proj", "down_proj"])
+    adapted = get_peft_model(tiny.build("llama"), config)
+    tiny.randomise(adapted.named_parameters(), ("lora_",), 0.05)
+    adapted.save_pretrained(adapter)
+    shutil.copytree(base, tmp_path / "seen")
+    changed = {
+        name: functional.dequantize_4bit(*functional.quantize_4bit(W, blocksize=64, quant_type="nf4"))
+        for name, W in tiny.tensors(base).items()
+        if W.ndim == 2 and ".layers." in name
+    }
+    tiny.rewrite(tmp_path / "seen", changed)
+    ours, theirs = audit(base, adapter, base_bits=4), audit(tmp_path / "seen", adapter)
+    plain = audit(base, adapter)
+    assert ours.base_norm == pytest.approx(theirs.base_norm, rel=1e-4)
+    assert ours.base.settings == "nf4"
+    for one, other, stored in zip(ours.matrices, theirs.matrices, plain.matrices, strict=True):
+        assert one.base_norm == pytest.approx(other.base_norm, rel=1e-4)
+        assert one.base_norm != pytest.approx(stored.base_norm, rel=1e-5)
+        assert one.update_norm == pytest.approx(stored.update_norm, rel=1e-5)
+        assert [d.verdict for d in one.directions] == [d.verdict for d in other.directions]
+        assert (one.quantisation_ratio, stored.quantisation_ratio is not None) == (None, True)
+    assert any("NF4" in note for note in ours.notes)
+    with pytest.raises(SettingError, match="base_bits is 8"):
+        audit(base, adapter, base_bits=8)  # type: ignore[arg-type]

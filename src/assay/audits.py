@@ -18,8 +18,8 @@ from assay.errors import AssayError, EngineError, SettingError, ValuesError
 from assay.io import digests
 from assay.linalg import AbstractOperator, Solver, Triplets, base_triplets, sigma_min_bound
 from assay.linalg.devices import device_of
+from assay.linalg.nf4 import nf4_error
 from assay.measures.matrix import Question, SigmaMin, Spectrum, measure_matrix
-from assay.measures.quantisation import nf4_error
 from assay.records import Audit, MatrixAudit, Partial, Provenance, Setting, Source
 from assay.records.record import as_given, settings_of
 from assay.settings import check_count
@@ -52,6 +52,7 @@ def audit(
     include: str | Sequence[str] = (),
     chance: int = 0,
     seed: int = 0,
+    base_bits: Literal[4] | None = None,
     device: str = "cpu",
     cache: bool = True,
     resume: str | Path | None = None,
@@ -75,6 +76,8 @@ def audit(
         include: also "embeddings", "heads".
         chance: random updates to draw for each matrix's chance level (20 or more mean something); 0 for none.
         seed: of those draws.
+        base_bits: 4 to set the model against the base that a QLoRA run saw: the matrices of its blocks rounded to NF4
+            and back. An adapter is then merged into that base; merged into the stored one, leave it out.
         device: where the arithmetic is done.
         cache: keep what is known of the base's spectra in the user's cache folder, and use what is kept there.
         resume: a file for matrices that are done: after a kill, the same call goes on where it stood. It is left there:
@@ -98,14 +101,16 @@ def audit(
     started = time.perf_counter()
     thresholds = tuple(eps) if isinstance(eps, Sequence) else (eps,)
     include = (include,) if isinstance(include, str) else tuple(include)
-    _check(k, thresholds, side, solver, precision, chance)
+    _check(k, thresholds, side, solver, precision, chance, base_bits)
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
     given: dict[str, Any] = {"k": k, "eps": eps, "side": side, "solver": solver, "precision": precision}
     given |= {"adapter": adapter, "matrices": matrices, "include": include}
-    given |= {"chance": chance, "seed": seed, "device": device}
+    given |= {"chance": chance, "seed": seed, "base_bits": base_bits, "device": device}
     scope = Scope(include, patterns)
     found = pair(base, tuned, adapter, scope)
     question = Question(k, thresholds, side, solver, _PRECISIONS[precision], chance, seed)
+    if base_bits is not None:
+        round_base(found)
     sources = (found.base.described(), tuple(side.described() for side in found.tuned))
     settings = settings_of(audit, given)
     if not isinstance(tuned, str | Path):
@@ -117,7 +122,7 @@ def audit(
     else:
         folders = tuple(side.folder for side in found.tuned)
         weights = None if isinstance(tuned, str | Path) else tuple(weight for _, weight in tuned)
-        whole = Shard(found.base.folder, folders, weights, (), scope, question, device, cache)
+        whole = Shard(found.base.folder, folders, weights, (), scope, question, base_bits, device, cache)
         measured = _measure_on(engine, whole, [entry.name for entry in found.pairs], partial, progress)
     for matrix in measured:
         if matrix.update_norm == 0.0:
@@ -142,18 +147,29 @@ def audit(
     )
 
 
-def _check(k: int, eps: tuple[float, ...], side: str, solver: str, precision: str, chance: int) -> None:
+def _check(
+    k: int, eps: tuple[float, ...], side: str, solver: str, precision: str, chance: int, base_bits: int | None
+) -> None:
     """Refuse settings that have no meaning, before anything is read."""
     check_count(k, *eps)
     for name, value, allowed in (
         ("side", side, ("left", "right", "both")),
         ("solver", solver, ("auto", "exact", "certified")),
         ("precision", precision, tuple(_PRECISIONS)),
+        ("base_bits", base_bits, (None, 4)),
     ):
         if value not in allowed:
-            raise SettingError(f"{name} is {value!r}", wanted=f"one of {', '.join(allowed)}")
+            raise SettingError(f"{name} is {value!r}", wanted=f"one of {', '.join(map(str, allowed))}")
     if not isinstance(chance, int) or chance < 0:
         raise SettingError(f"chance is {chance!r}", wanted="a number of draws, or 0 for none")
+
+
+def round_base(found: Pairing) -> None:
+    """Let the base's matrices be read as their NF4 codes give them back: those that a base in 4 bits has codes for."""
+    found.base.in_nf4 = frozenset(name for name, slot in found.slots.items() if slot.kind == "linear" and slot.body)
+    found.notes.append(
+        f"The base is as a run beside 4 bits saw it: {len(found.base.in_nf4)} matrices of its blocks, rounded to NF4."
+    )
 
 
 def _partial(
@@ -211,7 +227,7 @@ class Shard:
     Attributes:
         base: its folder; tuned: the folders of what was tuned; weights: of their sum, None where there is no sum.
         names: the matrices; scope: what the audit looks at.
-        question, device, cache: as for the audit.
+        question, base_bits, device, cache: as for the audit.
     """
 
     base: Path
@@ -220,6 +236,7 @@ class Shard:
     names: tuple[str, ...]
     scope: Scope
     question: Question
+    base_bits: Literal[4] | None
     device: str
     cache: bool
 
@@ -241,6 +258,8 @@ def measure_shard(shard: Shard) -> list[MatrixAudit] | AssayError:
             found = pair(shard.base, shard.tuned[0], None, shard.scope)
         else:
             found = pair(shard.base, list(zip(shard.tuned, shard.weights, strict=True)), None, shard.scope)
+        if shard.base_bits is not None:
+            round_base(found)
         wanted = set(shard.names)
         found.pairs[:] = [entry for entry in found.pairs if entry.name in wanted]
         kept = SpectraCache.default() if shard.cache else None
@@ -329,6 +348,8 @@ def _of_stored(
     """Measures that depend on how the base is stored: entries left as they were, and the yardstick of four bits."""
     stored = FLOATS[operators.stored]
     sparsity = kept_share(operators.base.matrix, operators.tuned, stored) if update_norm else 1.0
+    if entry.name in entry.base.in_nf4:  # rounding again moves nothing
+        return {"update_sparsity": sparsity, "quantisation_ratio": None}
 
     def make() -> float:
         matrix = operators.base.matrix

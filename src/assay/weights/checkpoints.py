@@ -20,6 +20,7 @@ from torch import Tensor
 from assay.errors import CheckpointError, SourceError, ValuesError
 from assay.io import digests
 from assay.io.stamps import Stamps
+from assay.linalg.nf4 import nf4_rounded
 from assay.records import Source
 from assay.records.record import read_json
 from assay.weights.foreign import refuse_foreign_checkpoint
@@ -72,6 +73,7 @@ class Checkpoint:
         tensors: every stored tensor by its name.
         config: the model's `config.json`; None if there is none.
         stamps: its files as they were when it was opened.
+        in_nf4: tensors that are read as their NF4 codes would give them back.
     """
 
     folder: Path
@@ -79,6 +81,7 @@ class Checkpoint:
     tensors: dict[str, Stored]
     config: dict[str, Any] | None
     stamps: Stamps = field(default_factory=Stamps)
+    in_nf4: frozenset[str] = frozenset()
     _open: dict[Path, Any] = field(default_factory=dict)
     _digests: dict[str, str] = field(default_factory=dict)
 
@@ -96,6 +99,8 @@ class Checkpoint:
             tensor: Tensor = self._open[stored.file].get_tensor(name)
         except SafetensorError as error:
             raise CheckpointError(f"cannot be read ({error})", where=f"{stored.file}, {name}") from None
+        if name in self.in_nf4:
+            tensor = nf4_rounded(tensor)
         self._digests[name] = digest(tensor)
         if stored.is_float and not _finite(tensor):
             raise ValuesError(
@@ -113,7 +118,8 @@ class Checkpoint:
     def described(self) -> Source:
         """The source, with a digest of its weight files."""
         files = {stored.file for stored in self.tensors.values()}
-        return identified(self.source, files, self.folder)
+        found = identified(self.source, files, self.folder)
+        return found.model_copy(update={"settings": "nf4"}) if self.in_nf4 else found
 
 
 def identified(source: Source, files: Iterable[Path], folder: Path) -> Source:

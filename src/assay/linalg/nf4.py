@@ -1,6 +1,9 @@
-"""Quantisation as a yardstick: how far four bits would move a matrix, beside how far fine-tuning did."""
+"""NormalFloat4: a matrix rounded to four bits an entry and back, and how far that moves it."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -32,16 +35,43 @@ def nf4_error(W: Tensor) -> float:
 
     Source: QLoRA, arXiv 2305.14314, without its second quantisation, of the scales.
     """
-    flat = W.reshape(-1)
-    codes = torch.tensor(NF4, dtype=torch.float32, device=W.device)
+    codes, middles = _codes(W.device)
     steps = torch.arange(-_STEPS, _STEPS + 1, device=W.device) / _STEPS
-    nearest = codes[torch.bucketize(steps, (codes[1:] + codes[:-1]) / 2)]
+    nearest = codes[torch.bucketize(steps, middles)]
     square = 0.0
-    for part in flat.split(BLOCK * _AT_ONCE):
-        whole = torch.nn.functional.pad(part.float(), (0, -len(part) % BLOCK)).view(-1, BLOCK)
-        largest = whole.abs().amax(dim=1, keepdim=True)
-        scaled = whole / largest.where(largest > 0, torch.ones_like(largest))
+    for scaled, largest in _blocks(W):
         place = (scaled * _STEPS + (_STEPS + 0.5)).to(torch.int32).flatten()
         off = (nearest.index_select(0, place).view_as(scaled) - scaled) * largest
         square += float(torch.linalg.vector_norm(off)) ** 2
-    return float(square**0.5)
+    return math.sqrt(square)
+
+
+def nf4_rounded(W: Tensor) -> Tensor:
+    """`Q(W)`: a matrix as its NF4 codes give it back, in the precision that it had.
+
+    Args:
+        W: as for `nf4_error`.
+
+    Example:
+        >>> nf4_rounded(torch.tensor([[1.0, -0.1, 0.0, 0.5]]))
+        tensor([[ 1.0000, -0.0911,  0.0000,  0.4407]])
+
+    Source: as for `nf4_error`.
+    """
+    codes, middles = _codes(W.device)
+    parts = [(codes[torch.bucketize(scaled, middles)] * largest).flatten() for scaled, largest in _blocks(W)]
+    return torch.cat(parts)[: W.numel()].to(W.dtype).reshape(W.shape)
+
+
+def _codes(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The codes, and the middles between neighbours."""
+    codes = torch.tensor(NF4, dtype=torch.float32, device=device)
+    return codes, (codes[1:] + codes[:-1]) / 2
+
+
+def _blocks(W: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Blocks, one a row, over their largest entries, and these, some at a time; the last one filled up with zeros."""
+    for part in W.reshape(-1).split(BLOCK * _AT_ONCE):
+        whole = torch.nn.functional.pad(part.float(), (0, -len(part) % BLOCK)).view(-1, BLOCK)
+        largest = whole.abs().amax(dim=1, keepdim=True)
+        yield whole / largest.where(largest > 0, torch.ones_like(largest)), largest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from assay.measures.quantisation import NF4, nf4_error
+from assay.linalg.nf4 import NF4, nf4_error, nf4_rounded
 
 
 def test_it_is_what_bitsandbytes_makes() -> None:
@@ -15,6 +15,7 @@ def test_it_is_what_bitsandbytes_makes() -> None:
     codes, state = functional.quantize_4bit(W, blocksize=64, quant_type="nf4")
     back = functional.dequantize_4bit(codes, state)
     assert nf4_error(W) == pytest.approx(float(torch.linalg.vector_norm(back - W)), rel=1e-5)
+    torch.testing.assert_close(nf4_rounded(W), back, rtol=1e-6, atol=0)
 
 
 def test_by_the_definition() -> None:
