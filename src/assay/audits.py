@@ -76,8 +76,7 @@ def audit(
         include: also "embeddings", "heads".
         chance: random updates to draw for each matrix's chance level (20 or more mean something); 0 for none.
         seed: of those draws.
-        base_bits: 4 to set the model against the base that a QLoRA run saw: the matrices of its blocks rounded to NF4
-            and back. An adapter is then merged into that base; merged into the stored one, leave it out.
+        base_bits: 4 to set the model against the base that a QLoRA run saw: its blocks' matrices rounded to NF4.
         device: where the arithmetic is done.
         cache: keep what is known of the base's spectra in the user's cache folder, and use what is kept there.
         resume: a file for matrices that are done: after a kill, the same call goes on where it stood. It is left there:
@@ -110,7 +109,7 @@ def audit(
     found = pair(base, tuned, adapter, scope)
     question = Question(k, thresholds, side, solver, _PRECISIONS[precision], chance, seed)
     if base_bits is not None:
-        round_base(found)
+        found.round_base()
     sources = (found.base.described(), tuple(side.described() for side in found.tuned))
     settings = settings_of(audit, given)
     if not isinstance(tuned, str | Path):
@@ -162,14 +161,6 @@ def _check(
             raise SettingError(f"{name} is {value!r}", wanted=f"one of {', '.join(map(str, allowed))}")
     if not isinstance(chance, int) or chance < 0:
         raise SettingError(f"chance is {chance!r}", wanted="a number of draws, or 0 for none")
-
-
-def round_base(found: Pairing) -> None:
-    """Let the base's matrices be read as their NF4 codes give them back: those that a base in 4 bits has codes for."""
-    found.base.in_nf4 = frozenset(name for name, slot in found.slots.items() if slot.kind == "linear" and slot.body)
-    found.notes.append(
-        f"The base is as a run beside 4 bits saw it: {len(found.base.in_nf4)} matrices of its blocks, rounded to NF4."
-    )
 
 
 def _partial(
@@ -259,7 +250,7 @@ def measure_shard(shard: Shard) -> list[MatrixAudit] | AssayError:
         else:
             found = pair(shard.base, list(zip(shard.tuned, shard.weights, strict=True)), None, shard.scope)
         if shard.base_bits is not None:
-            round_base(found)
+            found.round_base()
         wanted = set(shard.names)
         found.pairs[:] = [entry for entry in found.pairs if entry.name in wanted]
         kept = SpectraCache.default() if shard.cache else None

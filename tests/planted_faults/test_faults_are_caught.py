@@ -176,7 +176,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "a base in four bits that is read as it is stored": (
         "audits.py",
-        "    if base_bits is not None:\n        round_base(found)\n",
+        "    if base_bits is not None:\n        found.round_base()\n",
         "",
         "tests/test_audits.py::test_a_base_in_four_bits_is_what_bitsandbytes_gives_back",
     ),

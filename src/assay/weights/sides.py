@@ -65,6 +65,12 @@ class Pairing:
         for side in (self.base, *self.tuned):
             side.stamps.refuse_changed()
 
+    def round_base(self) -> None:
+        """Read the matrices that a base in 4 bits has codes for as those codes give them back."""
+        rounded = frozenset(name for name, slot in self.slots.items() if slot.kind == "linear" and slot.body)
+        self.base.in_nf4 = rounded
+        self.notes.append(f"The base is as a run beside 4 bits saw it: {len(rounded)} matrices rounded to NF4.")
+
     def untouched_square(self) -> float:
         """`sum ||W0||_F^2` over the untouched matrices, read one at a time."""
         norms = (torch.linalg.vector_norm(self.base.read(name), dtype=torch.float64) for name in self.untouched)
