@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assay.errors import SettingError
+from assay.training.spec import Spec
 
 
 def double(number: int) -> int:
@@ -19,6 +20,13 @@ def double(number: int) -> int:
 
 def words_of(path: Path) -> str:
     return path.read_text()
+
+
+def processes_of(asked: tuple[Spec, Path]) -> int:
+    """Run a specification: how many processes trained it."""
+    from assay.training.run import train
+
+    return train(*asked).cost.processes
 
 
 def large(size: int) -> bytes:

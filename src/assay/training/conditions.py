@@ -103,8 +103,11 @@ def conditions_of(
 
 def _shared(training: Schedule) -> dict[str, Any]:
     """Conditions of a schedule; a setting that has its default, and did not exist in older runs, is left out."""
-    # How often a run is kept changes nothing of it; epochs are steps by now; the rest has names of its own.
-    given = training.model_dump(exclude={"checkpoint_every", "save_at", "epochs", "precision", "optimizer"})
+    # How often a run is kept, and how many processes share its batches, changes nothing of it; epochs are steps by now;
+    # the rest has names of its own.
+    given = training.model_dump(
+        exclude={"checkpoint_every", "save_at", "processes", "epochs", "precision", "optimizer"}
+    )
     for name in ("gradient_accumulation", "gradient_checkpointing", "attention"):
         if given[name] == Schedule.model_fields[name].default:
             del given[name]

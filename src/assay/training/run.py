@@ -35,6 +35,7 @@ from assay.training.policy import constant_from, policy_run
 from assay.training.processes import Processes
 from assay.training.spec import Spec, read_spec
 from assay.training.storing import Store
+from assay.training.together import started, train_together
 from assay.training.validation import HeldOut
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
@@ -81,6 +82,9 @@ def train(
     named = {**given.conditions, **arm_of(settings)}
     if is_taken(folder):
         return done_before(folder, named, settings.training.save_at)
+    if settings.training.processes > 1 and not started():
+        train_together(spec, settings.training.processes, folder, device, max_hours)
+        return Run.read(folder / RECORD)
     check_name(folder)
     check_positions(settings, given.base)
     device = str(device_of(device))  # says what is wrong with it before anything is measured on it

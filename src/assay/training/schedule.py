@@ -33,6 +33,7 @@ class Schedule(Part, strict=True):
         gradient_accumulation: parts into which a step's batch is cut; they are computed one after the other.
         gradient_checkpointing: whether activations are computed again instead of kept.
         attention: transformers' implementation of attention; its own choice unless given.
+        processes: that train the run together, on as many GPUs where the device is cuda; each has its share of a batch.
         checkpoint_every: steps after which a run that is stopped can go on; 0 for never. A checkpoint holds three
             numbers for every one that learns.
         save_at: steps after which what has learned is stored too, in `steps/N` of the run's folder, each as whole as
@@ -50,6 +51,7 @@ class Schedule(Part, strict=True):
     gradient_accumulation: int = Field(default=1, ge=1)
     gradient_checkpointing: bool = False
     attention: str | None = Field(default=None, min_length=1)
+    processes: int = Field(default=1, ge=1)
     checkpoint_every: int = Field(default=100, ge=0)
     save_at: list[int] = Field(default=[])
 
@@ -62,6 +64,8 @@ class Schedule(Part, strict=True):
             raise ValueError(
                 f"batch_size {self.batch_size} cannot be cut into {self.gradient_accumulation} equal parts"
             )
+        if self.part % self.processes:
+            raise ValueError(f"batch_size {self.part} cannot be shared by {self.processes} processes")
         wrong = [step for step in self.save_at if not 0 < step < self.steps] if self.epochs is None else []
         if wrong or self.save_at != sorted(set(self.save_at)):
             raise ValueError(f"save_at is {self.save_at}: wanted rising steps above 0 and below {self.steps}")
