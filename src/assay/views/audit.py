@@ -133,16 +133,17 @@ def _overlaps_in_one_matrix(ordinary: Sequence[Summary]) -> list[Block]:
     common = [name for name in by_name[0] if all(name in known for known in by_name)] if len(by_name) > 1 else []
     if not common:
         return []
-    chosen = max(common, key=lambda name: sum(known[name].count for known in by_name))
+    counts = {name: sum(known[name].count for known in by_name) for name in common}
+    norms = {name: sum(known[name].relative_norm or 0.0 for known in by_name) for name in common}
+    chosen = max(common, key=lambda name: (counts[name], norms[name]))
+    why = "has most intruders in all of them together" if counts[chosen] else "is changed most: none has intruders"
     drawn = [
         audit_charts.similarity(one, known[chosen], "inside-") for one, known in zip(ordinary, by_name, strict=True)
     ]
     charts = tuple(audit_charts.of_arm(chart, one) for one, chart in zip(ordinary, drawn, strict=True) if chart)
     return [
         Heading("One matrix in every arm"),
-        Charts(
-            charts, about=f"Of the matrices that every arm has, {chosen} has most intruders in all of them together."
-        ),
+        Charts(charts, about=f"Of the matrices that every arm has, {chosen} {why}."),
     ]
 
 
