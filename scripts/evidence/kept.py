@@ -29,8 +29,12 @@ SWEEPS = {
     "sweep": ("plans/sweep-smollm2.toml", "plans/sweep-smollm2-again.toml"),
     "rates": ("plans/rates-smollm2.toml",),
 }
-# The models that were repaired, of two seeds each.
-REPAIRED = {"smollm2": "SmolLM2-135M-Instruct, headlines, 64 steps", "minilm": "all-MiniLM-L6-v2, sarcasm, 120 steps"}
+# The models that were repaired.
+REPAIRED = {
+    "smollm2": "SmolLM2-135M-Instruct, headlines, 64 steps",
+    "smollm2-prose": "SmolLM2-135M-Instruct, headlines, 64 steps, read on 100 documents",
+    "minilm": "all-MiniLM-L6-v2, sarcasm, 120 steps",
+}
 # What the runs of RLHF learned, and from what.
 TAUGHT = {
     "rlhf/reward": "reward model of harmless replies",

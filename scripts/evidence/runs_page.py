@@ -36,7 +36,7 @@ REPAIR = """\
 LoRA of rank 1 at a high rate (`plans/repair-*.toml`), chosen so as to have intruders: what is said holds for such runs
 and no others. Differences are paired by document or example, intervals are 95 % bootstrap intervals within one seed.
 The rival of a repair is the way back: the whole update times x, from 1 (the tuned model) to 0 (the base), read where it
-has the repair's task score; **these repairs were not read beside it**. *Equal edit* controls change other directions by
+has the repair's task score, where the repair was read beside it. *Equal edit* controls change other directions by
 the same norm and add energy to the update, where the repair may take some out. *Equal update* is the whole update
 shrunk to the repair's norm; where the repair made the update larger there is no such shrink, and the *equal norm* of
 the records is an amplified update, from which nothing is concluded.
@@ -157,6 +157,12 @@ def repair(title: str, record: Repair) -> Iterator[str]:
     columns = ["point", "keep", "relative norm", "update's energy", "loss less the tuned"]
     read = [point for point in record.dial.points if point.path != "size"]
     yield markdown.table(table([*columns, "accuracy less the tuned, points"], [point_row(one) for one in read])) + "\n"
+    beside = [one for one in record.dial.at_equal_score if one.path == "intruders"]
+    for one in beside:
+        ends = signed_range(one.loss.interval)
+        yield f"Less the way back at equal task score, keep {one.x:g}: {signed(one.loss.mean)} ({ends}) nats a token.\n"
+    if not beside:
+        yield "Beside the way back: *not run*.\n"
 
 
 def _before(dial: Dial | None) -> str:
