@@ -205,7 +205,8 @@ def repaired(paths: Iterable[PathName], keep: float, what: str, pick: Pick, scor
                 if not known:
                     continue
                 ends: list[Interval] = [one.interval for one in known]
-                over = f"{'examples' if score else 'documents'} in each of {len(known)} seeds, joined"
+                units = "examples" if score else "documents"
+                over = f"{units} in each of {len(known)} seeds, joined" if len(known) > 1 else f"{units} of one seed"
                 estimate = Estimate(statistics.fmean(one.mean for one in known), hull(ends), over)
                 words = f"{REPAIRED[model]}, keep {keep:g}: {what.format(path=path.replace('-', ' '))}"
                 found.append(Finding(words, "repair", estimate, _intruders(kept, model)))
