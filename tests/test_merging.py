@@ -15,7 +15,7 @@ import assay
 import models_in_miniature
 import tiny
 from assay.cli import app
-from assay.errors import AdapterError, SourceError
+from assay.errors import AdapterError, MismatchError, SettingError, SourceError
 from assay.weights.pairing import pair
 from test_merge_check import KINDS, make
 from test_merge_check import merge as merge_by_peft
@@ -120,6 +120,16 @@ def test_an_update_that_the_base_cannot_hold_is_told(base_of: BaseOf, tmp_path: 
     run = CliRunner().invoke(app, ["merge", str(base), str(adapter), "-o", str(tmp_path / "out"), "--other-base"])
     assert run.exit_code == 1, run.output
     assert "lost to rounding" in run.stdout
+
+
+def test_an_adapter_of_another_base_is_refused_in_a_sum(tmp_path: Path) -> None:
+    base, other = (models_in_miniature.llama(tmp_path / name, seed) for seed, name in enumerate(("base", "other")))
+    adapters = [(on_llama(base, tmp_path / "a", 0), 0.5), (on_llama(other, tmp_path / "b", 1), 0.5)]
+    with pytest.raises(MismatchError, match="whose weights are others"):
+        assay.merge(base, adapters, tmp_path / "out")
+    assert assay.merge(base, adapters, tmp_path / "out", other_base=True).outcome == "right"
+    with pytest.raises(SettingError, match="finite"):
+        assay.merge(base, [(adapters[0][0], float("nan"))], tmp_path / "another")
 
 
 def test_bad_input_writes_nothing(base_of: BaseOf, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def merge(
         'right'
     """
     refuse_existing(Path(out))
-    with as_one_model(base, adapters) as adapter, whole_folder(Path(out)) as folder:
+    with as_one_model(base, adapters, other_base) as adapter, whole_folder(Path(out)) as folder:
         opened = open_adapter(adapter, name)
         if not opened.changes_matrices:
             raise AdapterError(f"{opened.peft_type} changes no weight matrix", where=str(adapter))

@@ -158,7 +158,7 @@ def score(
     settings = _settings(given, seed)
     _refuse_aimless(given, text, task, prompts, harness)
     began = time.perf_counter()
-    with as_one_model(base, tuned) as model:
+    with as_one_model(base, tuned, other_base) as model:
         base_place, tuned_place = places = find_pair(base, model, other_base)
         if (shortest := min(window, *(positions_of(place) or window for place in places))) < window:
             settings["window"] = Setting(value=shortest, origin="derived")

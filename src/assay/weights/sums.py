@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,8 +15,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from assay.errors import AdapterError
+from assay.errors import AdapterError, SettingError
 from assay.records.record import write_text
+from assay.weights.bases import refuse_other_base
 from assay.weights.model_files import ADAPTER_CONFIG, ADAPTER_FILE
 from assay.weights.pairing import Tuned, pair
 from assay.weights.sides import INCLUDE, Pairing, Scope
@@ -37,8 +39,11 @@ _MORE_THAN_FACTORS = ("lora_bias", "layer_replication", "target_parameters", "al
 
 
 @contextmanager
-def as_one_model(base: str | Path | None, tuned: Tuned) -> Iterator[str | Path]:
+def as_one_model(base: str | Path | None, tuned: Tuned, other_base: bool = False) -> Iterator[str | Path]:
     """A tuned model by its name; a weighted sum of adapters is written as one adapter, for as long as it is used.
+
+    Args:
+        base, tuned, other_base: as for `write_sum`; or `tuned` is one model.
 
     Raises:
         InputError: as for `write_sum`.
@@ -49,7 +54,7 @@ def as_one_model(base: str | Path | None, tuned: Tuned) -> Iterator[str | Path]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / named(tuned)
         folder.mkdir()
-        write_sum(base, tuned, folder)
+        write_sum(base, tuned, folder, other_base)
         yield folder
 
 
@@ -63,7 +68,9 @@ def named(tuned: Sequence[tuple[str | Path, float]]) -> str:
     return " + ".join(f"{weight:g} {Path(adapter).resolve().name}" for adapter, weight in tuned)
 
 
-def write_sum(base: str | Path | None, tuned: Sequence[tuple[str | Path, float]], folder: Path) -> None:
+def write_sum(
+    base: str | Path | None, tuned: Sequence[tuple[str | Path, float]], folder: Path, other_base: bool = False
+) -> None:
     """Write `sum_i w_i s_i B_i A_i` of LoRA adapters as one adapter, which is exact.
 
     A module's factors are `B = [w_1 s_1 B_1, w_2 s_2 B_2, ...]` and `A = [A_1; A_2; ...]`, in float32, at the sum of
@@ -74,12 +81,19 @@ def write_sum(base: str | Path | None, tuned: Sequence[tuple[str | Path, float]]
         base: folder or hub id; None for the one that the first adapter names.
         tuned: adapters and their weights, which may be negative.
         folder: where to; it is there and empty.
+        other_base: whether the base is meant though an adapter was trained on another.
 
     Raises:
+        SettingError: a weight that is no finite number.
+        MismatchError: an adapter was trained on another base.
         AdapterError: what has no sum of this form: DoRA, other types than LoRA, trained biases, heads or rows.
         InputError: as for an audit of the same adapters.
     """
+    if not all(math.isfinite(weight) for _, weight in tuned):
+        raise SettingError(f"the weights are {[weight for _, weight in tuned]}", wanted="finite numbers")
     found = pair(base, tuned, scope=Scope(INCLUDE))
+    for side in found.tuned:
+        refuse_other_base(side.folder, found.base.folder, found.base.source, other_base)
     _refuse_more_than_factors(found)
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
