@@ -59,9 +59,13 @@ def test_a_difference_is_not_named_for_being_one_of_many_or_too_small() -> None:
 def test_one_matrix_holds_every_difference_and_words_those_that_may_be_named() -> None:
     pairs = between_texts([("full", forgetting(0.05)), ("lora", forgetting(0.6)), ("again", forgetting(0.6))])
     assert [pair.shown for pair in pairs] == ["above", "above", "none"]
-    grid, words, note = matrix_of_differences(pairs, cells.change, "0.01 nats a token", "random signs")
+    keys = [
+        cells.Cell(name, arm=number, rest="ruined") for number, name in enumerate(("full", "lora", "again"), start=1)
+    ]
+    grid, words, note = matrix_of_differences(pairs, keys, cells.change, "0.01 nats a token", "random signs")
+    assert [row[0].plain for row in grid.rows] == ["lora ruined", "again ruined"]
     assert [column.title for column in grid.columns] == ["Minus", "full", "lora"]
     assert [[one.hot for one in row] for row in grid.rows] == [[False, True, False], [False, True, False]]
     assert len(words.texts) == 2
     assert "for 3 (random signs)" in note.text
-    assert matrix_of_differences(pairs[2:], cells.change, "", "")[1] == Items((NONE_NAMED,))
+    assert matrix_of_differences(pairs[2:], keys, cells.change, "", "")[1] == Items((NONE_NAMED,))

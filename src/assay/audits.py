@@ -343,8 +343,7 @@ def _of_stored(
         return {"update_sparsity": sparsity, "quantisation_ratio": None}
 
     def make() -> float:
-        matrix = operators.base.matrix
-        return nf4_error(matrix.T if entry.slot.transposed else matrix)
+        return nf4_error(operators.base.matrix.T if entry.slot.transposed else operators.base.matrix)
 
     error = (make() if kept is None else kept.number(f"{_key_of(entry, operators)}-nf4", make)) if update_norm else 0.0
     return {"update_sparsity": sparsity, "quantisation_ratio": error / update_norm if update_norm else None}
@@ -356,9 +355,10 @@ def _base_norm(found: Pairing, base: Source, measured: list[MatrixAudit], kept: 
         return None
     squares = [matrix.base_norm**2 for matrix in measured]
     if found.untouched:
-        key = digests.of_bytes("\n".join([str(base.digest), *found.untouched]).encode())
-        sum_up = found.untouched_square
-        squares.append(sum_up() if kept is None else kept.number(f"{key}-untouched", sum_up))
+        known = (str(base.digest), *filter(None, [base.settings]), *found.untouched)  # in NF4 its numbers are others
+        key = digests.of_bytes("\n".join(known).encode())
+        make = found.untouched_square
+        squares.append(make() if kept is None else kept.number(f"{key}-untouched", make))
     return math.sqrt(math.fsum(squares))
 
 
