@@ -15,7 +15,8 @@ from assay.render.markdown import markdown
 from reading import read, value
 
 ROOT = Path(__file__).parents[2]
-OLD = sorted((ROOT / "docs" / "records" / "repair").glob("*.json"))
+KEPT = sorted((ROOT / "docs" / "records" / "repair").glob("*.json"))
+OLD = [path for path in KEPT if json.loads(path.read_text(encoding="utf8"))["schema_version"] == 1]
 
 
 def text(*records: Dial | Repair) -> str:
