@@ -188,11 +188,16 @@ def keep(folder: Path, home: Path, plan: Path | None = None) -> None:
             write_bytes(target / "audit.json.gz", gzip.compress((source / "audit.json").read_bytes(), mtime=0))
 
 
+def over_durations(record: Correlation) -> bool:
+    """True if the runs of a sweep differ in their steps."""
+    return len({run.steps for run in record.runs}) > 1
+
+
 def keep_sweep(name: str, folders: Sequence[str]) -> None:
     """Let the runs of studies join a sweep's record; curves are drawn from folders, so they need them all."""
     kept, drawn = RECORDS / name / "correlation.json", correlate(folders)
     earlier = {run.key for run in Correlation.read(kept).runs} if kept.exists() else set()
-    if earlier <= {run.key for run in drawn.runs} and len({run.steps for run in drawn.runs}) > 1:
+    if earlier <= {run.key for run in drawn.runs} and over_durations(drawn):
         curves(folders).save(RECORDS / name / "curves.json")
     correlate([kept, *folders] if kept.exists() else folders).save(kept)
 

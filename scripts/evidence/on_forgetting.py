@@ -14,7 +14,7 @@ from assay.records.dial import DialPoint, PathName, Reading
 from assay.views import formats
 
 from .differences import Arm, apart, arm, hull, learned, lost, paired, setting, unequal
-from .kept import MODELS, REPAIRED, TAUGHT, Kept, KeptRun, model_of
+from .kept import MODELS, REPAIRED, TAUGHT, Kept, KeptRun, model_of, over_durations
 from .on_weights import V3
 from .verdict import ABOVE, BELOW, Claim, Estimate, Find, Finding, not_run, several
 
@@ -37,7 +37,7 @@ def correlated(measure: Measure, given_norm: bool = False) -> Find:
                 continue
             few = f"{one.arms} arms: too few have any"
             over = f"{one.runs} runs of {one.arms} arms, resampled whole" if ends else few
-            differ = "learning rates and durations" if len({run.steps for run in record.runs}) > 1 else "learning rates"
+            differ = "learning rates and durations" if over_durations(record) else "learning rates"
             what = f"{_sweep(record)}, {differ}: forgetting and {measure.replace('_', ' ')}"
             found.append(Finding(what, name, Estimate(value, ends, over), _few(record)))
         return found

@@ -18,7 +18,7 @@ from assay.views.dial import few_units
 from assay.views.formats import number, share, signed, signed_range
 
 from . import foresight, methods, rlhf
-from .kept import RECORDS, REPAIRED, SWEEPS, Kept
+from .kept import RECORDS, REPAIRED, SWEEPS, Kept, over_durations
 from .on_weights import STUDY
 from .verdict import NOT_RUN
 
@@ -74,7 +74,8 @@ def sweep(name: str, record: Correlation) -> str:
     done = {
         (run.method, run.arm.get("method.rank"), run.arm["method.lr"], run.steps, run.seed): run for run in record.runs
     }
-    rows, several = list[list[cells.Given]](), len({run.steps for run in record.runs}) > 1
+    differ = "learning rates and durations" if over_durations(record) else "ranks and learning rates"
+    rows = list[list[cells.Given]]()
     for planned in (one for plan in SWEEPS[name] for one in runs_of(read_plan(RECORDS.parent.parent / plan))):
         spec = planned.spec
         rank = getattr(spec.method, "rank", None)
@@ -97,7 +98,7 @@ def sweep(name: str, record: Correlation) -> str:
     columns = ["method", "alpha", "scale", "lr", "steps", "seed", "accuracy", "forgetting (95 %)", "intruders"]
     columns += ["energy share", "relative norm", "effective rank", "mark"]
     return (
-        f"## SmolLM2-135M-Instruct over {'learning rates and durations' if several else 'ranks and learning rates'}\n\n"
+        f"## SmolLM2-135M-Instruct over {differ}\n\n"
         f"{record.base.name} (the Instruct model, widened from 4 bits) learns headlines; forgetting is the loss on "
         f"{record.text.name} above the base's, nats a token, paired by document. Intruders at k {record.k}, eps "
         f"{record.eps[0]:g}, {record.side} side, of 2,100 directions. {len(record.runs)} of {len(rows)} planned runs "

@@ -94,13 +94,11 @@ def write_sum(
     found = pair(base, tuned, scope=Scope(INCLUDE))
     for side in found.tuned:
         refuse_other_base(side.folder, found.base.folder, found.base.source, other_base)
-    _refuse_more_than_factors(found)
+    matrices = _held_in_factors(found)
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
     settings: dict[str, Any] = {}
-    for entry in found.pairs:
-        if not isinstance(entry, AdapterPair):
-            raise AdapterError("no sum of factors", wanted="LoRA adapters", where=entry.name)
+    for entry in matrices:
         first, factors, _ = entry.terms[0]
         settings = settings or first.settings
         module = next(name for name, known in first.factors.items() if known == factors)
@@ -128,8 +126,13 @@ def write_sum(
     write_text(folder / ADAPTER_CONFIG, json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
-def _refuse_more_than_factors(found: Pairing) -> None:
-    """Refuse adapters of which a sum of factors would be only a part."""
+def _held_in_factors(found: Pairing) -> list[AdapterPair]:
+    """The matrices that adapters change by factors.
+
+    Raises:
+        AdapterError: a sum of factors would be only a part of what the adapters change.
+    """
+    matrices = []
     for name, entry in found.coverage.items():
         if entry.files == "tuned" and entry.status != "analysed":
             raise AdapterError(
@@ -148,5 +151,7 @@ def _refuse_more_than_factors(found: Pairing) -> None:
                     wanted="LoRA adapters that hold nothing but factors beside the base's matrices",
                     where=str(adapter.stored.folder),
                 )
-    if not found.pairs:
+        matrices.append(matrix)
+    if not matrices:
         raise AdapterError("no adapter changes a matrix", wanted="LoRA adapters", where=found.tuned[0].source.name)
+    return matrices
