@@ -5,10 +5,13 @@ step's time is that between two of its ends, with the loading of its batch, its 
 processor is recorded beside that of the clock, because another program changes the clock's.
 
     OMP_NUM_THREADS=1 python benchmarks/steps.py BASE DATA.jsonl [--rounds 4] [--steps 8] [--record FILE]
+    OMP_NUM_THREADS=1 python benchmarks/steps.py BASE DATA.jsonl --options [--record FILE]
     OMP_NUM_THREADS=1 python benchmarks/steps.py BASE DATA.jsonl --monitor [--record FILE]
 
-DATA has prompt and answer for a language model, text and label for an encoder. With `--monitor` the time of one
-measurement of `IntruderMonitor`, its base's spectra kept, is set against the steps between two.
+DATA has prompt and answer for a language model, text and label for an encoder. With `--options` both train under every
+option of a run in turn: precision, batches in parts, activations computed again, moments and bases in fewer bits. With
+`--monitor` the time of one measurement of `IntruderMonitor`, its base's spectra kept, is set against the steps between
+two.
 
 Conclusion: the ratios and the share that it prints.
 """
@@ -36,13 +39,25 @@ from assay.data.objectives import objective_of
 from assay.methods.method import body_matrices, head_modules
 from assay.models.loading import find, head_for, load_base, load_tokenizer
 from assay.records.record import write_text
+from assay.training.loop import held_in
 from assay.training.monitor import IntruderMonitor
 from assay.training.run import train
+from assay.training.schedule import OPTIMIZERS
 from assay.training.spec import Spec, parse_spec
 
-METHODS: dict[str, dict[str, Any]] = {
-    "lora": {"name": "lora", "rank": 8, "lr": 1e-3},
-    "full": {"name": "full", "lr": 1e-5},
+LORA: dict[str, Any] = {"name": "lora", "rank": 8, "lr": 1e-3}
+FULL: dict[str, Any] = {"name": "full", "lr": 1e-5}
+Arm = tuple[dict[str, Any], dict[str, Any]]  # settings of the method, and of the training
+METHODS: dict[str, Arm] = {"lora": (LORA, {}), "full": (FULL, {})}
+OPTIONS: dict[str, Arm] = {
+    "full, bf16": (FULL, {"precision": "bf16"}),
+    "full, bf16-weights": (FULL, {"precision": "bf16-weights"}),
+    "full, adamw-8bit": (FULL, {"optimizer": "adamw-8bit"}),
+    "full, gradient_accumulation 2": (FULL, {"gradient_accumulation": 2}),
+    "full, gradient_checkpointing": (FULL, {"gradient_checkpointing": True}),
+    "lora, bf16": (LORA, {"precision": "bf16"}),
+    "lora, gradient_checkpointing": (LORA, {"gradient_checkpointing": True}),
+    "lora, base_bits 4": (LORA | {"base_bits": 4}, {}),
 }
 Times = list[tuple[float, float]]  # clock and processor, at the end of every step
 
@@ -54,6 +69,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--options", action="store_true")
     parser.add_argument("--monitor", action="store_true")
     parser.add_argument("--record", type=Path)
     arguments = parser.parse_args()
@@ -61,12 +77,12 @@ def main() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 
-    def spec(method: str) -> Spec:
+    def spec(method: dict[str, Any], options: dict[str, Any]) -> Spec:
         with arguments.data.open(encoding="utf8") as rows:
             kind = "prompt-answer" if "prompt" in json.loads(rows.readline()) else "classification"
         data = {"kind": kind, "path": str(arguments.data), "max_length": 48}
         training = {"steps": arguments.steps, "batch_size": arguments.batch, "checkpoint_every": 0}
-        tables = {"base": str(arguments.base), "data": data, "training": training, "method": METHODS[method]}
+        tables = {"base": str(arguments.base), "data": data, "training": training | options, "method": method}
         return parse_spec(tables)
 
     found: dict[str, Any] = {
@@ -76,14 +92,17 @@ def main() -> None:
         "load": os.getloadavg()[0],
     }
     if arguments.monitor:
-        found["monitor"] = monitored(spec("lora"))
+        found["monitor"] = monitored(spec(*METHODS["lora"]))
     else:
-        found |= {"rounds": arguments.rounds, "steps": arguments.steps}
-        found["ratios"] = {method: compared(spec(method), arguments.rounds) for method in METHODS}
+        found |= {"rounds": arguments.rounds, "steps": arguments.steps, "ratios": {}}
+        for name, arm in (OPTIONS if arguments.options else METHODS).items():
+            found["ratios"][name] = compared(spec(*arm), arguments.rounds)
+            print(name, json.dumps(found["ratios"][name]), flush=True)
     print(json.dumps(found, indent=1))
     if arguments.record:
+        part = "monitor" if arguments.monitor else "options" if arguments.options else "steps"
         kept = json.loads(arguments.record.read_text(encoding="utf8")) if arguments.record.exists() else {}
-        kept.setdefault(arguments.base.name, {})["monitor" if arguments.monitor else "steps"] = found
+        kept.setdefault(arguments.base.name, {})[part] = found
         write_text(arguments.record, json.dumps(kept, indent=1) + "\n")
 
 
@@ -136,7 +155,7 @@ def plain_trainer(spec: Spec, ends: Times, **arguments: Any) -> Trainer:
     tokenizer = load_tokenizer(place)
     loaded = spec.data.load(Path(spec.data.path), tokenizer)
     set_seed(spec.seed)
-    model = load_base(place, head_for(objective_of(spec.data)), loaded.labels)
+    model = load_base(place, head_for(objective_of(spec.data)), loaded.labels, held=held_in(spec))
     if spec.method.name == "lora":
         head = head_modules(model)
         config = LoraConfig(r=8, lora_alpha=16, target_modules=body_matrices(model), modules_to_save=head or None)
@@ -155,7 +174,12 @@ def plain_trainer(spec: Spec, ends: Times, **arguments: Any) -> Trainer:
         args=TrainingArguments(
             output_dir=tempfile.mkdtemp(),
             max_steps=steps,
-            per_device_train_batch_size=batch,
+            per_device_train_batch_size=spec.training.part,
+            gradient_accumulation_steps=spec.training.gradient_accumulation,
+            gradient_checkpointing=spec.training.gradient_checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": False},  # as ours: frozen inputs have no gradient
+            bf16=spec.training.precision != "float32",
+            optim=OPTIMIZERS.get(spec.training.optimizer, TrainingArguments.optim),
             learning_rate=spec.method.lr,
             train_sampling_strategy="sequential",
             remove_unused_columns=False,

@@ -159,9 +159,10 @@ def test_it_is_bounded_and_spread_over_the_file() -> None:
     found = Stretches.of_prompts([(7,), *long], 64, ends=True)
     assert (len(found.ids), found.most) == (MOST_UNITS, MOST_TOKENS // MOST_UNITS)
     assert sum(map(len, found.ids)) == MOST_TOKENS
-    assert found.ids[0] == long[0][-32:]
+    most = MOST_TOKENS // MOST_UNITS
+    assert found.ids[0] == long[0][-most:]
     assert found.ids[-1][0] > 9_000
-    assert Stretches.of_prompts(long, 64, ends=False).ids[0] == long[0][:32]
+    assert Stretches.of_prompts(long, 64, ends=False).ids[0] == long[0][:most]
     assert Stretches.of_prompts(long[:2], 64, ends=False).most == 64
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from assay.behaviour import forgetting
 from assay.behaviour.divergence import divergence
 from assay.behaviour.forgetting import read_documents
 from assay.behaviour.scoring import score
@@ -58,6 +59,21 @@ def test_it_is_that_of_the_models_own_logits(tmp_path: Path, text: Path, task: P
     assert f"{on_text.tokens:,}" in said
     ends = {prompt: float(kl(logits(base, prompt), logits(tuned, prompt))[-1]) for prompt in prompts}
     assert sorted(on_task.each) == pytest.approx(sorted(ends[prompt] for prompt in prompts), rel=1e-4)
+
+
+def test_of_a_long_text_every_nth_token_of_every_document_is_compared(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = read_documents(text, TOKENIZER)
+    tokens = [document.tokens for document in documents]
+    monkeypatch.setattr(forgetting, "MOST_TOKENS", sum(tokens) // 2 - 1)  # so that every third is
+    base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned", seed=1)
+    scores = score(base, tuned, text=text, batch_tokens=64)
+    assert scores.forgetting is not None
+    found = of(scores.forgetting.divergence)
+    every = torch.cat([kl(logits(base, d.ids), logits(tuned, d.ids))[:-1] for d in documents])
+    assert (found.units, found.tokens) == (len(documents), len(every[::3]))
+    assert found.mean == pytest.approx(float(every[::3].mean()), rel=1e-4)
 
 
 def test_it_goes_on_and_a_model_beside_itself_has_none(tmp_path: Path, text: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForSequenceClassification, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from assay.errors import SettingError, SourceError
 from assay.estimates import estimate
@@ -26,7 +26,12 @@ UNBUILT = ("shira",)  # PEFT looks at weights to build them
 BUILT = {name: (name, family) for name, family in reversed(CASES) if name not in UNBUILT}
 
 
-def measure(sender: Connection, home: Path, family: str, name: str, more: dict[str, object]) -> None:
+REWARD = "assay.models.rewards:exact_number"
+
+
+def measure(
+    sender: Connection, home: Path, family: str, name: str, more: dict[str, object], policy: dict[str, object]
+) -> None:
     """Send what is estimated and what is measured of a run whose activations are large beside the libraries."""
     # glibc returns what is freed at once, so that the peak is what the run holds and not what the allocator keeps.
     for parameter, value in ((-3, 65_536), (-1, 0), (-2, 0)):  # malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
@@ -37,14 +42,23 @@ def measure(sender: Connection, home: Path, family: str, name: str, more: dict[s
     settings = config(**sizes, num_hidden_layers=4, max_position_embeddings=256, pad_token_id=0)
     model(settings).save_pretrained(home / "base")
     tokenizer().save_pretrained(home / "base")
-    lines(home / "rows.jsonl", [{"text": letters(60, 65, s), "label": "kz"[s % 2]} for s in range(20)])
+    rows = [(letters(60, 65, seed), "kz"[seed % 2]) for seed in range(20)]
+    lines(
+        home / "rows.jsonl",
+        [{"text": text, "label": label, "prompt": text[:56], "answer": "1"} for text, label in rows],
+    )
 
     def spec(batch: int) -> Spec:
-        kind = "text" if family == "llama" else "classification"
-        data = {"kind": kind, "path": str(home / "rows.jsonl"), "max_length": 60}
+        kind = "prompts" if policy else "text" if family == "llama" else "classification"
+        data = {
+            "kind": kind,
+            "path": str(home / "rows.jsonl"),
+            "max_length": 60,
+            **({"columns": ["answer"]} if policy else {}),
+        }
         training = {"steps": 2, "batch_size": batch, **more}
-        method = {"name": name, "lr": 1e-3}
-        return parse_spec({"base": str(home / "base"), "data": data, "training": training, "method": method})
+        tables = {"base": str(home / "base"), "data": data, "training": training, "method": {"name": name, "lr": 1e-3}}
+        return parse_spec(tables | ({"policy": policy} if policy else {}))
 
     train(spec(1), home / "small")  # libraries that are loaded on first use are not the run's
     sender.send((estimate(spec(16)).peak_bytes, train(spec(16), home / "run").cost.peak_bytes))
@@ -52,20 +66,22 @@ def measure(sender: Connection, home: Path, family: str, name: str, more: dict[s
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells a process's peak memory")
 @pytest.mark.parametrize(
-    ("family", "name", "training"),
+    ("family", "name", "training", "policy"),
     [
-        ("llama", "full", {}),
-        ("llama", "lora", {}),
-        ("bert", "bitfit", {}),
-        ("llama", "lora", {"precision": "bf16"}),
-        ("llama", "full", {"precision": "bf16"}),
-        ("llama", "lora", {"gradient_checkpointing": True}),
+        ("llama", "full", {}, {}),
+        ("llama", "lora", {}, {}),
+        ("bert", "bitfit", {}, {}),
+        ("llama", "lora", {"precision": "bf16"}, {}),
+        ("llama", "full", {"precision": "bf16"}, {}),
+        ("llama", "lora", {"gradient_checkpointing": True}, {}),
+        ("llama", "full", {}, {"reward": REWARD, "replies": 2, "reply_tokens": 30}),
+        ("llama", "lora", {}, {"reward": REWARD, "replies": 2, "reply_tokens": 30, "algorithm": "reinforce"}),
     ],
 )
 def test_peak_memory_is_near_what_was_measured(
-    tmp_path: Path, family: str, name: str, training: dict[str, object]
+    tmp_path: Path, family: str, name: str, training: dict[str, object], policy: dict[str, object]
 ) -> None:
-    process, answer = apart(measure, tmp_path, family, name, training)
+    process, answer = apart(measure, tmp_path, family, name, training, policy)
     estimated, measured = answer.recv()
     process.join()
     if measured is None:
@@ -176,6 +192,47 @@ def test_what_fits_a_memory_is_said_for_every_combination(tmp_path: Path) -> Non
     assert chosen.peak_bytes <= alone.peak_bytes * 3 // 4
     with pytest.raises(SettingError, match="the memory is 'much'"):
         estimate(spec, "much")
+
+
+def test_models_beside_a_policy_are_counted(tmp_path: Path) -> None:
+    base = llama(tmp_path / "base")
+    lines(tmp_path / "pairs.jsonl", [{"chosen": letters(5, 9, s), "rejected": letters(5, 9, s + 20)} for s in range(9)])
+    lines(tmp_path / "prompts.jsonl", [{"prompt": letters(5, 9, s), "answer": "1"} for s in range(9)])
+    training, lora = {"steps": 1, "batch_size": 2}, {"name": "lora", "lr": 1e-3}
+
+    def spec(method: dict[str, object], policy: dict[str, object]) -> Spec:
+        data = {"kind": "prompts", "path": str(tmp_path / "prompts.jsonl"), "max_length": 16, "columns": ["answer"]}
+        tables = {"base": str(base), "data": data, "training": training, "method": method}
+        return parse_spec({**tables, "policy": {"replies": 2, "reply_tokens": 8, **policy}})
+
+    pairs = {"kind": "pairs", "path": str(tmp_path / "pairs.jsonl"), "max_length": 16}
+    judge = {"base": str(base), "data": pairs, "training": training, "method": lora}
+    train(parse_spec(judge), tmp_path / "judge")
+    whole = 4 * sum(value.numel() for value in LlamaForCausalLM.from_pretrained(base).parameters())
+    headed = 4 * sum(
+        value.numel() for value in AutoModelForSequenceClassification.from_pretrained(base, num_labels=1).parameters()
+    )
+    alone = estimate(spec(lora, {"reward": REWARD}))
+    assert (alone.frozen_bytes, alone.step_flops) == (0, None)  # its reference is itself, the adapter disabled
+    judged = estimate(spec(lora, {"reward": str(tmp_path / "judge")}))
+    assert judged.frozen_bytes == headed
+    copied = estimate(spec({"name": "full", "lr": 1e-5}, {"reward": str(tmp_path / "judge")}))
+    assert copied.frozen_bytes == whole + headed
+    assert (
+        copied.peak_bytes - estimate(spec({"name": "full", "lr": 1e-5}, {"reward": REWARD, "beta": 0.0})).peak_bytes
+        == whole + headed
+    )
+    valued = estimate(spec(lora, {"reward": REWARD, "algorithm": "reinforce"}))
+    run = train(spec(lora, {"reward": REWARD, "algorithm": "reinforce"}), tmp_path / "policy")
+    assert run.cost.optimizer_bytes is not None
+    assert run.cost.checkpoint_bytes is not None
+    assert 0 < run.cost.optimizer_bytes - valued.optimizer_bytes < 4 * 400
+    assert 0 < run.cost.checkpoint_bytes - valued.checkpoint_bytes < 4 * 400
+    little, plenty = (estimate(spec(lora, {"reward": REWARD}), size).fits for size in ("10kB", "1GB"))
+    assert [(fit.examples_at_once, fit.peak_bytes) for fit in (*little, *plenty)] == [
+        (None, alone.peak_bytes),
+        (2, alone.peak_bytes),
+    ]
 
 
 def test_full_tuning_has_no_base_in_codes(tmp_path: Path) -> None:

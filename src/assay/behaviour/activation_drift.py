@@ -27,9 +27,9 @@ from assay.weights.names import nearest
 from assay.weights.pairing import pair
 from assay.weights.updates import AbstractPair
 
-# Documents or examples, and tokens of all of them together: as many as give an interval, and no more than one batch of
-# a score at its defaults.
-MOST_UNITS, MOST_TOKENS = 32, 1_024
+# Documents or examples, and tokens of all of them together: the interval follows from the units (within a tenth of the
+# drift, on 32 documents of general text), the cost from the tokens (benchmarks/measures.py).
+MOST_UNITS, MOST_TOKENS = 32, 512
 
 Flags = npt.NDArray[np.bool_]
 
@@ -48,7 +48,7 @@ class Stretches:
 
     @classmethod
     def of(cls, units: Sequence[Passage], window: int) -> Stretches:
-        """The beginnings of up to 32 documents, spread evenly over all, 1,024 tokens together.
+        """The beginnings of up to 32 documents, spread evenly over all, 512 tokens together.
 
         Args:
             units: the documents.

@@ -17,8 +17,10 @@ from assay.behaviour.intervals import RESAMPLES, weighted_mean
 from assay.behaviour.passes import Meter, Pass, Sitting, digest_of
 from assay.records.divergence import Divergence
 
-# Tokens of a text at which distributions are compared: their hidden states are kept, 64 MB at width 1024 in float32.
-MOST_TOKENS = 16_384
+# Tokens of a text at which distributions are compared: each costs one more product with the output layer, and its
+# hidden state is kept, 16 MB in all at width 1024 in float32. Chosen by benchmarks/measures.py: at every token of 24
+# documents a score cost more than 1.2 times what it costs without the measures.
+MOST_TOKENS = 4_096
 _AT_ONCE = 128  # positions whose distributions are held at a time: 25 MB at a vocabulary of 49,152
 _AGREES = 1e-4  # of the largest logit: what the order of sums can part a layer's outputs by, in float32
 
@@ -45,7 +47,7 @@ def keeping_states(asked: Pass) -> Pass:
         makes: bool | None = None  # tried once a batch: for one position the whole layer is read
         if layer is not None and seen.hidden is not None and seen.logits is not None:
             for row, question in enumerate(batch):
-                hidden, logits = (_at(one[row], asked.spans[question], widths[tuple(batch)]) for one in _both(seen))
+                hidden, logits = (_at(one[row], asked.compared[question], widths[tuple(batch)]) for one in _both(seen))
                 if len(hidden) and makes is None:
                     makes = _makes(layer, hidden[:1], logits[:1])
                 if len(hidden) and makes:
@@ -71,7 +73,7 @@ def diverging(asked: Pass, states: Sequence[Any], layer: Callable[[], Any]) -> P
         found: list[float | None] = [None] * len(batch)
         for row, question in enumerate(batch):
             if states[question] is not None and seen.logits is not None:
-                logits = _at(seen.logits[row], asked.spans[question], widths[tuple(batch)])
+                logits = _at(seen.logits[row], asked.compared[question], widths[tuple(batch)])
                 found[row] = divergence(layer(), _read(states[question], logits.device), logits)
         return [[answer, nats] for answer, nats in zip(answers, found, strict=True)]
 
@@ -112,12 +114,12 @@ def settled(asked: Pass, found: Sequence[float | None], seed: int) -> Divergence
     """
     nats: dict[int, float] = {}
     tokens: dict[int, int] = {}
-    for owner, (start, stop), value in zip(asked.owners, asked.spans, found, strict=True):
-        if stop == start:
+    for owner, places, value in zip(asked.owners, asked.compared, found, strict=True):
+        if not places:
             continue
         if value is None:
             return None
-        nats[owner], tokens[owner] = nats.get(owner, 0.0) + value, tokens.get(owner, 0) + stop - start
+        nats[owner], tokens[owner] = nats.get(owner, 0.0) + value, tokens.get(owner, 0) + len(places)
     if len(nats) < 2:
         return None
     mean, interval = weighted_mean(np.array(list(nats.values())), np.array(list(tokens.values()), dtype=float), seed)
@@ -139,24 +141,24 @@ def ask_both(
         meter: told what is done.
 
     Returns:
-        The answers of each by the passes' names; of passes with spans each comes with what is compared.
+        The answers of each by the passes' names; of passes that compare, each comes with what is compared.
     """
     base, tuned = models
     of_base = {
-        name: base.answers(keeping_states(passes[name]) if passes[name].spans else passes[name], meter)
+        name: base.answers(keeping_states(passes[name]) if passes[name].compared else passes[name], meter)
         for name in asked[0]
     }
     layers: list[Any] = []
-    compared = {
+    diverge = {
         name: diverging(passes[name], [state for _, state in of_base[name]], lambda: layers[0])
         for name in asked[1]
-        if passes[name].spans and name in of_base
+        if passes[name].compared and name in of_base
     }
     # The layer is taken before the tuned model is there: an adapter may sit on this very base in memory.
-    if needed := next((name for name, one in compared.items() if not tuned.has_answered(one)), None):
+    if needed := next((name for name, one in diverge.items() if not tuned.has_answered(one)), None):
         layers.append(base.part(passes[needed], output_layer))
     base.release()
-    return of_base, {name: tuned.answers(compared.get(name, passes[name]), meter) for name in asked[1]}
+    return of_base, {name: tuned.answers(diverge.get(name, passes[name]), meter) for name in asked[1]}
 
 
 def output_layer(model: Any) -> Any:
@@ -197,10 +199,10 @@ def _widths(asked: Pass) -> dict[tuple[int, ...], int]:
     return {batch: cost // len(batch) for batch, cost in zip(asked.batches, asked.costs, strict=True)}
 
 
-def _at(row: Tensor, span: tuple[int, int], width: int) -> Tensor:
-    """A row's positions from `start` to `stop` of its input; it may begin later, or before it with learned vectors."""
+def _at(row: Tensor, places: range, width: int) -> Tensor:
+    """A row's positions of its input; it may begin later, or before it with learned vectors."""
     off = len(row) - width
-    return row[span[0] + off : span[1] + off]
+    return row[places.start + off : places.stop + off : places.step]
 
 
 def _makes(layer: Any, hidden: Tensor, logits: Tensor) -> bool:
@@ -213,7 +215,7 @@ def _makes(layer: Any, hidden: Tensor, logits: Tensor) -> bool:
 
 
 def _digest(asked: Pass, what: str) -> str | None:
-    return None if asked.digest is None else digest_of(asked.digest, what, asked.spans)
+    return None if asked.digest is None else digest_of(asked.digest, what, asked.compared)
 
 
 def _written(hidden: Tensor) -> dict[str, Any]:

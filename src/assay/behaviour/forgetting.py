@@ -150,15 +150,20 @@ def causal_reading(documents: Sequence[Document], window: int, batch_tokens: int
         costs=tuple(width(sequences, batch) for batch in batches),
         ask=lambda model, batch: [float(nats) for nats in _summed([sequences[i] for i in batch], model)],
         owners=tuple(position for position, _ in windows),
-        spans=_compared(documents, windows),
+        compared=_every_nth(windows),
     )
     return Reading(asked, len(documents))
 
 
-def _compared(documents: Sequence[Document], windows: Sequence[tuple[int, Ids]]) -> tuple[tuple[int, int], ...]:
-    """All scored positions of the first documents, as long as there is room for what is kept of them."""
-    through = np.cumsum([document.tokens for document in documents])
-    return tuple((0, len(ids) - 1 if through[position] <= MOST_TOKENS else 0) for position, ids in windows)
+def _every_nth(windows: Sequence[tuple[int, Ids]]) -> tuple[range, ...]:
+    """Every n-th scored position of the whole text, n as small as the bound on their number allows.
+
+    So every document counts, and the interval, which is over documents, hardly widens with n.
+    """
+    scored = [len(ids) - 1 for _, ids in windows]
+    n = -(-sum(scored) // MOST_TOKENS)
+    before = np.cumsum([0, *scored])[:-1]
+    return tuple(range(-int(first) % n, count, n) for first, count in zip(before, scored, strict=True))
 
 
 def _summed(sequences: Sequence[Ids], model: Any) -> Floats:

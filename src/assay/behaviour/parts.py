@@ -30,7 +30,7 @@ class Part:
 
     def settled(self, base: Any, tuned: Any, seed: int) -> Any:
         """The part, with the divergence where both models' distributions were compared."""
-        if not self.asked.spans or base is None:
+        if not self.asked.compared or base is None:
             return self.settle(base, tuned)
         found = self.settle(*([answer for answer, _ in given] for given in (base, tuned)))
         return found.model_copy(update={"divergence": settled(self.asked, [nats for _, nats in tuned], seed)})

@@ -32,8 +32,8 @@ class Pass:
         batches: positions of the questions.
         costs: tokens through the model for each batch, with padding.
         ask: a model and a batch in, one answer a question out, as JSON can hold it.
-        spans: positions of each question's input, from and to, at which both models' distributions are compared; empty
-            where they are not.
+        compared: positions of each question's input at which both models' distributions are compared; empty where they
+            are not.
         owners: the position of the document, example or prompt to which each question belongs; empty where each is one.
     """
 
@@ -45,7 +45,7 @@ class Pass:
     ask: Callable[[Any, Sequence[int]], Sequence[Any]]
     labels: tuple[str, ...] = ()
     owners: tuple[int, ...] = ()
-    spans: tuple[tuple[int, int], ...] = ()
+    compared: tuple[range, ...] = ()
 
     def answers(self, model: Any) -> list[Any]:
         """A model's answers, in the order of the questions."""

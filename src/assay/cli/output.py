@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, TextIO
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from assay.audits import Progress
     from assay.records import Record
     from assay.studies.graph import Standing, Watch
@@ -123,24 +126,81 @@ def progress_bar() -> Iterator[Progress | None]:
 
 @contextlib.contextmanager
 def standing() -> Iterator[Watch]:
-    """Progress of a study, on stderr: a bar on a terminal, and everywhere a line for each run that ends."""
+    """Progress of a study, on stderr: everywhere a line for each run that ends.
+
+    On a terminal, below them, a bar and a table of what is under way: stage, steps, loss and time left. Elsewhere the
+    same in a line every minute for each run.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    said = set[str]()
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("opening", total=None)
+    console, said = Console(stderr=True), set[str]()
+    latest: list[Standing] = []
 
-        def show(now: Standing) -> None:
-            where = f" on {now.nodes} nodes" if now.nodes > 1 else ""
-            failed = f", {now.failed} failed" if now.failed else ""
-            words = f"{now.running} of {now.slots} at once{where}{failed} {now.address}"
-            bar.update(task, completed=now.done + now.failed, total=now.total, description=words.rstrip())
-            for line in (*now.notes, now.said):
-                if line and line not in said:
-                    bar.console.print(f"[{now.done + now.failed}/{now.total}] {line}", markup=False, soft_wrap=True)
-            said.update(now.notes)
+    def show(now: Standing) -> None:
+        latest[:] = [now]
+        for line in (*now.notes, now.said):
+            if line and line not in said:
+                console.print(f"[{now.done + now.failed}/{now.total}] {line}", markup=False, soft_wrap=True)
+        said.update(now.notes)
 
+    with _table_of_runs(console, latest) if console.is_terminal else _minutes_of_runs(console, latest):
         yield show
+
+
+@contextlib.contextmanager
+def _table_of_runs(console: Console, latest: list[Standing]) -> Iterator[None]:
+    """A bar over all runs, and a row for each at the engine, drawn anew every second."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+
+    bar = Progress(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    task = bar.add_task("opening", total=None)
+
+    def picture() -> Group:
+        if not latest:
+            return Group(bar)
+        now = latest[0]
+        where = f" on {now.nodes} nodes" if now.nodes > 1 else ""
+        failed = f", {now.failed} failed" if now.failed else ""
+        words = f"{now.running} of {now.slots} at once{where}{failed} {now.address}"
+        bar.update(task, completed=now.done + now.failed, total=now.total, description=words.rstrip())
+        table = Table("Run", "Stage", "Done", "Loss", "Time left", box=None, header_style="dim")
+        for name, cells in _under_way(now):
+            table.add_row(name, *cells)
+        if waiting := len(now.works) - table.row_count:
+            table.add_row(f"{waiting} more", "wait")
+        return Group(table, bar)
+
+    with Live(get_renderable=picture, console=console, refresh_per_second=1, transient=True):
+        yield
+
+
+@contextlib.contextmanager
+def _minutes_of_runs(console: Console, latest: list[Standing]) -> Iterator[None]:
+    """A line every minute for each run that is under way."""
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(_MINUTE):
+            for name, cells in _under_way(latest[0]) if latest else ():
+                console.print(f"{name}: {', '.join(filter(None, cells))}", markup=False, soft_wrap=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+
+
+def _under_way(now: Standing) -> Iterator[tuple[str, tuple[str, str, str, str]]]:
+    """Runs that are under way, by name: stage, what is done, loss, time left."""
+    for work in now.works:
+        if (live := work.live()) is not None:
+            unit = {"train": "steps", "audit": "matrices", "score": "tokens"}[live.stage]
+            loss = "" if live.loss is None else f"loss {live.loss:.3f}"
+            left = "" if live.seconds_left is None else f"about {live.seconds_left / _MINUTE:,.0f} min left"
+            yield work.name, (live.stage, f"{live.done:,} of {live.total:,} {unit}", loss, left)

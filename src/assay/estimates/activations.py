@@ -21,7 +21,7 @@ class Kept(NamedTuple):
     passing: int
 
 
-def kept_of(model: Any, batch: dict[str, Tensor], cast: bool = False, again: bool = False) -> Kept:
+def kept_of(model: Any, batch: dict[str, Any], cast: bool = False, again: bool = False) -> Kept:
     """Bytes that one forward pass keeps for the backward one.
 
     Args:

@@ -14,7 +14,7 @@ from torch import Tensor
 from assay.errors import SettingError
 from assay.estimates.activations import Kept, kept_of
 from assay.methods import Full
-from assay.records.estimate import Fit
+from assay.records.estimate import Estimate, Fit
 from assay.training.schedule import Schedule
 from assay.training.spec import Spec
 
@@ -121,6 +121,23 @@ def fits_of(model: Any, spec: Spec, batch_of: Callable[[int], dict[str, Tensor]]
     order = ("float32", "bf16", "bf16-weights")
     return tuple(
         sorted(found, key=lambda fit: (order.index(fit.precision), fit.base_bits or 0, fit.gradient_checkpointing))
+    )
+
+
+def as_it_is(found: Estimate, examples: int, memory: int) -> Fit:
+    """Whether a run that has no other settings fits.
+
+    Args:
+        found: its estimate.
+        examples: of a step, computed at once.
+        memory: bytes that there are.
+    """
+    return Fit(
+        precision="float32",
+        base_bits=None,
+        gradient_checkpointing=False,
+        examples_at_once=examples if found.peak_bytes <= memory else None,
+        peak_bytes=found.peak_bytes,
     )
 
 

@@ -14,9 +14,11 @@ from assay.data.objectives import objective_of
 from assay.data.tables import located
 from assay.errors import SettingError
 from assay.estimates.activations import kept_of
-from assay.estimates.fits import fits_of, memory_of, sizes_of
+from assay.estimates.fits import as_it_is, fits_of, memory_of, sizes_of
+from assay.estimates.policies import beside, loss_batch
 from assay.models.loading import Place, find, head_for, load_tokenizer
 from assay.records import Estimate, Provenance
+from assay.records.estimate import Fit
 from assay.training.conditions import in_steps, with_template
 from assay.training.run import check_positions
 from assay.training.spec import Spec, read_spec
@@ -32,7 +34,8 @@ def estimate(spec: str | Path | Spec, memory: str | None = None) -> Estimate:
     """Say what a run would need, without running it and without reading a weight.
 
     The model is built on the meta device, the method's parameters are put on it, and one forward pass on a batch of
-    the longest width that the run would see tells what autograd would keep.
+    the longest width that the run would see tells what autograd would keep. Of a policy it is the most: every reply as
+    long as it may be.
 
     Args:
         spec: a TOML file, to which paths in it are relative; or a specification, whose paths are relative to here.
@@ -49,8 +52,6 @@ def estimate(spec: str | Path | Spec, memory: str | None = None) -> Estimate:
     """
     start = Path() if isinstance(spec, Spec) else Path(spec).parent
     settings = spec if isinstance(spec, Spec) else read_spec(spec)
-    if objective_of(settings.data) == "policy":
-        raise SettingError("the replies of a policy are not known before it is run", wanted="another objective")
     place, data_file = find(settings.base, start), located(settings.data.path, start)
     if place.is_adapter:
         raise SettingError("the base is an adapter", wanted="a whole model", where=place.source.name)
@@ -64,6 +65,7 @@ def estimate(spec: str | Path | Spec, memory: str | None = None) -> Estimate:
     model = _on_meta(settings, place, loaded.labels)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = padding_id(tokenizer)
+    others = beside(settings, place, start, width, _built)
     parameters = dict(model.named_parameters())
     trainable = sum(value.numel() for value in parameters.values() if value.requires_grad)
     total = sum(value.numel() for value in parameters.values())
@@ -73,9 +75,7 @@ def estimate(spec: str | Path | Spec, memory: str | None = None) -> Estimate:
     cast = settings.training.precision != "float32"
     kept = kept_of(model, batch, cast, settings.training.gradient_checkpointing)
     sizes = sizes_of(model, settings)
-    room = None if memory is None else memory_of(memory)
-    tried = () if room is None else fits_of(model, settings, lambda size: _batch(settings, loaded, width, size), room)
-    return Estimate(
+    found = Estimate(
         provenance=Provenance.of(_PACKAGES, settings.settings(), settings.seed),
         method=settings.method.name,
         base=place.source,
@@ -83,18 +83,25 @@ def estimate(spec: str | Path | Spec, memory: str | None = None) -> Estimate:
         trainable=trainable,
         stored=stored,
         stored_bytes=(1 + len(settings.training.save_at)) * _FLOAT * stored,
-        checkpoint_bytes=_FLOAT * (1 + _MOMENTS) * trainable,
-        batch=(part, width),
-        weight_bytes=sizes.weights,
-        gradient_bytes=sizes.gradients,
-        optimizer_bytes=sizes.optimizer,
-        activation_bytes=kept.whole,
-        passing_bytes=kept.passing,
-        step_flops=settings.training.gradient_accumulation * _operations(model, batch),
-        memory_bytes=room,
-        fits=tried,
+        checkpoint_bytes=_FLOAT * (1 + _MOMENTS) * (trainable + others.learns),
+        batch=(batch["input_ids"].shape[0], batch["input_ids"].shape[1]),
+        weight_bytes=sizes.weights + others.value,
+        frozen_bytes=others.frozen,
+        gradient_bytes=sizes.gradients + others.gradients,
+        optimizer_bytes=sizes.optimizer + others.optimizer,
+        activation_bytes=kept.whole + others.kept,
+        passing_bytes=max(kept.passing, others.passing),
+        step_flops=_step_operations(settings, model, batch),
         notes=tuple(settings.method.remarks(model)),
     )
+    if memory is None:
+        return found
+    room = memory_of(memory)
+    if settings.policy is not None:  # which learns in float32, on a whole batch
+        fits: tuple[Fit, ...] = (as_it_is(found, settings.training.batch_size, room),)
+    else:
+        fits = fits_of(model, settings, lambda size: _batch(settings, loaded, width, size), room)
+    return found.model_copy(update={"memory_bytes": room, "fits": fits})
 
 
 def classes_of(spec: Spec) -> tuple[str, ...]:
@@ -128,8 +135,10 @@ def _widest(spec: Spec, loaded: Loaded) -> int:
     return max(width_of(loaded.examples[position]) for position in positions)
 
 
-def _batch(spec: Spec, loaded: Loaded, width: int, size: int) -> dict[str, Tensor]:
+def _batch(spec: Spec, loaded: Loaded, width: int, size: int) -> dict[str, Any]:
     """A batch of that width, on the meta device, without a mask: what the mask would keep is small."""
+    if spec.policy is not None:
+        return loss_batch(spec.policy, loaded, width, size)
     widest = [next(example for example in loaded.examples if width_of(example) == width)] * size
     if isinstance(widest[0], Pair):
         return {"input_ids": collate_pairs(widest, 0)["input_ids"].to("meta")}
@@ -141,32 +150,40 @@ def _batch(spec: Spec, loaded: Loaded, width: int, size: int) -> dict[str, Tenso
 
 def _on_meta(spec: Spec, place: Place, labels: tuple[str, ...]) -> Any:
     """The model with the method's parameters, without storage."""
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-
-    config = read_config(place.folder)
-    kind: Any = AutoModelForCausalLM
-    if head_for(objective_of(spec.data)) == "sequence-classification":
-        kind, config.num_labels = AutoModelForSequenceClassification, len(labels)
+    headed = head_for(objective_of(spec.data)) == "sequence-classification"
     with torch.device("meta"):
-        model = build_model(kind, config, dtype=torch.float32)
         try:
-            prepared = spec.method.prepare(model).train()
+            return spec.method.prepare(_built(place, len(labels) if headed else 0)).train()
         except NotImplementedError:  # SHiRA chooses entries of the weights
             raise SettingError(
                 f"PEFT cannot build {spec.method.name} without weights", wanted="another method, for an estimate"
             ) from None
-    for module in prepared.modules():
+
+
+def _built(place: Place, classes: int) -> Any:
+    """A model without storage, with a head for so many classes; for language, if there are none."""
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    config = read_config(place.folder)
+    kind: Any = AutoModelForCausalLM
+    if classes:
+        kind, config.num_labels = AutoModelForSequenceClassification, classes
+    with torch.device("meta"):
+        model = build_model(kind, config, dtype=torch.float32)
+    for module in model.modules():
         if hasattr(module, "warn_if_padding_and_no_attention_mask"):  # it reads tokens, and there are none on meta
             module.warn_if_padding_and_no_attention_mask = lambda *_: None
-    return prepared
+    return model
 
 
-def _operations(model: Any, batch: dict[str, Tensor]) -> int:
-    """Floating-point operations of the matrix products in one forward and backward pass."""
+def _step_operations(spec: Spec, model: Any, batch: dict[str, Tensor]) -> int | None:
+    """Floating-point operations of the matrix products in a step; None of a policy, which writes its replies first."""
     from torch.utils.flop_counter import FlopCounterMode
 
+    if spec.policy is not None:
+        return None
     with FlopCounterMode(display=False) as counter:
         found = model(**batch)
         loss = found.loss if found.loss is not None else found.logits.sum()  # a reward's loss is not the model's own
         loss.backward()
-    return int(counter.get_total_flops())
+    return spec.training.gradient_accumulation * int(counter.get_total_flops())

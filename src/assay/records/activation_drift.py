@@ -49,7 +49,7 @@ class ActivationDrift(Part):
     """Activation drift `E ||dW h||^2 / E ||W0 h||^2`, h the base's inputs to its linear layers.
 
     Both expectations are over the same tokens: of up to 32 documents or examples, spread evenly over the file, a
-    stretch of each, 1,024 tokens in all; its first token is left out, which attention uses as a sink.
+    stretch of each, 512 tokens in all; its first token is left out, which attention uses as a sink.
 
     Attributes:
         drift: over all linear layers of the blocks, `sum E ||dW h||^2 / sum E ||W0 h||^2`, changed or not.

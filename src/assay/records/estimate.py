@@ -37,14 +37,15 @@ class Estimate(Record):
         stored: parameters that the run folder would hold; stored_bytes: the same in bytes.
         checkpoint_bytes: the file from which a stopped run goes on; there is one at a time.
         batch: examples that are computed at once, and tokens of the longest batch with padding.
-        weight_bytes: all parameters in memory.
+        weight_bytes: all parameters of what learns, a value model's too.
+        frozen_bytes: models beside it that do not learn: a policy's reference that is a copy, and its reward model.
         gradient_bytes: one number for every one that learns.
         optimizer_bytes: AdamW's two moments.
         activation_bytes: what autograd keeps of one forward pass on the longest batch, counted on the meta device.
         passing_bytes: the loss's gradient and the one before it, each as large as the largest activation (of a language
             model: the logits); or one layer's activations, where they are computed again and are more.
         step_flops: floating-point operations of the matrix products in a step on that batch, forward and backward;
-            None in older records.
+            None of a policy, and in older records.
         memory_bytes: what there is, where that was said; fits: which settings fit it.
     """
 
@@ -61,6 +62,7 @@ class Estimate(Record):
     checkpoint_bytes: int
     batch: tuple[int, int]
     weight_bytes: int
+    frozen_bytes: int = 0
     gradient_bytes: int
     optimizer_bytes: int
     activation_bytes: int
@@ -86,6 +88,7 @@ class Estimate(Record):
         examples, tokens = self.batch
         return (
             ("weights", self.weight_bytes),
+            *((("frozen models beside it", self.frozen_bytes),) if self.frozen_bytes else ()),
             ("gradients", self.gradient_bytes),
             ("optimizer", self.optimizer_bytes),
             (f"activations of {examples} x {tokens} tokens", self.activation_bytes),

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from assay.engines.engine import AbstractEngine, Item
 from assay.errors import StoppedError
+from assay.studies.live import Live
 
 T = TypeVar("T")
 
@@ -38,6 +39,9 @@ class WorkLike(Protocol):
     def file_crash(self, crash: str) -> None:
         """File what ended the process that did it."""
 
+    def live(self) -> Live | None:
+        """Its progress; None where it is not under way."""
+
 
 Job = Generator[Sequence[WorkLike], None, T]
 """A job asks for work by yielding it, goes on when all of it has ended, and returns its result."""
@@ -50,6 +54,7 @@ class Standing:
     Attributes:
         total, done, failed: works of which it is known that they are needed; those that ended; those that failed.
         running: works at the engine, as many as it has room for.
+        works: that are at the engine, those that wait there too.
         slots, nodes: of the engine.
         said: what has just happened, as a line.
         notes: of the engine; address: of the page that shows it.
@@ -64,6 +69,7 @@ class Standing:
     said: str = ""
     notes: tuple[str, ...] = ()
     address: str = ""
+    works: tuple[WorkLike, ...] = ()
 
 
 Watch = Callable[[Standing], None]
@@ -125,7 +131,7 @@ def drive(
             room = engine.capacity()
             running = min(room.slots, len(at_engine))
             numbers = (tally["total"], tally["done"], tally["failed"], running, room.slots, len(room.nodes))
-            watch(Standing(*numbers, said, room.notes, room.address))
+            watch(Standing(*numbers, said, room.notes, room.address, tuple(at_engine.values())))
 
     waiting = [one for one in waiting if advance(one)]
     tell("")

@@ -21,6 +21,7 @@ from assay.records.called import called
 from assay.records.study import Became, Stage
 from assay.settings import hours_until
 from assay.studies.folders import readable, without_folders
+from assay.studies.live import Live, Teller
 from assay.training.resuming import STANDING
 from assay.training.run import train
 from assay.training.spec import Spec
@@ -116,9 +117,14 @@ class Work:
     def item(self) -> Item:
         """The work as an engine takes it; errors of an earlier try are forgotten."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        Live.forget(self.folder)
         for stage in self.stages:
             self.failure(stage).unlink(missing_ok=True)
         return Item(self.folder.name, work_through, self, self._inputs(), self.folder, IMPORTS, PROGRESS)
+
+    def live(self) -> Live | None:
+        """Its progress; None where it is not under way."""
+        return Live.read(self.folder)
 
     def file_crash(self, crash: str) -> None:
         """File what ended the process that did the work, at the first stage that is not done."""
@@ -189,11 +195,11 @@ class Work:
         Raises:
             AssayError: it failed, or the time is up.
         """
-        left = hours_until(self.until)
+        left, teller = hours_until(self.until), Teller(self.folder, stage)
         if stage == "train":
             if self.trial:  # its record, which is all that is kept of it, is not whole
                 shutil.rmtree(self.model, ignore_errors=True)
-            train(self.spec, self.model, self.device, max_hours=left)
+            train(self.spec, self.model, self.device, progress=teller, max_hours=left)
             if self.trial:
                 self._keep_record()
             return
@@ -201,11 +207,11 @@ class Work:
         for name, model in self.models().items():
             path = self.folder / f"{stage if stage == 'audit' else 'scores'}{name}.json"
             if stage == "audit" and readable(Audit, path) is None:
-                audit(self.base, model, device=self.device).save(path)
+                audit(self.base, model, device=self.device, progress=teller).save(path)
             elif stage == "score" and not self._is_scored(path):
-                self._score(model, kept, hours_until(self.until)).save(path)
+                self._score(model, kept, hours_until(self.until), teller).save(path)
 
-    def _score(self, model: Path, kept: Path, max_hours: float | None) -> Scores:
+    def _score(self, model: Path, kept: Path, max_hours: float | None, teller: Teller) -> Scores:
         asked = self.asked
         return score(
             self.base,
@@ -219,6 +225,7 @@ class Work:
             device=self.device,
             keep=kept,
             max_hours=max_hours,
+            progress=teller,
         )
 
     def _keep_record(self) -> None:
@@ -252,6 +259,13 @@ def work_through(work: Work) -> None:
     sys.stderr.flush()
     os.dup2(log, 1)
     os.dup2(log, 2)
+    try:
+        _do_what_is_left(work)
+    finally:
+        Live.forget(work.folder)
+
+
+def _do_what_is_left(work: Work) -> None:
     for stage in work.stages:
         if work.is_done(stage):
             continue

@@ -47,7 +47,7 @@ class AbstractByLikelihood(AbstractTask):
             costs=tuple(width(runs, batch) for batch in batches),
             ask=lambda model, batch: self._ask(model, [(runs[i], wanted[runs[i]]) for i in batch]),
             owners=tuple(owners),
-            spans=_first_of_each(owners, ends),
+            compared=_first_of_each(owners, ends),
         )
 
     def choices(self, given: Sequence[Any]) -> tuple[int, ...]:
@@ -84,14 +84,14 @@ class AbstractByLikelihood(AbstractTask):
         return found
 
 
-def _first_of_each(owners: Sequence[int], ends: Sequence[int]) -> tuple[tuple[int, int], ...]:
+def _first_of_each(owners: Sequence[int], ends: Sequence[int]) -> tuple[range, ...]:
     """The last position of every example's prompt, in the first of the runs that begin with it; elsewhere none."""
     seen: set[int] = set()
-    spans = []
+    found = []
     for owner, end in zip(owners, ends, strict=True):
-        spans.append((end if owner in seen else end - 1, end))
+        found.append(range(end if owner in seen else end - 1, end))
         seen.add(owner)
-    return tuple(spans)
+    return tuple(found)
 
 
 def _logits_from(first: int, inputs: dict[str, torch.Tensor], model: Any) -> torch.Tensor:
