@@ -125,7 +125,7 @@ def fits_of(model: Any, spec: Spec, batch_of: Callable[[int], dict[str, Tensor]]
 
 
 def as_it_is(found: Estimate, examples: int, memory: int) -> Fit:
-    """Whether a run that has no other settings fits.
+    """Fit of a run that has no other settings.
 
     Args:
         found: its estimate.

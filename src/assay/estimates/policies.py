@@ -44,7 +44,7 @@ class Beside(NamedTuple):
 
 
 def loss_batch(settings: PolicySettings, loaded: Loaded, width: int, prompts: int) -> dict[str, Any]:
-    """What a policy's loss is computed on, where every reply is as long as it may be.
+    """Batch of a policy's loss, where every reply is as long as it may be.
 
     RLOO keeps no logits; REINFORCE keeps those from the end of the shortest prompt on.
 
