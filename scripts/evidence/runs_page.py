@@ -1,4 +1,4 @@
-"""The page of the runs behind the claims: ranks and scales, methods, sweep, tasks in a row, repairs, RLHF."""
+"""The page of the runs behind the claims: ranks, scales, precision, methods, sweep, tasks in a row, repairs, RLHF."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from assay.views.curves import in_words, points
 from assay.views.dial import few_units
 from assay.views.formats import number, share, signed, signed_range
 
-from . import foresight, methods, rlhf
+from . import foresight, methods, precision, rlhf
 from .kept import RECORDS, REPAIRED, SWEEPS, Kept, over_durations
 from .on_weights import STUDY
 from .verdict import NOT_RUN
@@ -45,7 +45,7 @@ the records is an amplified update, from which nothing is concluded.
 
 def page(kept: Kept) -> str:
     """The whole page."""
-    parts = [ABOUT, *ranks_and_scales(kept), *methods.sections(kept)]
+    parts = [ABOUT, *ranks_and_scales(kept), *precision.sections(kept), *methods.sections(kept)]
     for name, record in kept.sweeps.items():
         parts.append(sweep(name, record))
     parts += [lines_of(kept.curves)] if kept.curves else []

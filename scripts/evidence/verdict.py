@@ -82,8 +82,7 @@ class Claim:
 
     def written(self, found: Estimate) -> str:
         """A number with its interval, in the claim's unit."""
-        one, both, unit = WRITTEN[self.unit]
-        return f"{one(found.value)}{unit}" + ("" if found.interval is None else f" ({both(found.interval)})")
+        return written(found, self.unit)
 
 
 CANT_TELL: Word = "can't tell at this size"
@@ -98,6 +97,12 @@ WRITTEN: dict[Unit, tuple[Callable[[float], str], Callable[[Interval], str], str
     "power of the rank": (*_SIGNED, ""),
     "share": (formats.share, formats.share_range, ""),
 }
+
+
+def written(found: Estimate, unit: Unit) -> str:
+    """A number with its interval, in a unit."""
+    one, both, said = WRITTEN[unit]
+    return f"{one(found.value)}{said}" + ("" if found.interval is None else f" ({both(found.interval)})")
 
 
 def verdict(interval: Interval | None, says: Interval) -> Word:
