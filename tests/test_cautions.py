@@ -9,7 +9,7 @@ import pytest
 
 from arm_records import dial, forgetting, run, scores, task_score
 from assay.records import Audit, Scores
-from assay.records.cautions import cautions, marks, ruined, ruined_on_text
+from assay.records.cautions import ONE_REPLY, cautions, marked_in_short, marks, ruined, ruined_on_text
 from assay.render.markdown import markdown
 from assay.views.arms import arms
 from audit_records import audit
@@ -76,6 +76,10 @@ def test_a_run_is_marked_that_ended_worse_than_its_trial_or_not_above_a_constant
     assert marks(ended, None, 0.998) == ("it ended worse than its trial (training loss 1.750, and 0.998)",)
     scored = scores("full", task_score(160))
     assert marks(None, scored, None) == ("not shown above a constant reply (0.533 right, and 0.520)",)
+    found = (*marks(ended, None, 0.998), *marks(None, scored, None))
+    assert marked_in_short(found[:1]) == "ended worse than its trial"
+    assert marked_in_short(found) == "not shown above a constant reply"
+    assert marked_in_short([*found, f"{ONE_REPLY} (seed 1)"]) == "ruined"
 
 
 @pytest.mark.parametrize("answers", [2, 4])

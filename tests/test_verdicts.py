@@ -187,6 +187,10 @@ def test_a_ruined_arm_is_left_out_by_name() -> None:
     assert (alone.best, alone.beside) == ("full", ())
     other = trained("ia3", 0, 0.5, 0.0, 0.1, (ONE_REPLY,))
     assert told([runs[2], other]) == {}
+    rows = tuple(result("t", arm) for arm in arms_of(runs)["t"])
+    shown = markdown(Study(provenance=Provenance.of((), {}), plan="plan", runs=(), arms=rows))
+    assert "| bitfit ruined |" in shown
+    assert "| full |" in shown
 
 
 def test_words_name_the_best_or_what_it_cannot_be_told_from() -> None:

@@ -141,14 +141,14 @@ def test_work_goes_on_elsewhere_when_its_node_is_lost(cluster: Any, tmp_path: Pa
     lost = cluster.add_node(num_cpus=2, object_store_memory=100_000_000)
     (marks := tmp_path / "marks").mkdir()
     with RayEngine(tmp_path / "study", cluster.address) as engine:
-        for number in range(8):
+        for number in range(6):
             engine.submit(Item(str(number), mark, (marks, str(number), 2.0)))
         until_begun(marks, 4)  # on the nodes that stay, and twice on the one that is lost
         cluster.remove_node(lost)
-        ended = [engine.wait() for _ in range(8)]
-    assert sorted(one.value for one in ended) == sorted(map(str, range(8)))
-    assert len(list(marks.glob("began-*"))) > 8
-    assert len(list(marks.glob("ended-*"))) == 8
+        ended = [engine.wait() for _ in range(6)]
+    assert sorted(one.value for one in ended) == sorted(map(str, range(6)))
+    assert len(list(marks.glob("began-*"))) > 6
+    assert len(list(marks.glob("ended-*"))) == 6
 
 
 def test_an_item_that_kills_its_process_is_told_and_stops_nothing(cluster: Any, tmp_path: Path) -> None:
@@ -171,16 +171,13 @@ def test_paths_are_those_of_the_folder_that_it_was_asked_from(
     assert (ended.value, ended.crash) == ("words", "")
 
 
-@pytest.mark.parametrize("progress", [("step-*",), ()])
-def test_an_item_that_gets_on_between_its_losses_is_not_given_up(
-    progress: tuple[str, ...], cluster: Any, tmp_path: Path
-) -> None:
-    """Four workers are lost under it: more than an item may take down that gets nowhere."""
+def test_an_item_that_gets_on_between_its_losses_is_not_given_up(cluster: Any, tmp_path: Path) -> None:
+    """Four workers are lost under it: more than an item may take down that gets nowhere, as the one above does."""
     (folder := tmp_path / "item").mkdir()
     with RayEngine(tmp_path / "study", cluster.address) as engine:
-        engine.submit(Item("long", stumble, (folder, 4), (), folder, progress=progress))
+        engine.submit(Item("long", stumble, (folder, 4), (), folder, progress=("step-*",)))
         ended = engine.wait()
-    assert (ended.value, ended.crash) == ((4, "") if progress else (None, "WorkerCrashedError, 3 times"))
+    assert (ended.value, ended.crash) == (4, "")
 
 
 def test_nothing_is_left_behind_when_a_study_is_stopped(cluster: Any, tmp_path: Path) -> None:

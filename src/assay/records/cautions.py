@@ -18,6 +18,8 @@ _LAST = 10  # steps over which a run's training loss is averaged
 NO_BETTER_THAN_UNIFORM = "it predicts text no better than a uniform guess"
 NO_FINITE_LOSS = "its loss on text is not finite"
 ONE_REPLY = "it gives one and the same reply to every example"
+_LEVEL = "not shown above a constant reply"
+_WORSE_THAN_TRIAL = "ended worse than its trial"
 
 
 def few_units(count: int, units: str) -> str:
@@ -65,7 +67,7 @@ def not_above_constant(task: TaskScore) -> str:
     """That the tuned model is not shown above a constant reply; empty where it is."""
     if task.tuned_interval[0] > task.majority:
         return ""
-    return f"not shown above a constant reply ({task.tuned_accuracy:.3f} right, and {task.majority:.3f})"
+    return f"{_LEVEL} ({task.tuned_accuracy:.3f} right, and {task.majority:.3f})"
 
 
 def in_short(scored: Iterable[Scores]) -> str:
@@ -74,7 +76,20 @@ def in_short(scored: Iterable[Scores]) -> str:
     if any(ruined(scores.forgetting, scores.task) for scores in known):
         return "ruined"
     level = any(scores.task is not None and not_above_constant(scores.task) for scores in known)
-    return "not shown above a constant reply" if level else ""
+    return _LEVEL if level else ""
+
+
+def marked_in_short(marks: Iterable[str]) -> str:
+    """The same of the marks of an arm, of whichever of its seeds.
+
+    Example:
+        >>> marked_in_short(["of seed 1 it gives one and the same reply to every example"]), marked_in_short([])
+        ('ruined', '')
+    """
+    said = " ".join(marks)
+    if any(reason in said for reason in (NO_BETTER_THAN_UNIFORM, NO_FINITE_LOSS, ONE_REPLY)):
+        return "ruined"
+    return next((short for short in (_LEVEL, _WORSE_THAN_TRIAL) if short in said), "")
 
 
 def marks(run: Run | None, scores: Scores | None, trial_loss: float | None) -> tuple[str, ...]:
@@ -99,7 +114,7 @@ def _worse_than_trial(run: Run, trial_loss: float) -> str:
     mean, error = statistics.fmean(last), statistics.stdev(last) / math.sqrt(len(last))
     if not mean - 2 * error > trial_loss + WORSE:
         return "" if math.isfinite(mean) else "its training loss ended as no number"
-    return f"it ended worse than its trial (training loss {mean:.3f}, and {trial_loss:.3f})"
+    return f"it {_WORSE_THAN_TRIAL} (training loss {mean:.3f}, and {trial_loss:.3f})"
 
 
 def cautions(record: Record) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from assay.records import Study
+from assay.records.cautions import marked_in_short
 from assay.records.study import ArmResult, Beside, Verdict
 from assay.views import cells
 from assay.views.blocks import STUDY, Answer, Block, Column, Items, Note, Section, Table, table
@@ -105,7 +106,7 @@ def _table(arms: Sequence[ArmResult], title: str) -> Table:
     measure = next((arm.measure for arm in arms if arm.measure), "score")
     rows: list[Sequence[cells.Given]] = [
         (
-            arm.name,
+            cells.Cell(arm.name, rest=marked_in_short(arm.marks)),
             cells.number(arm.lr),
             cells.text_number(", ".join(map(str, arm.seeds))),
             spread(arm.score, cells.share, cells.share_estimate),
