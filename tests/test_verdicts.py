@@ -224,6 +224,12 @@ def test_seeds_are_joined_and_two_have_no_interval() -> None:
         assert len(arm.score.by_seed) == count
         assert (arm.score.interval is None) == (count == 2)
     assert arm.score.value == pytest.approx(np.mean(arm.score.by_seed), rel=1e-12)
+    apart = [trained("full", seed, share, 0.1) for seed, share in enumerate((0.6, 0.9, 0.99))]
+    found = result("t", arms_of(apart)["t"][0]).score
+    assert found is not None
+    assert found.interval is not None
+    assert found.interval[0] < 0.6
+    assert found.interval[1] == 1.0  # no share is more
 
 
 def test_more_seeds_by_their_spread() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 
-from assay.behaviour.intervals import FEWEST_SEEDS, seeds_interval
-from assay.records import Run, Scores, Study, StudyRun
+from assay.behaviour.intervals import ANYTHING, FEWEST_SEEDS, SHARES, seeds_interval
+from assay.records import Interval, Run, Scores, Study, StudyRun
 from assay.records.called import called
 from assay.records.cautions import marks
 from assay.render import markdown
@@ -120,16 +120,16 @@ def score(scored: Sequence[Scores]) -> str:
     if len(tasks) == 1:
         low, high = tasks[0].tuned_interval
         return f"{tasks[0].tuned_accuracy:.3f} ({low:.3f} to {high:.3f}) †"
-    return over_seeds([one.tuned_accuracy for one in tasks], "{:.3f}")
+    return over_seeds([one.tuned_accuracy for one in tasks], "{:.3f}", SHARES)
 
 
-def over_seeds(values: Sequence[float], form: str) -> str:
-    """Two seeds side by side; of more, the mean with its t interval."""
+def over_seeds(values: Sequence[float], form: str, within: Interval = ANYTHING) -> str:
+    """Two seeds side by side; of more, the mean with its t interval, inside of what it can be."""
     if not values:
         return NOT_RUN
     if len(values) < FEWEST_SEEDS:
         return "; ".join(form.format(value) for value in values)
-    mean, (low, high) = seeds_interval(values)
+    mean, (low, high) = seeds_interval(values, within)
     return f"{form.format(mean)} ({form.format(low)} to {form.format(high)})"
 
 

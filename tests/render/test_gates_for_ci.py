@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -10,6 +11,8 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
+from pydantic import BaseModel
+from sarif_pydantic import Sarif
 from typer.testing import CliRunner
 
 from assay.cli import app
@@ -88,9 +91,21 @@ def skipped(record: Audit) -> tuple[Audit, str]:
     return record.model_copy(update={"coverage": {**record.coverage, name: left_out}}), name
 
 
+def unknown(part: Any) -> Iterator[str]:
+    """Fields that SARIF 2.1.0, as others have modelled it, does not have."""
+    if isinstance(part, BaseModel):
+        yield from part.model_extra or {}
+        for name in type(part).model_fields:
+            yield from unknown(getattr(part, name))
+    elif isinstance(part, list):
+        for each in part:
+            yield from unknown(each)
+
+
 def read_sarif(*checked: Checked) -> dict[str, Any]:
     found = json.loads(sarif(checked))
     jsonschema.Draft202012Validator(SARIF).validate(found)
+    assert not list(unknown(Sarif.model_validate(found)))
     (run,) = found["runs"]
     for result in run["results"]:
         assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]

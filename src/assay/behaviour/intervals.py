@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,8 @@ from assay.records import Interval
 Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.95
+SHARES: Interval = (0.0, 1.0)  # what a share can be
+ANYTHING: Interval = (-math.inf, math.inf)
 FEWEST_SEEDS = 3
 _ALIKE = 1e-12  # relative: means that rounding alone parts, whose spread scipy would divide by
 RESAMPLES = 9_999  # odd thousands minus one put the percentiles on order statistics (Davison & Hinkley 1997, §2.2.1)
@@ -71,16 +74,20 @@ def percentiles(resampled: Floats) -> Interval:
     return float(low), float(high)
 
 
-def seeds_interval(values: Sequence[float]) -> tuple[float, Interval]:
+def seeds_interval(values: Sequence[float], within: Interval = ANYTHING) -> tuple[float, Interval]:
     """The mean over seeds with its 95 % t interval; of one seed or two there is none worth giving (t = 12.7).
+
+    Args:
+        values: of the seeds, three or more.
+        within: what the mean can be at all, such as `SHARES`; the interval ends there.
 
     Raises:
         ValueError: fewer than three values.
 
     Example:
-        >>> mean, (low, high) = seeds_interval([0.8, 0.9, 1.0])
-        >>> round(mean, 3), round(low, 3), round(high, 3)
-        (0.9, 0.652, 1.148)
+        >>> mean, (low, high) = seeds_interval([0.8, 0.9, 1.0], SHARES)
+        >>> round(mean, 3), round(low, 3), high
+        (0.9, 0.652, 1.0)
     """
     from scipy import stats
 
@@ -88,7 +95,7 @@ def seeds_interval(values: Sequence[float]) -> tuple[float, Interval]:
         raise ValueError(f"{len(values)} seeds have no interval")
     given = np.asarray(values, dtype=float)
     mean, half = float(given.mean()), float(stats.sem(given) * stats.t.ppf((1 + LEVEL) / 2, len(given) - 1))
-    return mean, (mean - half, mean + half)
+    return mean, (max(within[0], mean - half), min(within[1], mean + half))
 
 
 def proportion(right: int, count: int) -> Interval:

@@ -101,8 +101,12 @@ class _Minutes:
             self._first, self._began = done, now
         if now - self._told >= _MINUTE and done > self._first:
             self._told = now
-            left = (now - self._began) / (done - self._first) * (total - done) / _MINUTE
-            say(f"{done:,} of {total:,}, about {left:,.0f} min left: {name}")
+            left = (now - self._began) / (done - self._first) * (total - done)
+            say(f"{done:,} of {total:,}, {_left(left)}: {name}")
+
+
+def _left(seconds: float) -> str:
+    return "under a minute left" if seconds < 60 else f"about {seconds / 60:,.0f} min left"
 
 
 @contextlib.contextmanager
@@ -202,5 +206,5 @@ def _under_way(now: Standing) -> Iterator[tuple[str, tuple[str, str, str, str]]]
         if (live := work.live()) is not None:
             unit = {"train": "steps", "audit": "matrices", "score": "tokens"}[live.stage]
             loss = "" if live.loss is None else f"loss {live.loss:.3f}"
-            left = "" if live.seconds_left is None else f"about {live.seconds_left / _MINUTE:,.0f} min left"
+            left = "" if live.seconds_left is None else _left(live.seconds_left)
             yield work.name, (live.stage, f"{live.done:,} of {live.total:,} {unit}", loss, left)

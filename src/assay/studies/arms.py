@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from assay.behaviour.intervals import FEWEST_SEEDS, seeds_interval
+from assay.behaviour.intervals import ANYTHING, FEWEST_SEEDS, SHARES, seeds_interval
 from assay.records import Audit, Interval, Run, Scores
 from assay.records.called import told_apart
 from assay.records.study import ArmResult, Spread
@@ -117,7 +117,7 @@ def result(task: str, arm: Arm) -> ArmResult:
         steps=first.steps,
         seeds=tuple(one.seed for one in arm.runs),
         measure=next((units.measure for units in scored if units is not None), ""),
-        score=spread(scored),
+        score=spread(scored, SHARES),
         forgetting=spread([one.lost() for one in arm.runs]),
         parameters=runs[0].trained.parameters,
         stored_bytes=runs[0].trained.stored_bytes,
@@ -133,8 +133,8 @@ def result(task: str, arm: Arm) -> ArmResult:
     )
 
 
-def spread(units: Sequence[Units | None]) -> Spread | None:
-    """A number over seeds; None where one of them does not have it."""
+def spread(units: Sequence[Units | None], within: Interval = ANYTHING) -> Spread | None:
+    """A number over seeds, and what it can be at all; None where one of them does not have it."""
     there = [one for one in units if one is not None]
     if not there or len(there) < len(units):
         return None
@@ -143,7 +143,7 @@ def spread(units: Sequence[Units | None]) -> Spread | None:
         return Spread(value=values[0], by_seed=values, interval=there[0].interval, over=there[0].over)
     if len(values) < FEWEST_SEEDS:
         return Spread(value=statistics.fmean(values), by_seed=values, interval=None, over="nothing")
-    mean, interval = seeds_interval(values)
+    mean, interval = seeds_interval(values, within)
     return Spread(value=mean, by_seed=values, interval=interval, over="seeds")
 
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
 
-from assay.behaviour.intervals import FEWEST_SEEDS, seeds_interval
+from assay.behaviour.intervals import FEWEST_SEEDS, SHARES, seeds_interval
 from assay.records import Continual, Sequence
 from assay.records.continual import average_accuracy, average_interval, backward_transfer
 from assay.views import cells
@@ -56,16 +56,18 @@ def _came_to(record: Continual, name: str, sequences: Many[Sequence]) -> str:
     if not done:
         return ""
     moved = [found[0] for one in done if (found := backward_transfer(one)) is not None]
-    average = over_seeds([average_accuracy(one) for one in done], share, share_range)
-    transfer = f", backward transfer {over_seeds(moved, points, points_range)} points" if moved else ""
+    average = over_seeds([average_accuracy(one) for one in done], share, share_range, SHARES)
+    transfer = f", backward transfer {over_seeds(moved, points, points_range, (-1.0, 1.0))} points" if moved else ""
     return f"{name}: average accuracy {average}{transfer} ({plural(len(done), 'seed')})."
 
 
-def over_seeds(values: Many[float], write: Callable[[float], str], write_ends: Callable[[Ends], str]) -> str:
-    """One seed or two as they are; of more, the mean with its t interval."""
+def over_seeds(
+    values: Many[float], write: Callable[[float], str], write_ends: Callable[[Ends], str], within: Ends
+) -> str:
+    """One seed or two as they are; of more, the mean with its t interval, inside of what it can be."""
     if len(values) < FEWEST_SEEDS:
         return listed([write(value) for value in values])
-    mean, ends = seeds_interval(values)
+    mean, ends = seeds_interval(values, within)
     return f"{write(mean)} ({write_ends(ends)})"
 
 
