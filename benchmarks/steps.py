@@ -8,8 +8,8 @@ processor is recorded beside that of the clock, because another program changes 
     OMP_NUM_THREADS=1 python benchmarks/steps.py BASE DATA.jsonl --options [--record FILE]
     OMP_NUM_THREADS=1 python benchmarks/steps.py BASE DATA.jsonl --monitor [--record FILE]
 
-DATA has prompt and answer for a language model, text and label for an encoder. With `--options` both train under every
-option of a run in turn: precision, batches in parts, activations computed again, moments and bases in fewer bits. With
+DATA has prompt and answer for a language model, text and label for an encoder. With `--options` both train under
+options of a run in turn: precision, batches in parts, activations computed again, moments and bases in fewer bits. With
 `--monitor` the time of one measurement of `IntruderMonitor`, its base's spectra kept, is set against the steps between
 two.
 

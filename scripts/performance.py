@@ -36,7 +36,7 @@ COMMANDS = {
     "steps": "python benchmarks/steps.py plans/materials/minilm-l6 plans/materials/trec.train.jsonl --steps 6"
     " --record benchmarks/records/steps.json",
     "steps, SmolLM2": "python benchmarks/steps.py plans/materials/smollm2-135m plans/materials/headlines.train.jsonl"
-    " --record benchmarks/records/steps.json (and with --monitor)",
+    " --record benchmarks/records/steps.json (and with --monitor, with --options)",
 }
 
 ABOUT = """\
@@ -264,6 +264,13 @@ def training(record: dict[str, Any]) -> list[Line]:
         ]
         measure = f"a training step, {method}, against {against}: ratio of the processor's times"
         lines.append(Line(measure, "at most 1.03", "1", ", ".join(found) or NOT_RUN, "steps"))
+    options = [
+        f"{name} **{ratio['processor_ratio']:.2f}** on {base}"
+        for base, parts in record.items()
+        for name, ratio in parts.get("options", {}).get("ratios", {}).items()
+    ]
+    measure = "the same under options of a run"
+    lines.append(Line(measure, "at most 1.03", "1", ", ".join(options) or NOT_RUN, "steps"))
     shares = [
         f"**{monitor['share']:.1%}** on {base}, every {monitor['every']} steps"
         for base, parts in record.items()

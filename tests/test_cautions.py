@@ -78,6 +78,8 @@ def test_a_run_is_marked_that_ended_worse_than_its_trial_or_not_above_a_constant
     assert marks(None, scored, None) == ("not shown above a constant reply (0.533 right, and 0.520)",)
     found = (*marks(ended, None, 0.998), *marks(None, scored, None))
     assert marked_in_short(found[:1]) == "ended worse than its trial"
+    lost = ended.model_copy(update={"losses": (0.9,) * 30 + (math.nan,) * 10})
+    assert marked_in_short(marks(lost, None, 0.998)) == "ended as no number"
     assert marked_in_short(found) == "not shown above a constant reply"
     assert marked_in_short([*found, f"{ONE_REPLY} (seed 1)"]) == "ruined"
 

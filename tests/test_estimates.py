@@ -228,6 +228,15 @@ def test_models_beside_a_policy_are_counted(tmp_path: Path) -> None:
     assert run.cost.checkpoint_bytes is not None
     assert 0 < run.cost.optimizer_bytes - valued.optimizer_bytes < 4 * 400
     assert 0 < run.cost.checkpoint_bytes - valued.checkpoint_bytes < 4 * 400
+    unpadded = spec(lora, {"reward": REWARD, "algorithm": "reinforce"}).model_dump()
+    unpadded["base"] = str(other_family(tmp_path / "gpt2", "gpt2"))  # a model without a token to pad with
+    assert estimate(parse_spec(unpadded)).peak_bytes > 0
+    more = valued.optimizer_bytes // 8 - valued.trainable
+    assert valued.notes == (f"{more:,} parameters of the value model learn beside them.",)
+    on_cuda = estimate(spec(lora, {"reward": REWARD}), device="cuda")
+    assert on_cuda.peak_bytes <= alone.peak_bytes
+    with pytest.raises(SettingError, match="tpu"):
+        estimate(spec(lora, {"reward": REWARD}), device="tpu")
     little, plenty = (estimate(spec(lora, {"reward": REWARD}), size).fits for size in ("10kB", "1GB"))
     assert [(fit.examples_at_once, fit.peak_bytes) for fit in (*little, *plenty)] == [
         (None, alone.peak_bytes),

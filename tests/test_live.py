@@ -65,7 +65,7 @@ def test_a_terminal_shows_a_row_for_each_run_under_way(smoke: Path, monkeypatch:
             time.sleep(0.3)
         assert isinstance(console.file, io.StringIO)
         drawn[terminal] = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", console.file.getvalue())
-    row = r"lora r=2 at 0.01 on yes-or-no, seed 1\s+train\s+2 of 3 steps\s+loss 0.625"
+    row = r"lora r=2 at 0.01 on yes-or-no, seed 1\s+train\s+2 of 3 steps\s+0.625"
     assert re.search(row, drawn[True])
     assert re.search(r"lora r=2 at 0.01 on yes-or-no, seed 2\s+audit\s+4 of 14 matrices", drawn[True])
     assert re.search(r"1 more\s+wait", drawn[True])
@@ -78,7 +78,7 @@ def test_a_terminal_shows_a_row_for_each_run_under_way(smoke: Path, monkeypatch:
 def test_a_study_tells_where_its_runs_are_and_leaves_nothing_of_it(
     smoke: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(output, "_MINUTE", 0.2)
+    monkeypatch.setattr(output, "_MINUTE", 0.02)
     path = plan(smoke, LORA, steps=[200], stages=["train"])
     done = CliRunner().invoke(app, ["study", str(path), "-o", str(smoke / "study")])
     assert done.exit_code == 0, done.output

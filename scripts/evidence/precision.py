@@ -19,7 +19,8 @@ ABOUT = """\
 
 Full fine-tuning and LoRA of rank 1 (alpha 2) on all-MiniLM-L6-v2, trec, 60 steps at one rate each, in float32
 (`plans/precision-float32.toml`) and under autocast to bf16 (`plans/precision-bf16.toml`). The second table sets each
-arm in bf16 beside itself in float32. Intervals are t intervals over seeds.
+arm in bf16 beside itself in float32. Of three seeds intervals are over seeds, of fewer over matrices and examples;
+that of intruders also holds what is undecided.
 """
 FULL, LORA = ("full", None), ("lora", 1)  # method, rank
 Find = Callable[[Arm, Arm], Estimate | None]
@@ -63,8 +64,8 @@ def _ratio(measure: Measure) -> Find:
 
 
 _FOUND: tuple[tuple[str, Find, Unit], ...] = (
-    ("intruders, less", counts, "intruders"),
-    ("score, less", _score, "points"),
-    ("size of the update, over", _ratio(relative_norm), "times"),
-    ("effective rank, over", _ratio(effective_rank), "times"),
+    ("difference in intruders", counts, "intruders"),
+    ("difference in score", _score, "points"),
+    ("ratio of the sizes of the updates", _ratio(relative_norm), "times"),
+    ("ratio of their effective ranks", _ratio(effective_rank), "times"),
 )

@@ -172,7 +172,7 @@ def test_paths_are_those_of_the_folder_that_it_was_asked_from(
 
 
 def test_an_item_that_gets_on_between_its_losses_is_not_given_up(cluster: Any, tmp_path: Path) -> None:
-    """Four workers are lost under it: more than an item may take down that gets nowhere, as the one above does."""
+    """Four workers are lost under it: more than an item may take down that gets nowhere, such as the poison above."""
     (folder := tmp_path / "item").mkdir()
     with RayEngine(tmp_path / "study", cluster.address) as engine:
         engine.submit(Item("long", stumble, (folder, 4), (), folder, progress=("step-*",)))

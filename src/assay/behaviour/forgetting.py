@@ -158,7 +158,7 @@ def causal_reading(documents: Sequence[Document], window: int, batch_tokens: int
 def _every_nth(windows: Sequence[tuple[int, Ids]]) -> tuple[range, ...]:
     """Every n-th scored position of the whole text, n as small as the bound on their number allows.
 
-    So every document counts, and the interval, which is over documents, hardly widens with n.
+    So every document of n tokens or more counts, and the interval, which is over documents, hardly widens with n.
     """
     scored = [len(ids) - 1 for _, ids in windows]
     n = -(-sum(scored) // MOST_TOKENS)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.arguments import AsJson
+from assay.cli.arguments import AsJson, Device
 from assay.cli.output import finish
 from assay.cli.program import command
 
@@ -16,9 +16,10 @@ from assay.cli.program import command
 def estimate(
     spec: Annotated[Path, typer.Argument(help="A TOML file; paths in it are relative to it.")],
     memory: Annotated[str | None, typer.Option(help="A size, such as 12GB: which settings fit it.")] = None,
+    device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Will it fit: what a run would hold in memory and on disk, without running it."""
     from assay import estimates
 
-    finish(estimates.estimate(spec, memory), None, as_json)
+    finish(estimates.estimate(spec, memory, device), None, as_json)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from assay.audits import Progress
     from assay.records import Record
     from assay.studies.graph import Standing, Watch
+    from assay.studies.live import Live
 
 _MINUTE = 60.0
+_ROWS = 16  # of a table of runs: a terminal of 24 lines shows them all
 
 
 def say(text: str) -> None:
@@ -102,11 +104,7 @@ class _Minutes:
         if now - self._told >= _MINUTE and done > self._first:
             self._told = now
             left = (now - self._began) / (done - self._first) * (total - done)
-            say(f"{done:,} of {total:,}, {_left(left)}: {name}")
-
-
-def _left(seconds: float) -> str:
-    return "under a minute left" if seconds < 60 else f"about {seconds / 60:,.0f} min left"
+            say(f"{done:,} of {total:,}, {_time(left)} left: {name}")
 
 
 @contextlib.contextmanager
@@ -147,7 +145,8 @@ def standing() -> Iterator[Watch]:
                 console.print(f"[{now.done + now.failed}/{now.total}] {line}", markup=False, soft_wrap=True)
         said.update(now.notes)
 
-    with _table_of_runs(console, latest) if console.is_terminal else _minutes_of_runs(console, latest):
+    drawn = sys.stderr.isatty() and not console.is_dumb_terminal
+    with _table_of_runs(console, latest) if drawn else _minutes_of_runs(console, latest):
         yield show
 
 
@@ -155,7 +154,7 @@ def standing() -> Iterator[Watch]:
 def _table_of_runs(console: Console, latest: list[Standing]) -> Iterator[None]:
     """A bar over all runs, and a row for each at the engine, drawn anew every second."""
     from rich.console import Group
-    from rich.live import Live
+    from rich.live import Live as Drawn
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Table
 
@@ -171,13 +170,19 @@ def _table_of_runs(console: Console, latest: list[Standing]) -> Iterator[None]:
         words = f"{now.running} of {now.slots} at once{where}{failed} {now.address}"
         bar.update(task, completed=now.done + now.failed, total=now.total, description=words.rstrip())
         table = Table("Run", "Stage", "Done", "Loss", "Time left", box=None, header_style="dim")
-        for name, cells in _under_way(now):
-            table.add_row(name, *cells)
-        if waiting := len(now.works) - table.row_count:
-            table.add_row(f"{waiting} more", "wait")
-        return Group(table, bar)
+        under_way = list(_under_way(now))
+        for name, live in under_way[:_ROWS]:
+            loss = "" if live.loss is None else f"{live.loss:.3f}"
+            left = "" if live.seconds_left is None else _time(live.seconds_left)
+            table.add_row(name, live.stage, _done(live), loss, left)
+        waiting = max(0, len(now.works) - max(now.running, len(under_way)))
+        others = {"at work": len(now.works) - waiting - table.row_count, "wait": waiting}
+        for what, count in others.items():
+            if count > 0:
+                table.add_row(f"{count} more", what)
+        return Group(bar, table)
 
-    with Live(get_renderable=picture, console=console, refresh_per_second=1, transient=True):
+    with Drawn(get_renderable=picture, console=console, refresh_per_second=1, transient=True):
         yield
 
 
@@ -188,8 +193,10 @@ def _minutes_of_runs(console: Console, latest: list[Standing]) -> Iterator[None]
 
     def tell() -> None:
         while not over.wait(_MINUTE):
-            for name, cells in _under_way(latest[0]) if latest else ():
-                console.print(f"{name}: {', '.join(filter(None, cells))}", markup=False, soft_wrap=True)
+            for name, live in _under_way(latest[0]) if latest else ():
+                loss = "" if live.loss is None else f", loss {live.loss:.3f}"
+                left = "" if live.seconds_left is None else f", {_time(live.seconds_left)} left"
+                console.print(f"{name}: {live.stage}, {_done(live)}{loss}{left}", markup=False, soft_wrap=True)
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
@@ -200,11 +207,17 @@ def _minutes_of_runs(console: Console, latest: list[Standing]) -> Iterator[None]
         teller.join()
 
 
-def _under_way(now: Standing) -> Iterator[tuple[str, tuple[str, str, str, str]]]:
-    """Runs that are under way, by name: stage, what is done, loss, time left."""
+def _under_way(now: Standing) -> Iterator[tuple[str, Live]]:
+    """Progress of the runs that tell theirs, by name."""
     for work in now.works:
         if (live := work.live()) is not None:
-            unit = {"train": "steps", "audit": "matrices", "score": "tokens"}[live.stage]
-            loss = "" if live.loss is None else f"loss {live.loss:.3f}"
-            left = "" if live.seconds_left is None else _left(live.seconds_left)
-            yield work.name, (live.stage, f"{live.done:,} of {live.total:,} {unit}", loss, left)
+            yield work.name, live
+
+
+def _done(live: Live) -> str:
+    unit = {"train": "steps", "audit": "matrices", "score": "tokens"}[live.stage]
+    return f"{live.done:,} of {live.total:,} {unit}"
+
+
+def _time(seconds: float) -> str:
+    return "under a minute" if seconds < 60 else f"about {seconds / 60:,.0f} min"

@@ -59,14 +59,32 @@ def loss_batch(settings: PolicySettings, loaded: Loaded, width: int, prompts: in
     return {"input_ids": whole, "labels": whole[:, -spoken:], "logits_to_keep": spoken}
 
 
-def beside(spec: Spec, place: Place, start: Path, width: int, build: Build) -> Beside:
+def value_model(spec: Spec, place: Place, build: Build) -> Any:
+    """REINFORCE's value model, prepared as the policy is; None of any other run.
+
+    Args:
+        spec: of the run; place: its base.
+        build: makes a model without storage.
+    """
+    if spec.policy is None or spec.policy.algorithm != "reinforce":
+        return None
+    return spec.method.prepare(build(place, 1)).train()
+
+
+def learning(model: Any) -> int:
+    """Numbers of a model that learn."""
+    return sum(tensor.numel() for tensor in model.parameters() if tensor.requires_grad)
+
+
+def beside(spec: Spec, place: Place, start: Path, shape: tuple[int, int], build: Build, with_triton: bool) -> Beside:
     """The models beside a policy; none of any other objective.
 
     Args:
         spec: of the run; place: its base.
         start: the folder to which the reward is relative.
-        width: tokens of the longest prompt.
+        shape: tokens of the longest prompt, and the token to pad with.
         build: makes a model without storage.
+        with_triton: whether TRL has it, as on CUDA.
 
     Raises:
         SourceError, CheckpointError: the reward model cannot be found.
@@ -81,18 +99,19 @@ def beside(spec: Spec, place: Place, start: Path, width: int, build: Build) -> B
     if not is_function(reward):
         judge = find(reward)
         frozen += _FLOAT * _numbers(build(base_of(judge) if judge.is_adapter else judge, 1))
-    if settings.algorithm == "rloo":
-        triton = torch.cuda.is_available()  # where TRL uses it
-        counted = settings.reply_tokens if triton else width + settings.reply_tokens - 1
+    width, pad = shape
+    value = value_model(spec, place, build)
+    if value is None:
+        counted = settings.reply_tokens if with_triton else width + settings.reply_tokens - 1
         tokens = min(spec.training.part * settings.replies * counted, _TOKENS)
         tile = _FLOAT * tokens * min(int(read_config(place.folder).get_text_config().vocab_size), _WORDS)
-        return Beside(frozen, passing=tile if triton else round(_TILES_WITHOUT_TRITON * tile))
-    value = spec.method.prepare(build(place, 1)).train()
+        return Beside(frozen, passing=tile if with_triton else round(_TILES_WITHOUT_TRITON * tile))
+    if value.config.pad_token_id is None:
+        value.config.pad_token_id = pad
     sizes = sizes_of(value, spec)
     asked = torch.zeros(spec.training.part * settings.replies, width, dtype=torch.long, device="meta")
     kept = kept_of(value, {"input_ids": asked}).whole
-    learns = sum(tensor.numel() for tensor in value.parameters() if tensor.requires_grad)
-    return Beside(frozen, sizes.weights, sizes.gradients, sizes.optimizer, kept, learns=learns)
+    return Beside(frozen, sizes.weights, sizes.gradients, sizes.optimizer, kept, learns=learning(value))
 
 
 def _numbers(model: Any) -> int:

@@ -15,7 +15,8 @@ from assay.data.tables import located
 from assay.errors import SettingError
 from assay.estimates.activations import kept_of
 from assay.estimates.fits import as_it_is, fits_of, memory_of, sizes_of
-from assay.estimates.policies import beside, loss_batch
+from assay.estimates.policies import beside, learning, loss_batch, value_model
+from assay.linalg.devices import device_of
 from assay.models.loading import Place, find, head_for, load_tokenizer
 from assay.records import Estimate, Provenance
 from assay.records.estimate import Fit
@@ -30,7 +31,7 @@ _FLOAT = 4  # bytes of a float32 number
 _MOMENTS = 2  # of AdamW, for every number that learns
 
 
-def estimate(spec: str | Path | Spec, memory: str | None = None) -> Estimate:
+def estimate(spec: str | Path | Spec, memory: str | None = None, device: str = "cpu") -> Estimate:
     """Say what a run would need, without running it and without reading a weight.
 
     The model is built on the meta device, the method's parameters are put on it, and one forward pass on a batch of
@@ -40,6 +41,8 @@ def estimate(spec: str | Path | Spec, memory: str | None = None) -> Estimate:
     Args:
         spec: a TOML file, to which paths in it are relative; or a specification, whose paths are relative to here.
         memory: a size, such as 12GB: which settings fit it is said too.
+        device: where it would run, which need not be here: cpu, cuda, or auto. TRL's kernels for CUDA hold less of a
+            policy's logits.
 
     Raises:
         SourceError: the specification, the base or the data cannot be read.
@@ -63,9 +66,11 @@ def estimate(spec: str | Path | Spec, memory: str | None = None) -> Estimate:
     loaded = settings.data.load(data_file, tokenizer)
     width = _widest(settings, loaded)
     model = _on_meta(settings, place, loaded.labels)
+    pad = padding_id(tokenizer)
     if model.config.pad_token_id is None:
-        model.config.pad_token_id = padding_id(tokenizer)
-    others = beside(settings, place, start, width, _built)
+        model.config.pad_token_id = pad
+    with_triton = device.startswith("cuda") or device_of(device).type == "cuda"
+    others = beside(settings, place, start, (width, pad), _built, with_triton)
     parameters = dict(model.named_parameters())
     trainable = sum(value.numel() for value in parameters.values() if value.requires_grad)
     total = sum(value.numel() for value in parameters.values())
@@ -92,7 +97,7 @@ def estimate(spec: str | Path | Spec, memory: str | None = None) -> Estimate:
         activation_bytes=kept.whole + others.kept,
         passing_bytes=max(kept.passing, others.passing),
         step_flops=_step_operations(settings, model, batch),
-        notes=tuple(settings.method.remarks(model)),
+        notes=(*settings.method.remarks(model), *_of_value(others.learns)),
     )
     if memory is None:
         return found
@@ -102,6 +107,10 @@ def estimate(spec: str | Path | Spec, memory: str | None = None) -> Estimate:
     else:
         fits = fits_of(model, settings, lambda size: _batch(settings, loaded, width, size), room)
     return found.model_copy(update={"memory_bytes": room, "fits": fits})
+
+
+def _of_value(learns: int) -> tuple[str, ...]:
+    return (f"{learns:,} parameters of the value model learn beside them.",) if learns else ()
 
 
 def classes_of(spec: Spec) -> tuple[str, ...]:
@@ -123,8 +132,9 @@ def disk_of(spec: Spec, classes: tuple[str, ...]) -> tuple[int, int]:
     Raises:
         InputError: the base cannot be used, or the model cannot be built without weights.
     """
-    model = _on_meta(spec, find(spec.base), classes)
-    learned = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    place = find(spec.base)
+    model, value = _on_meta(spec, place, classes), value_model(spec, place, _built)
+    learned = learning(model) + (0 if value is None else learning(value))
     stored = (1 + len(spec.training.save_at)) * spec.method.stored(model)
     return _FLOAT * stored, _FLOAT * (1 + _MOMENTS) * learned
 

@@ -20,6 +20,7 @@ NO_FINITE_LOSS = "its loss on text is not finite"
 ONE_REPLY = "it gives one and the same reply to every example"
 _LEVEL = "not shown above a constant reply"
 _WORSE_THAN_TRIAL = "ended worse than its trial"
+_NO_NUMBER = "ended as no number"
 
 
 def few_units(count: int, units: str) -> str:
@@ -80,16 +81,16 @@ def in_short(scored: Iterable[Scores]) -> str:
 
 
 def marked_in_short(marks: Iterable[str]) -> str:
-    """The same of the marks of an arm, of whichever of its seeds.
+    """The caution beside an arm's name: the gravest of its marks, of whichever of its seeds; empty without any.
 
     Example:
-        >>> marked_in_short(["of seed 1 it gives one and the same reply to every example"]), marked_in_short([])
+        >>> marked_in_short(["it gives one and the same reply to every example (seed 1)"]), marked_in_short([])
         ('ruined', '')
     """
     said = " ".join(marks)
     if any(reason in said for reason in (NO_BETTER_THAN_UNIFORM, NO_FINITE_LOSS, ONE_REPLY)):
         return "ruined"
-    return next((short for short in (_LEVEL, _WORSE_THAN_TRIAL) if short in said), "")
+    return next((short for short in (_NO_NUMBER, _LEVEL, _WORSE_THAN_TRIAL) if short in said), "")
 
 
 def marks(run: Run | None, scores: Scores | None, trial_loss: float | None) -> tuple[str, ...]:
@@ -111,9 +112,11 @@ def _worse_than_trial(run: Run, trial_loss: float) -> str:
     last = run.losses[-_LAST:]
     if run.objective == "policy" or len(last) < 2:
         return ""
+    if not all(map(math.isfinite, last)):  # of which no deviation can be taken
+        return f"its training loss {_NO_NUMBER}"
     mean, error = statistics.fmean(last), statistics.stdev(last) / math.sqrt(len(last))
     if not mean - 2 * error > trial_loss + WORSE:
-        return "" if math.isfinite(mean) else "its training loss ended as no number"
+        return ""
     return f"it {_WORSE_THAN_TRIAL} (training loss {mean:.3f}, and {trial_loss:.3f})"
 
 

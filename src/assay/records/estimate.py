@@ -14,8 +14,8 @@ class Fit(Part):
 
     Attributes:
         precision, base_bits, gradient_checkpointing: the settings.
-        examples_at_once: the most examples of a batch with which it fits, the rest by accumulation; None if one does
-            not.
+        examples_at_once: the most examples of a batch with which it fits, the rest by accumulation (of a policy, its
+            prompts, all at once); None if one does not.
         peak_bytes: with so many; with one, if that does not fit.
     """
 
@@ -33,17 +33,18 @@ class Estimate(Record):
         method: the method's name in the registry.
         base: the model.
         parameters: of the whole model, with what the method adds.
-        trainable: of those, the ones that learn.
+        trainable: of those, the ones that learn; a value model's are in the notes.
         stored: parameters that the run folder would hold; stored_bytes: the same in bytes.
         checkpoint_bytes: the file from which a stopped run goes on; there is one at a time.
-        batch: examples that are computed at once, and tokens of the longest batch with padding.
+        batch: examples that are computed at once (of a policy, replies), and tokens of the longest batch with padding.
         weight_bytes: all parameters of what learns, a value model's too.
         frozen_bytes: models beside it that do not learn: a policy's reference that is a copy, and its reward model.
         gradient_bytes: one number for every one that learns.
         optimizer_bytes: AdamW's two moments.
         activation_bytes: what autograd keeps of one forward pass on the longest batch, counted on the meta device.
         passing_bytes: the loss's gradient and the one before it, each as large as the largest activation (of a language
-            model: the logits); or one layer's activations, where they are computed again and are more.
+            model: the logits); or one layer's activations, where they are computed again and are more; or the part of
+            its logits that TRL computes RLOO's loss from at once.
         step_flops: floating-point operations of the matrix products in a step on that batch, forward and backward;
             None of a policy, and in older records.
         memory_bytes: what there is, where that was said; fits: which settings fit it.

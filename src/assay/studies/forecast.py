@@ -36,6 +36,7 @@ class _Kind:
         spec: of one of them; paced: a few steps of it.
         runs: steps of every run that is to come; trials: the same of trials.
         taken: median seconds of a step, of every run and trial that is done.
+        device: where they run.
     """
 
     spec: Spec
@@ -43,12 +44,13 @@ class _Kind:
     runs: list[int] = field(default_factory=list)
     trials: list[int] = field(default_factory=list)
     taken: list[float] = field(default_factory=list)
+    device: str = "cpu"
 
     @cached_property
     def needs(self) -> Estimate | None:
         """The estimate of a run; None where the model cannot be built without weights."""
         try:
-            return estimate(self.spec)
+            return estimate(self.spec, device=self.device)
         except InputError:
             return None
 
@@ -190,7 +192,7 @@ def _kinds(home: Home, planned: Sequence[Planned], settled: Sequence[Planned | N
         if "train" not in work.stages:
             continue
         method = entry.spec.method.model_dump_json(exclude={"lr", "weight_decay", "dropout", "alpha"})
-        kind = kinds.setdefault(f"{entry.task.name} {method}", _Kind(work.spec, pace(home, entry)))
+        kind = kinds.setdefault(f"{entry.task.name} {method}", _Kind(work.spec, pace(home, entry), device=home.device))
         if ready is not None and work.is_done("train"):
             kind.taken += _taken([work.model])
         else:

@@ -128,6 +128,7 @@ class Work:
 
     def file_crash(self, crash: str) -> None:
         """File what ended the process that did the work, at the first stage that is not done."""
+        Live.forget(self.folder)
         unfinished = [stage for stage in self.stages if not self.is_done(stage) and not self.failure(stage).exists()]
         self.file(unfinished[0] if unfinished else self.stages[-1], crash, _last_line(self.folder / "log.txt"))
 
@@ -195,17 +196,18 @@ class Work:
         Raises:
             AssayError: it failed, or the time is up.
         """
-        left, teller = hours_until(self.until), Teller(self.folder, stage)
+        left = hours_until(self.until)
         if stage == "train":
             if self.trial:  # its record, which is all that is kept of it, is not whole
                 shutil.rmtree(self.model, ignore_errors=True)
-            train(self.spec, self.model, self.device, progress=teller, max_hours=left)
+            train(self.spec, self.model, self.device, progress=Teller(self.folder, stage), max_hours=left)
             if self.trial:
                 self._keep_record()
             return
         kept = self.folder.parent / "answers"  # for the whole study: its runs share their base's answers
         for name, model in self.models().items():
             path = self.folder / f"{stage if stage == 'audit' else 'scores'}{name}.json"
+            teller = Teller(self.folder, stage)
             if stage == "audit" and readable(Audit, path) is None:
                 audit(self.base, model, device=self.device, progress=teller).save(path)
             elif stage == "score" and not self._is_scored(path):
@@ -259,6 +261,7 @@ def work_through(work: Work) -> None:
     sys.stderr.flush()
     os.dup2(log, 1)
     os.dup2(log, 2)
+    Live.forget(work.folder)  # of a try whose machine was lost
     try:
         _do_what_is_left(work)
     finally:
