@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from assay.render import markdown
-from assay.studies.arms import learned
 from assay.views import cells, table
 
-from .differences import Arm, arm, counts, joined, of_logarithms, paired, ratios
+from .differences import Arm, arm, counts, joined, learned, of_logarithms, paired, ratios
 from .kept import Kept
 from .on_weights import Measure, effective_rank, relative_norm
 from .verdict import NOT_RUN, Estimate, Unit, written
@@ -20,7 +19,8 @@ ABOUT = """\
 Full fine-tuning and LoRA of rank 1 (alpha 2) on all-MiniLM-L6-v2, trec, 60 steps at one rate each, in float32
 (`plans/precision-float32.toml`) and under autocast to bf16 (`plans/precision-bf16.toml`). The second table sets each
 arm in bf16 beside itself in float32. Of three seeds intervals are over seeds, of fewer over matrices and examples;
-that of intruders also holds what is undecided.
+which
+says nothing of another seed; that of intruders also holds what is undecided.
 """
 FULL, LORA = ("full", None), ("lora", 1)  # method, rank
 Find = Callable[[Arm, Arm], Estimate | None]
