@@ -18,9 +18,8 @@ ABOUT = """\
 
 Full fine-tuning and LoRA of rank 1 (alpha 2) on all-MiniLM-L6-v2, trec, 60 steps at one rate each, in float32
 (`plans/precision-float32.toml`) and under autocast to bf16 (`plans/precision-bf16.toml`). The second table sets each
-arm in bf16 beside itself in float32. Of three seeds intervals are over seeds, of fewer over matrices and examples;
-which
-says nothing of another seed; that of intruders also holds what is undecided.
+arm in bf16 beside itself in float32. Of three seeds intervals are over seeds, of fewer over matrices and examples,
+which says nothing of another seed; that of intruders also holds what is undecided.
 """
 FULL, LORA = ("full", None), ("lora", 1)  # method, rank
 Find = Callable[[Arm, Arm], Estimate | None]
