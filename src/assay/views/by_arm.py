@@ -36,11 +36,12 @@ def _in_short(record: Study) -> str:
     if not record.verdicts:
         return "None"
     several = len({verdict.task for verdict in record.verdicts}) > 1
-    return "; ".join(
-        f"{f'{verdict.task}, ' if several else ''}{_FOR[verdict.what]}: "
+    said = "; ".join(
+        f"{f'{verdict.task}, ' if several else ''}{_FOR[verdict.what].lower()}: "
         + " or ".join([verdict.best, *(one.arm for one in verdict.untold)])
         for verdict in record.verdicts
     )
+    return said if several else f"{said[0].upper()}{said[1:]}"
 
 
 def verdicts_in_words(record: Study) -> list[str]:
