@@ -213,6 +213,9 @@ def test_words_name_the_best_or_what_it_cannot_be_told_from() -> None:
     assert "A step of full takes 200.0% longer" in cost
     for shown in (markdown(record), report(record).html):
         assert "Which arm to take?" in shown
+    unscored = tuple(arm.model_copy(update={"score": None}) for arm in record.arms)
+    untested = record.model_copy(update={"arms": unscored, "verdicts": record.verdicts[1:]})
+    assert verdicts_in_words(untested)[0].startswith("For learning: no arm has a score.")
 
 
 def test_seeds_are_joined_and_two_have_no_interval() -> None:

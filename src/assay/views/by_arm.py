@@ -12,6 +12,7 @@ from assay.views.blocks import STUDY, Answer, Block, Column, Items, Note, Sectio
 from assay.views.choices import by_which, difference, spread
 from assay.views.formats import MISSING, listed, number, plural, share, size
 
+_OVER_DOCUMENTS = "of one seed, forgetting has the 95 % interval over documents"
 _FOR = {"learning": "For learning", "keeping": "For keeping what the base knew", "cost": "For cost"}
 
 
@@ -49,9 +50,17 @@ def verdicts_in_words(record: Study) -> list[str]:
     if not record.verdicts and len(record.arms) > 1:
         return ["No arm can be taken: none has a number that says something of tuning."]
     several = len({verdict.task for verdict in record.verdicts}) > 1
+    untested = record.arms and all(arm.score is None for arm in record.arms)
     return [
-        f"{f'{verdict.task}. ' if several else ''}{_FOR[verdict.what]}{_words(record, verdict)}"
-        for verdict in record.verdicts
+        *(
+            [f"{_FOR['learning']}: no arm has a score. A test is named by `--task`, or by `task` in a plan."]
+            if untested
+            else []
+        ),
+        *(
+            f"{f'{verdict.task}. ' if several else ''}{_FOR[verdict.what]}{_words(record, verdict)}"
+            for verdict in record.verdicts
+        ),
     ]
 
 
@@ -141,7 +150,7 @@ def _how_to_read(record: Study) -> str:
     over = {found.over for arm in record.arms for found in (arm.score, arm.forgetting) if found is not None}
     said = {
         "examples": "of one seed, scores have the 95 % interval over examples",
-        "documents": "forgetting that over documents",
+        "documents": "forgetting that over documents" if "examples" in over else _OVER_DOCUMENTS,
         "nothing": "of two seeds, both values are shown",
         "seeds": "of three seeds or more, the mean has its t interval over seeds",
     }
