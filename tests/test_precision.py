@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,16 @@ def write(place: Path, name: str, training: str = "", method: str = LORA, steps:
     path = place / f"{name}.toml"
     path.write_text(TABLES.format(training=training, method=method, steps=steps), encoding="utf8")
     return path
+
+
+@codes
+def test_the_head_of_an_encoder_learns_beside_a_base_in_4_bits(place: Path) -> None:
+    bert(place / "base")  # its pooler lies inside of the body
+    lines(place / "rows.jsonl", [{"text": letters(2, 9, seed), "label": "kz"[seed % 2]} for seed in range(30)])
+    spec = write(place, "spec", method=LORA + "\nbase_bits = 4")
+    record = train(spec, place / "run")
+    assert all(map(math.isfinite, record.losses))
+    assert any("pooler" in name for name in load_file(place / "run/adapter_model.safetensors"))
 
 
 @pytest.mark.filterwarnings("ignore:.*checkpoint:UserWarning")

@@ -13,8 +13,10 @@ from assay.errors import SettingError, ValuesError
 
 Number = Literal["float32", "bf16"]
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16}
-# Modules of classification heads, by transformers' names for them: they learn, so they stay whole.
-_HEADS = ("score", "classifier", "pre_classifier", "pooler", "classification_head")
+# Modules of classification heads, by transformers' names for them, wherever they are: they learn, so they stay whole.
+_HEADS = tuple(
+    rf"(?:.*\.)?{name}" for name in ("score", "classifier", "pre_classifier", "pooler", "classification_head")
+)
 
 
 @dataclass(frozen=True)
