@@ -34,9 +34,9 @@ COMMANDS = {
     " plans/materials/headlines.test.jsonl --record benchmarks/records/measures.json",
     "clusters": "PYTHONPATH=src:. python benchmarks/clusters.py --record benchmarks/records/clusters.json",
     "steps": "python benchmarks/steps.py plans/materials/minilm-l6 plans/materials/trec.train.jsonl --steps 6"
-    " --record benchmarks/records/steps.json",
+    " --record benchmarks/records/steps.json (and with --options --rounds 2 --steps 4)",
     "steps, SmolLM2": "python benchmarks/steps.py plans/materials/smollm2-135m plans/materials/headlines.train.jsonl"
-    " --record benchmarks/records/steps.json (and with --monitor, with --options)",
+    " --record benchmarks/records/steps.json (and with --monitor)",
 }
 
 ABOUT = """\

@@ -45,8 +45,8 @@ def sections(kept: Kept) -> Iterator[str]:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    written = [[row[0], *map(cells.text_number, row[1:])] for row in rows]
-    return f"{markdown.table(table(columns, written))}\n"
+    shown = [[row[0], *map(cells.text_number, row[1:])] for row in rows]
+    return f"{markdown.table(table(columns, shown))}\n"
 
 
 def _said(find: Find, unit: Unit, one: Arm, other: Arm) -> str:

@@ -72,7 +72,7 @@ def estimate(spec: str | Path | Spec, memory: str | None = None, device: str = "
     with_triton = device.startswith("cuda") or device_of(device).type == "cuda"
     others = beside(settings, place, start, (width, pad), _built, with_triton)
     parameters = dict(model.named_parameters())
-    trainable = sum(value.numel() for value in parameters.values() if value.requires_grad)
+    trainable = learning(model)
     total = sum(value.numel() for value in parameters.values())
     stored = settings.method.stored(model)
     part = settings.training.part
