@@ -170,10 +170,24 @@ def study() -> Study:
     )
 
 
+def test_runs_of_a_study_say_in_what_their_arms_differ() -> None:
+    whole = study()
+    arms = [{"method.rank": 8, "method.alpha": alpha, "method.lr": 3e-3} for alpha in (8, 16, 16)]
+    arms[2] |= {"method.alpha_pattern.layers.0": 4.0, "method.alpha_pattern.layers.1": 2.0}
+    runs = tuple(run.model_copy(update={"arm": arm}) for run, arm in zip(whole.runs, arms, strict=True))
+    rows = read(report(whole.model_copy(update={"runs": runs})).html).table("Train")
+    assert [row[0].text for row in rows] == [
+        "lora r=8 alpha=8 alpha_pattern=none",
+        "lora r=8 alpha=16 alpha_pattern=none",
+        "lora r=8 alpha=16 alpha_pattern=given",
+    ]
+
+
 def test_a_study_says_what_became_of_every_run() -> None:
     document = read(report(study()).html)
     rows = [[cell.text for cell in row] for row in document.table("Train")]
-    assert [row[3:9] for row in rows] == [
+    assert {row[0] for row in rows} == {"lora r=8"}
+    assert [row[2:8] for row in rows] == [
         ["0.00300", "1,200", "0", "done", "not applicable", "done"],
         ["0.00300", "1,200", "1", "failed", "not run", "not run"],
         ["–", "1,200", "2", "not run", "not run", "not run"],

@@ -7,7 +7,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -39,6 +39,9 @@ def command(
     """
 
     def join(function: Callable[..., None]) -> Callable[..., None]:
+        # Typer reads the annotations four times a command: as strings they are compiled each time.
+        function.__annotations__ = get_type_hints(function, include_extras=True)
+
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> None:
             try:

@@ -7,6 +7,7 @@ from typing import Any
 
 _SAID = {"method.name", "method.rank"}  # in every name that has them
 _DERIVED = {"method.scale"}  # follows from what is named
+_PATTERN = "method.alpha_pattern"
 
 
 def called(method: str, settings: Mapping[str, Any]) -> str:
@@ -34,16 +35,33 @@ def told_apart(arms: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
         >>> told_apart([("full", {"method.lr": 1e-5}), ("lora", {"method.rank": 8, "method.lr": 1e-4}),
         ...             ("lora", {"method.rank": 8, "method.lr": 1e-3})])
         ['full', 'lora r=8 lr=0.0001', 'lora r=8 lr=0.001']
+        >>> told_apart([("lora", {}), ("lora", {"method.alpha_pattern.layers.0": 4.0})])
+        ['lora alpha_pattern=none', 'lora alpha_pattern=given']
     """
     names = [called(*arm) for arm in arms]
     found = []
     for name, (_, settings) in zip(names, arms, strict=True):
         alike = [other for others, (_, other) in zip(names, arms, strict=True) if others == name]
+        patterns = {repr(pattern) for one in alike if (pattern := _pattern(one))}
+        if len(patterns) == 1:  # the same of all that have one: more than that it is there need not be said
+            alike, settings = [_without_modules(one) for one in alike], _without_modules(settings)
         keys = sorted({key for one in alike for key in one} - _SAID - _DERIVED)
         differ = [key for key in keys if len({repr(one.get(key)) for one in alike}) > 1]
         said = [f"{key.rpartition('.')[2]}={_value(settings.get(key))}" for key in differ]
         found.append(" ".join([name, *said]))
     return found
+
+
+def _pattern(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Alphas by module."""
+    return {key: value for key, value in settings.items() if key.startswith(f"{_PATTERN}.")}
+
+
+def _without_modules(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with one that says whether alphas by module are given, instead of each of them."""
+    pattern = _pattern(settings)
+    rest = {key: value for key, value in settings.items() if key not in pattern}
+    return {**rest, _PATTERN: "given" if pattern else "none"}
 
 
 def _value(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from assay.records import Study
+from assay.records.called import told_apart
 from assay.records.study import Stage, Tuned
 from assay.views import cells
 from assay.views.blocks import Column, Items, Note, Section, Table, table
@@ -38,12 +39,13 @@ def study(entries: Sequence[Entry[Study]]) -> Iterator[Section]:
 
 
 def _runs(record: Study) -> Table:
-    """A row a run, with what became of every stage."""
+    """A row a run, with what became of every stage; the rate and the steps have columns of their own."""
+    settings = [{name: value for name, value in run.arm.items() if name != "method.lr"} for run in record.runs]
+    names = told_apart([(run.method, given) for run, given in zip(record.runs, settings, strict=True)])
     rows: list[Sequence[cells.Given]] = [
         (
-            run.method,
+            name,
             run.task,
-            cells.text_number(str(run.arm.get("method.rank", MISSING))),
             cells.number(run.arm["method.lr"]),
             run.steps,
             cells.text_number(str(run.seed)),
@@ -51,9 +53,9 @@ def _runs(record: Study) -> Table:
             "; ".join(run.marks) or MISSING,
             cells.name(run.key),
         )
-        for run in record.runs
+        for name, run in zip(names, record.runs, strict=True)
     ]
-    columns: list[str | Column] = ["Method", "Task", "Rank", "Rate", "Steps", "Seed"]
+    columns: list[str | Column] = ["Arm", "Task", "Rate", "Steps", "Seed"]
     return table([*columns, *(stage.capitalize() for stage in STAGES), "Mark", "Folder"], rows)
 
 
