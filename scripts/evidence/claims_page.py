@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from assay.render import markdown
 from assay.views import cells, formats, table
 
-from . import on_forgetting, on_learning, on_rlhf, on_weights
+from . import on_directions, on_forgetting, on_learning, on_rlhf, on_weights
 from .kept import Kept
 from .verdict import NOT_RUN, Claim, Finding, Word
 
 THEMES: dict[str, tuple[Claim, ...]] = {
     "What it does to the weights": on_weights.CLAIMS,
     "What is learned": on_learning.CLAIMS,
+    "What the first directions carry": on_directions.CLAIMS,
     "What is forgotten, and repairs": on_forgetting.CLAIMS,
     "Reward models, policies and cost": on_rlhf.CLAIMS,
 }

@@ -10,8 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from assay.records import Audit, Continual, Correlation, Curves, Repair, Run, Scores, Study, StudyRun
+from assay.records import Audit, Continual, Correlation, Curves, Dial, Repair, Run, Scores, Study, StudyRun
 from assay.records.record import write_bytes, write_text
+from assay.records.similarity import Similarity
 from assay.studies.arms import Trained
 from assay.studies.continual import continual
 from assay.studies.correlation import correlate
@@ -145,6 +146,23 @@ class Kept:
         """The cases of the benchmark of critical strength, which lies beside the docs."""
         path = self.root.parent.parent / "benchmarks" / "records" / "threshold.json"
         return list(json.loads(path.read_text(encoding="utf8"))["rows"]) if path.exists() else []
+
+    @cached_property
+    def truncated(self) -> dict[str, list[Dial]]:
+        """Updates read along their first directions, one a seed, by arm."""
+        return {arm: [Dial.read(path) for path in paths] for arm, paths in self._directions("dial").items()}
+
+    @cached_property
+    def similarities(self) -> dict[str, list[Similarity]]:
+        """Updates of every two seeds beside each other, by arm."""
+        return {arm: [Similarity.read(path) for path in paths] for arm, paths in self._directions("similarity").items()}
+
+    def _directions(self, kind: str) -> dict[str, list[Path]]:
+        """Records of the first directions of updates, by arm: `ARM.SEED.dial.json`, `ARM.SEED.SEED.similarity.json`."""
+        found: dict[str, list[Path]] = {}
+        for path in sorted((self.root / "directions").glob(f"*.{kind}.json")):
+            found.setdefault(path.name.partition(".")[0], []).append(path)
+        return dict(sorted(found.items(), key=lambda item: int(item[0].partition("-r")[2] or 0)))  # full comes first
 
     @cached_property
     def repairs(self) -> dict[str, list[Repair]]:

@@ -282,15 +282,6 @@ CLAIMS = (
         parameters,
     ),
     Claim(
-        "The first directions of an update carry what is useful: truncation, and phi between seeds beside chance",
-        f"{LORA}, section 7",
-        "r 1 is enough for q and v",
-        ABOVE,
-        "points",
-        "no plan: no weights are kept",
-        not_run,
-    ),
-    Claim(
         "LoRA regularises more than weight decay and dropout",
         LL,
         "it keeps more at equal learning",
