@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 import math
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from scripts.evidence import claims_page, on_learning, on_weights
+from scripts.evidence import claims_page, on_directions, on_forgetting, on_learning, on_weights
 from scripts.evidence.differences import (
     apart,
     arm,
@@ -272,3 +273,28 @@ def test_scores_are_the_same_within_five_points_and_only_where_that_is_known() -
     assert not unequal(Estimate(0.0, (-0.04, 0.04), "seeds"))
     for other in (None, Estimate(0.0, None, "seeds"), Estimate(0.0, (-0.06, 0.04), "seeds")):
         assert unequal(other)
+
+
+def test_first_directions_alone_are_set_beside_the_whole_update() -> None:
+    """Read again from the records themselves, without the reading that the page is made by."""
+    folder = RECORDS / "directions"
+    records = [json.loads(path.read_text()) for path in sorted(folder.glob("lora-r64.*.dial.json"))]
+    lost = [
+        next(
+            point["accuracy"]["value"] - record["tuned_accuracy"]
+            for point in record["points"]
+            if (point["path"], point["x"]) == ("rank", 1)
+        )
+        for record in records
+    ]
+    assert len(lost) == 3
+    (one,) = [found for found in on_directions.alone(1)(Kept()) if "LoRA r 64" in found.what]
+    assert one.found.value == pytest.approx(sum(lost) / 3)
+    assert one.found.interval is not None
+
+
+def test_seeds_of_one_rate_stand_in_one_row() -> None:
+    kept = Kept()
+    scored = [one for one in kept.done("rates") if one.method == "lora" and one.scores is not None]
+    arms = {(one.done.arm["method.rank"], one.done.arm["method.lr"]) for one in scored}
+    assert len(on_forgetting.less_than_nearest(equal=True)(kept)) == len(arms)

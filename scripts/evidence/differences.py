@@ -20,6 +20,8 @@ from .kept import KeptRun
 from .verdict import Estimate
 
 Arm = dict[int, KeptRun]  # by seed
+Which = tuple[str, int | None, float | None]  # method, rank, alpha
+NAMES = {"lora": "LoRA", "rslora": "rsLoRA", "bitfit": "BitFit"}
 SAME_SCORE = 0.05  # five points: nearer than that, the scores of a few hundred examples are rarely known
 
 
@@ -40,6 +42,14 @@ def arm(
         if all(value is None or settings.get(name) == value for name, value in wanted.items()):
             found[one.seed] = one
     return found
+
+
+def called(which: Which) -> str:
+    """An arm in a sentence."""
+    method, rank, alpha = which
+    name = NAMES.get(method, method)
+    words = name if rank is None else f"{name} r {rank}"
+    return words if alpha is None else f"{words}, alpha {alpha:g}"
 
 
 def over_seeds(values: Sequence[float], units: str = "seeds") -> Estimate:

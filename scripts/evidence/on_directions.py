@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from assay.records import Dial, Difference
 from assay.records.dial import DialPoint, PathName, Reading
 
-from .differences import over_seeds, ratio
+from .differences import called, over_seeds, ratio
 from .kept import Kept
 from .verdict import ABOVE, Claim, Find, Finding
 
@@ -19,10 +19,10 @@ PLAN = "plans/directions.py, plans/rank-and-scale-minilm.toml"
 Pick = Callable[[Reading], Difference | None]
 
 
-def called(name: str) -> str:
+def _arm(name: str) -> str:
     """An arm in a sentence, of its name among the records."""
     method, _, rank = name.partition("-r")
-    return f"LoRA r {rank}, alpha {2 * int(rank)}" if rank else method
+    return called((method, int(rank), 2 * int(rank)) if rank else (method, None, None))
 
 
 def alone(count: int) -> Find:
@@ -43,7 +43,7 @@ def _accuracies(path: PathName, count: int, pick: Pick, other: str) -> Find:
             read = [_point(dial, path, count).accuracy for dial in dials]
             values = [less.mean for one in read if one is not None and (less := pick(one)) is not None]
             first = "the first direction" if count == 1 else f"the first {count} directions"
-            what = f"{SETTING}, {called(name)}: {first} of every matrix less {other}"
+            what = f"{SETTING}, {_arm(name)}: {first} of every matrix less {other}"
             found.append(Finding(what, DIRECTIONS, over_seeds(values)))
         return found
 
@@ -62,7 +62,7 @@ def alike(kept: Kept) -> Sequence[Finding]:
             means = [mean for one in pairs if (mean := one.mean(side, 1, 1)) is not None]
             times = ratio([value / chance for value, chance in means], "pairs of seeds, as if independent")
             each = ", ".join(f"{value:.3g}" for value, _ in means)
-            what = f"{SETTING}, {called(name)}: {side} side"
+            what = f"{SETTING}, {_arm(name)}: {side} side"
             found.append(Finding(what, DIRECTIONS, times, f"phi: {each}; by chance {means[0][1]:.3g}"))
     return found
 

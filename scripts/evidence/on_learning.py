@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from assay.records.study import Tuned
 
-from .differences import arm, gradient, learned, paired, ratio, setting
+from .differences import NAMES, Which, arm, called, gradient, learned, paired, ratio, setting
 from .kept import Kept, model_of
 from .on_weights import STUDY
 from .verdict import ABOVE, BELOW, Claim, Estimate, Find, Finding, not_run, several
@@ -18,8 +18,6 @@ LL, RSLORA, WITHOUT_REGRET = "arXiv 2405.09673", "arXiv 2312.03732", "LoRA Witho
 LORA = "arXiv 2106.09685"
 FARTHEST = 64  # times the lowest rank: over fewer, that a rate stays says little of ranks
 HALF_STEP = math.sqrt(math.sqrt(10.0))  # a quarter of a decade: what a grid of half decades leaves open to either side
-Which = tuple[str, int | None, float | None]  # method, rank, alpha
-NAMES = {"lora": "LoRA", "rslora": "rsLoRA", "bitfit": "BitFit"}
 FULL: Which = ("full", None, None)
 
 
@@ -39,14 +37,6 @@ def scores(one: Which, other: Which, studies: Sequence[str]) -> Find:
         return found
 
     return find
-
-
-def called(which: Which) -> str:
-    """An arm in a sentence."""
-    method, rank, alpha = which
-    name = NAMES.get(method, method)
-    words = name if rank is None else f"{name} r {rank}"
-    return words if alpha is None else f"{words}, alpha {alpha:g}"
 
 
 def slopes(method: str) -> Find:
