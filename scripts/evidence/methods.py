@@ -5,12 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 
-from assay.behaviour.intervals import ANYTHING, FEWEST_SEEDS, SHARES, seeds_interval
-from assay.records import Interval, Run, Scores, Study, StudyRun
+from assay.behaviour.intervals import SHARES
+from assay.records import Run, Scores, Study, StudyRun
 from assay.records.called import called
 from assay.records.cautions import marks
 from assay.render import markdown
 from assay.views import cells, table
+from assay.views.formats import over_seeds, share, share_range, signed, signed_range
 
 from .differences import gradient
 from .kept import Kept, KeptRun
@@ -107,7 +108,7 @@ def row(study: Study | None, entries: Sequence[KeptRun], task: str) -> list[str]
         rate,
         str(len(runs)),
         score(scored),
-        over_seeds([one.forgetting.mean for one in scored if one.forgetting], "{:+.3f}"),
+        over_seeds([one.forgetting.mean for one in scored if one.forgetting], signed, signed_range) or NOT_RUN,
         f"{statistics.median(run.cost.step_seconds for run in runs):.2f}",
         f"{peak / 1e6:,.0f}" if peak is not None else "not told",
         "; ".join(f"seed {seed}: {mark}" for seed, mark in marked),
@@ -118,19 +119,8 @@ def score(scored: Sequence[Scores]) -> str:
     """Accuracy with an interval."""
     tasks = [one.task for one in scored if one.task is not None]
     if len(tasks) == 1:
-        low, high = tasks[0].tuned_interval
-        return f"{tasks[0].tuned_accuracy:.3f} ({low:.3f} to {high:.3f}) †"
-    return over_seeds([one.tuned_accuracy for one in tasks], "{:.3f}", SHARES)
-
-
-def over_seeds(values: Sequence[float], form: str, within: Interval = ANYTHING) -> str:
-    """Two seeds side by side; of more, the mean with its t interval, inside of what it can be."""
-    if not values:
-        return NOT_RUN
-    if len(values) < FEWEST_SEEDS:
-        return "; ".join(form.format(value) for value in values)
-    mean, (low, high) = seeds_interval(values, within)
-    return f"{form.format(mean)} ({form.format(low)} to {form.format(high)})"
+        return f"{share(tasks[0].tuned_accuracy)} ({share_range(tasks[0].tuned_interval)}) †"
+    return over_seeds([one.tuned_accuracy for one in tasks], share, share_range, SHARES) or NOT_RUN
 
 
 def ranks_table(runs: Sequence[KeptRun]) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from collections.abc import Sequence as Many
 
-from assay.behaviour.intervals import FEWEST_SEEDS, SHARES, seeds_interval
+from assay.behaviour.intervals import SHARES
 from assay.records import Continual, Sequence
 from assay.records.continual import average_accuracy, average_interval, backward_transfer
 from assay.views import cells
 from assay.views.blocks import Charts, Items, Note, Section, Table, table
-from assay.views.cells import Cell, Ends, Given
-from assay.views.formats import listed, plural, points, points_range, share, share_range
+from assay.views.cells import Cell, Given
+from assay.views.formats import over_seeds, plural, points, points_range, share, share_range
 from assay.views.registry import Entry, view
 from assay.views.study_charts import r_matrix
 
@@ -59,16 +59,6 @@ def _came_to(record: Continual, name: str, sequences: Many[Sequence]) -> str:
     average = over_seeds([average_accuracy(one) for one in done], share, share_range, SHARES)
     transfer = f", backward transfer {over_seeds(moved, points, points_range, (-1.0, 1.0))} points" if moved else ""
     return f"{name}: average accuracy {average}{transfer} ({plural(len(done), 'seed')})."
-
-
-def over_seeds(
-    values: Many[float], write: Callable[[float], str], write_ends: Callable[[Ends], str], within: Ends
-) -> str:
-    """One seed or two as they are; of more, the mean with its t interval, inside of what it can be."""
-    if len(values) < FEWEST_SEEDS:
-        return listed([write(value) for value in values])
-    mean, ends = seeds_interval(values, within)
-    return f"{write(mean)} ({write_ends(ends)})"
 
 
 def ends(record: Continual) -> Table:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+
+from assay.behaviour.intervals import ANYTHING, FEWEST_SEEDS, seeds_interval
 
 MISSING = "–"
 
@@ -152,6 +154,24 @@ def listed(words: Sequence[str]) -> str:
         ('a', 'a and b', 'a, b and c')
     """
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def over_seeds(
+    values: Sequence[float],
+    write: Callable[[float], str],
+    write_range: Callable[[tuple[float, float]], str],
+    within: tuple[float, float] = ANYTHING,
+) -> str:
+    """A number over seeds: of one or two as they are, of more the mean with its t interval, inside of what it can be.
+
+    Example:
+        >>> over_seeds([0.8, 0.9], share, share_range), over_seeds([0.8, 0.9, 1.0], share, share_range, (0.0, 1.0))
+        ('80.0% and 90.0%', '90.0% (65.2% to 100%)')
+    """
+    if len(values) < FEWEST_SEEDS:
+        return listed([write(value) for value in values])
+    mean, ends = seeds_interval(values, within)
+    return f"{write(mean)} ({write_range(ends)})"
 
 
 def plural(count: int, singular: str, many: str = "") -> str:
