@@ -9,6 +9,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scripts.evidence import claims_page, on_directions, on_forgetting, on_learning, on_weights
 from scripts.evidence.differences import (
@@ -16,6 +17,7 @@ from scripts.evidence.differences import (
     arm,
     joined,
     lost,
+    mann_whitney,
     of_logarithms,
     over_seeds,
     paired,
@@ -298,3 +300,17 @@ def test_seeds_of_one_rate_stand_in_one_row() -> None:
     scored = [one for one in kept.done("rates") if one.method == "lora" and one.scores is not None]
     arms = {(one.done.arm["method.rank"], one.done.arm["method.lr"]) for one in scored}
     assert len(on_forgetting.less_than_nearest(equal=True)(kept)) == len(arms)
+
+
+def test_how_often_one_is_larger_has_an_interval_that_holds_the_truth() -> None:
+    """Of normal numbers a standard deviation apart the truth is Phi(1 / sqrt(2)) = .760; 95 % of 400 are 380."""
+    random = np.random.default_rng(0)
+    truth, held = 0.76025, 0
+    for _ in range(400):
+        one, other = random.normal(1, 1, 8), random.normal(0, 1, 12)
+        low, high = mann_whitney(one, other, "runs").interval or (0, 0)
+        held += low <= truth <= high
+        back = mann_whitney(other, one, "runs").interval or (0, 0)
+        assert back == pytest.approx((1 - high, 1 - low), abs=1e-9)
+    assert 360 <= held <= 396  # 380 less or plus four standard deviations of a count, 4.4 each, and ends in whole pairs
+    assert mann_whitney([2, 3], [0, 1], "runs").interval != (1.0, 1.0)

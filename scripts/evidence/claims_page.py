@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from assay.render import markdown
 from assay.views import cells, formats, table
 
-from . import on_directions, on_forgetting, on_learning, on_rlhf, on_weights
+from . import on_directions, on_forgetting, on_learning, on_prevention, on_rlhf, on_weights
 from .kept import Kept
 from .verdict import NOT_RUN, Claim, Finding, Word
 
@@ -17,6 +17,7 @@ THEMES: dict[str, tuple[Claim, ...]] = {
     "What is learned": on_learning.CLAIMS,
     "What the first directions carry": on_directions.CLAIMS,
     "What is forgotten, and repairs": on_forgetting.CLAIMS,
+    "What is said to prevent it": on_prevention.CLAIMS,
     "Reward models, policies and cost": on_rlhf.CLAIMS,
 }
 DECIDED: tuple[Word, ...] = ("agrees", "disagrees", "can't tell at this size")

@@ -17,7 +17,7 @@ from assay.views import formats
 from .differences import Arm, apart, arm, called, hull, learned, lost, paired, setting, unequal
 from .kept import MODELS, REPAIRED, TAUGHT, Kept, KeptRun, model_of, over_durations
 from .on_weights import V3
-from .verdict import ABOVE, BELOW, Claim, Estimate, Find, Finding, not_run, several
+from .verdict import ABOVE, BELOW, Claim, Estimate, Find, Finding, several
 
 LL, IT = "arXiv 2405.09673", "arXiv 2607.23711"
 LONGEST = 64  # steps of the sweep's longest runs
@@ -363,15 +363,6 @@ CLAIMS = (
         correlated("task_activation_drift"),
     ),
     Claim(
-        "An adapter past the critical strength forgets more",
-        IT,
-        "AUC .89",
-        ABOVE,
-        "nats",
-        "no plan yet",
-        not_run,
-    ),
-    Claim(
         "LoRA forgets less than full fine-tuning",
         f"{LL}; {V3}",
         "code, epoch 16, kept: .517 (r 256), .609 (r 16) against .414",
@@ -459,14 +450,5 @@ CLAIMS = (
         "nats",
         REPAIRS,
         repaired(EDITS, 0.0, "repaired less equal edit of {path}", _path_less, score=False),
-    ),
-    Claim(
-        "A cap of alpha by layer cuts forgetting by 62 %",
-        IT,
-        "-62 % on the most fragile model",
-        BELOW,
-        "nats",
-        "no plan yet: assay advise writes the caps",
-        not_run,
     ),
 )

@@ -271,22 +271,4 @@ CLAIMS = (
         "plans/methods-minilm.toml",
         parameters,
     ),
-    Claim(
-        "LoRA regularises more than weight decay and dropout",
-        LL,
-        "it keeps more at equal learning",
-        ABOVE,
-        "points",
-        "no plan yet",
-        not_run,
-    ),
-    Claim(
-        "LoRA keeps generations more diverse",
-        LL,
-        "more unique strings of 50 samples",
-        ABOVE,
-        "points",
-        "no plan yet",
-        not_run,
-    ),
 )

@@ -13,7 +13,7 @@ from assay.views import formats
 from .kept import Kept
 
 Word = Literal["agrees", "disagrees", "can't tell at this size", "no interval", "not run"]
-Unit = Literal["points", "nats", "intruders", "times", "Spearman", "power of the rank", "share"]
+Unit = Literal["points", "nats", "intruders", "times", "Spearman", "power of the rank", "share", "AUC", "replies"]
 ABOVE: Interval = (0.0, math.inf)
 BELOW: Interval = (-math.inf, 0.0)
 
@@ -95,6 +95,8 @@ WRITTEN: dict[Unit, tuple[Callable[[float], str], Callable[[Interval], str], str
     "times": (formats.number, formats.number_range, "x"),
     "Spearman": (*_SIGNED, ""),
     "power of the rank": (*_SIGNED, ""),
+    "AUC": (formats.number, formats.number_range, ""),
+    "replies": (*_SIGNED, " replies"),
     "share": (formats.share, formats.share_range, ""),
 }
 
