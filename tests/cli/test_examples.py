@@ -113,3 +113,9 @@ def test_help_has_an_example(command: str) -> None:
     result = CliRunner().invoke(app, [called, "--help"], terminal_width=200)
     assert result.exit_code == 0
     assert f"assay {called}" in result.output
+
+
+@pytest.mark.parametrize("command", ORDER)
+def test_the_readme_has_every_command_in_its_table(command: str) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf8")
+    assert f"\n| `assay {command.replace('_', '-')}" in readme
