@@ -34,7 +34,8 @@ def main() -> None:
             kept = RECORDS / f"{name}.{arm}.json"
             if not kept.exists():
                 model = models[arm, rank, rate]
-                assay.score(MATERIALS / "smollm2-135m", model, prompts=prompts, samples=50, max_tokens=8).save(kept)
+                asked = assay.Generation(samples=50, max_tokens=8)
+                assay.score(MATERIALS / "smollm2-135m", model, prompts=prompts, generation=asked).save(kept)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from assay.models.loading import find, load
 from assay.records import Scores
 from assay.records.activation_drift import ActivationDrift
 from assay.render.markdown import markdown
+from assay.settings import Batches
 from models_in_miniature import letters, lines, llama, masked_bert, masking_tokenizer, other_family
 from test_behaviour import TOKENIZER, task, text
 
@@ -107,7 +108,7 @@ def agree(found: ActivationDrift, sums: np.ndarray, names: list[str]) -> None:
 def test_an_adapter_is_that_of_hooks_and_dense_updates(tmp_path: Path, text: Path, task: Path) -> None:
     base = llama(tmp_path / "base")
     tuned = adapter(tmp_path / "tuned", base, target_modules=["q_proj", "down_proj"])
-    scores = score(base, tuned, text=text, task=task, batch_tokens=64)
+    scores = score(base, tuned, text=text, task=task, batches=Batches(tokens=64))
     assert scores.forgetting is not None
     assert scores.task is not None
     on_text, on_task = of(scores.forgetting.activation_drift), of(scores.task.activation_drift)
@@ -169,15 +170,15 @@ def test_it_is_bounded_and_spread_over_the_file() -> None:
 def test_it_goes_on_and_nothing_drifts_beside_itself(tmp_path: Path, text: Path) -> None:
     base = llama(tmp_path / "base")
     tuned = adapter(tmp_path / "tuned", base, target_modules=["q_proj"])
-    whole = score(base, tuned, text=text, batch_tokens=64, keep=tmp_path / "kept").forgetting
+    whole = score(base, tuned, text=text, batches=Batches(tokens=64), keep=tmp_path / "kept").forgetting
     for file in (tmp_path / "kept").glob("*.jsonl"):
         rows = file.read_text().splitlines(keepends=True)
         if "data" not in rows[0]:  # the base's states are read where they are kept
             file.write_text(rows[0])
-    assert score(base, tuned, text=text, batch_tokens=64, keep=tmp_path / "kept").forgetting == whole
+    assert score(base, tuned, text=text, batches=Batches(tokens=64), keep=tmp_path / "kept").forgetting == whole
     other = adapter(tmp_path / "other", base, target_modules=["q_proj", "v_proj"])
-    again = score(base, other, text=text, batch_tokens=64, keep=tmp_path / "kept").forgetting
-    fresh = score(base, other, text=text, batch_tokens=64).forgetting
+    again = score(base, other, text=text, batches=Batches(tokens=64), keep=tmp_path / "kept").forgetting
+    fresh = score(base, other, text=text, batches=Batches(tokens=64)).forgetting
     assert again is not None
     assert fresh is not None
     assert again.activation_drift == fresh.activation_drift

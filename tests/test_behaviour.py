@@ -28,6 +28,7 @@ from assay.errors import AdapterError, InputError, MismatchError, SettingError, 
 from assay.models.loading import find, load
 from assay.records import Scores
 from assay.records.cautions import cautions
+from assay.settings import Batches, Generation, HarnessTasks
 from assay.training.run import train
 from models_in_miniature import WORDS, bert, letters, lines, llama, tokenizer, with_other_tokens
 from tiny import rewrite, tensors
@@ -245,9 +246,14 @@ def test_nothing_to_score_and_too_little_text_are_said(tmp_path: Path) -> None:
         score(base, base, text=lines(tmp_path / "one.jsonl", [{"text": "a b"}]))
     with pytest.raises(InputError, match="no rows"):
         score(base, base, text=lines(tmp_path / "none.jsonl", []))
-    for setting in ("window", "batch_tokens", "max_tokens", "limit"):
+    for setting, made in (
+        ("window", lambda: Batches(window=0)),
+        ("batch_tokens", lambda: Batches(tokens=0)),
+        ("max_tokens", lambda: Generation(max_tokens=0)),
+        ("limit", lambda: HarnessTasks(["hellaswag"], limit=0)),
+    ):
         with pytest.raises(SettingError, match=f"{setting} is 0"):
-            score(base, base, text=tmp_path / "one.jsonl", **{setting: 0})
+            made()
     with pytest.raises(InputError, match="at least two different answers"):
         score(base, base, task=lines(tmp_path / "same.jsonl", [{"prompt": "a", "answer": "no"}] * 2))
     with pytest.raises(InputError, match="of a reward model chosen and rejected, or reply and label"):
@@ -408,12 +414,12 @@ def test_a_model_whose_output_overflows_has_no_score(
         "text": {"text": text},
         "task": {"task": task},
         "questions": {"task": questions},
-        "prompts": {"prompts": questions, "samples": 2},
+        "prompts": {"prompts": questions},
         "judged": {"prompts": questions, "judge": "assay.models.rewards:exact_number"},
     }[asked]
     for pair in ((base, broken), (broken, base)):
         with pytest.raises(ValuesError, match=r"broken: the model's output is NaN or infinite .*number \d"):
-            score(*pair, max_tokens=2, **given)
+            score(*pair, generation=Generation(2, max_tokens=2), **given)
 
 
 def test_what_is_cut_to_the_window_is_said(tmp_path: Path) -> None:
@@ -425,7 +431,7 @@ def test_what_is_cut_to_the_window_is_said(tmp_path: Path) -> None:
         "1 of the examples of the task are cut to the window: prompts lose their beginning, texts their end." in notes
     )
     for judge in (None, "assay.models.rewards:exact_number"):
-        notes = score(base, base, prompts=path, samples=2, max_tokens=2, judge=judge).notes
+        notes = score(base, base, prompts=path, generation=Generation(2, max_tokens=2), judge=judge).notes
         assert any(note.startswith("1 of the prompts are cut to the window") for note in notes)
     short = lines(path, [asks[1], {"prompt": "a", "answer": "yes"}])
     assert not any("cut" in note for note in score(base, base, task=short).notes)
@@ -467,11 +473,13 @@ def test_a_broken_base_is_one_error(tmp_path: Path, text: Path, said: str) -> No
             score(*pair, text=text)
 
 
-@pytest.mark.parametrize(("name", "value"), [("seed", -1), ("temperature", math.inf), ("temperature", math.nan)])
-def test_numbers_that_mean_nothing_are_refused(tmp_path: Path, text: Path, name: str, value: float) -> None:
+def test_numbers_that_mean_nothing_are_refused(tmp_path: Path, text: Path) -> None:
     base = llama(tmp_path / "base")
-    with pytest.raises(SettingError, match=f"{name} is {value}"):
-        score(base, base, text=text, **{name: value})
+    with pytest.raises(SettingError, match="seed is -1"):
+        score(base, base, text=text, seed=-1)
+    for value in (math.inf, math.nan):
+        with pytest.raises(SettingError, match=f"temperature is {value}"):
+            Generation(temperature=value)
 
 
 @pytest.mark.parametrize("judge", ["math:sqrt", "os:system"])
@@ -479,15 +487,14 @@ def test_a_judge_that_raises_is_named(tmp_path: Path, judge: str) -> None:
     base = llama(tmp_path / "base")
     prompts = lines(tmp_path / "prompts.jsonl", [{"prompt": "a"}, {"prompt": "b"}])
     with pytest.raises(InputError, match=f"{judge}: the reward raised TypeError"):
-        score(base, base, prompts=prompts, judge=judge, max_tokens=2)
+        score(base, base, prompts=prompts, judge=judge, generation=Generation(max_tokens=2))
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"limit": 3}, "limit belongs to a task of the harness"),
         ({"how": "exact-match"}, "how belongs to a task"),
-        ({"chat": True}, "chat belongs to a task or prompts"),
+        ({"generation": Generation(chat=True)}, "chat belongs to a task or prompts"),
         ({"judge": "math:sqrt"}, "judge belongs to prompts"),
     ],
 )
@@ -497,6 +504,12 @@ def test_a_setting_of_what_is_not_scored_is_refused(
     base = llama(tmp_path / "base")
     with pytest.raises(SettingError, match=said):
         score(base, base, text=text, **given)
+
+
+@pytest.mark.parametrize("without", [{"limit": 3}, {"code": ["metrics.py"]}])
+def test_a_setting_of_no_task_of_the_harness_is_refused(without: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match="belongs to a task of the harness"):
+        HarnessTasks(**without)
 
 
 def test_the_command_names_what_it_lacks_before_it_scores(

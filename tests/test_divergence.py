@@ -16,6 +16,7 @@ from assay.behaviour.tasks import read_task
 from assay.models.loading import find, load
 from assay.records.divergence import Divergence
 from assay.render.markdown import markdown
+from assay.settings import Batches
 from models_in_miniature import llama
 from test_behaviour import TOKENIZER, task, text
 
@@ -42,7 +43,7 @@ def of(found: Divergence | None) -> Divergence:
 
 def test_it_is_that_of_the_models_own_logits(tmp_path: Path, text: Path, task: Path) -> None:
     base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned", seed=1)
-    scores = score(base, tuned, text=text, task=task, batch_tokens=64)
+    scores = score(base, tuned, text=text, task=task, batches=Batches(tokens=64))
     assert scores.forgetting is not None
     assert scores.task is not None
     on_text, on_task = of(scores.forgetting.divergence), of(scores.task.divergence)
@@ -68,7 +69,7 @@ def test_of_a_long_text_every_nth_token_of_every_document_is_compared(
     tokens = [document.tokens for document in documents]
     monkeypatch.setattr(forgetting, "MOST_TOKENS", sum(tokens) // 2 - 1)  # so that every third is
     base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned", seed=1)
-    scores = score(base, tuned, text=text, batch_tokens=64)
+    scores = score(base, tuned, text=text, batches=Batches(tokens=64))
     assert scores.forgetting is not None
     found = of(scores.forgetting.divergence)
     every = torch.cat([kl(logits(base, d.ids), logits(tuned, d.ids))[:-1] for d in documents])
@@ -78,12 +79,12 @@ def test_of_a_long_text_every_nth_token_of_every_document_is_compared(
 
 def test_it_goes_on_and_a_model_beside_itself_has_none(tmp_path: Path, text: Path) -> None:
     base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned", seed=1)
-    whole = score(base, tuned, text=text, batch_tokens=64, keep=tmp_path / "kept").forgetting
+    whole = score(base, tuned, text=text, batches=Batches(tokens=64), keep=tmp_path / "kept").forgetting
     for file in (tmp_path / "kept").glob("*.jsonl"):
         rows = file.read_text().splitlines(keepends=True)
         if "data" not in rows[0]:  # the tuned model's: the base's states are read where they are kept
             file.write_text(rows[0])
-    assert score(base, tuned, text=text, batch_tokens=64, keep=tmp_path / "kept").forgetting == whole
+    assert score(base, tuned, text=text, batches=Batches(tokens=64), keep=tmp_path / "kept").forgetting == whole
     same = score(base, base, text=text).forgetting
     assert same is not None
     assert of(same.divergence).mean == pytest.approx(0.0, abs=1e-6)

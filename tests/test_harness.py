@@ -16,6 +16,7 @@ from assay.behaviour.tasks import choose, read_task
 from assay.errors import InputError, MismatchError, SettingError
 from assay.models.loading import find, load, load_tokenizer
 from assay.records import Scores
+from assay.settings import HarnessTasks
 from models_in_miniature import letters, lines, llama, with_other_tokens
 
 YAML = """
@@ -75,7 +76,7 @@ def test_both_models_are_scored_as_the_harness_scores_them(tmp_path: Path, data:
     base = llama(tmp_path / "base")
     tuned = adapter(tmp_path / "adapter", base)
     path = task(tmp_path, data)
-    scores = score(None, tuned, harness=[path])
+    scores = score(None, tuned, harness=HarnessTasks([path]))
     assert [(one.task, one.metric) for one in scores.harness] == [("local_choice", "acc"), ("local_choice", "acc_norm")]
     # Two oracles: the harness's own mean, and our own kinds of task, whose choices it calls acc and acc_norm.
     from lm_eval import simple_evaluate
@@ -112,7 +113,7 @@ def test_generated_replies_and_metrics_without_documents(tmp_path: Path, data: P
         task(tmp_path, data, "local_match", "generate_until", match),
         task(tmp_path, data, "local_rolling", "loglikelihood_rolling", rolling),
     ]
-    scores = score(base, tuned, harness=paths, limit=5)
+    scores = score(base, tuned, harness=HarnessTasks(paths, limit=5))
     assert [(one.task, one.metric, len(one.base_values)) for one in scores.harness] == [
         ("local_match", "exact_match", 5)
     ]
@@ -123,25 +124,29 @@ def test_what_the_harness_cannot_do_is_one_error(tmp_path: Path, data: Path) -> 
     base = llama(tmp_path / "base")
     (tmp_path / "nameless.yaml").write_text("output_type: multiple_choice\n", encoding="utf8")
     with pytest.raises(InputError, match="names no task"):
-        score(base, base, harness=[str(tmp_path / "nameless.yaml")])
+        score(base, base, harness=HarnessTasks([str(tmp_path / "nameless.yaml")]))
     with pytest.raises(InputError, match="lm-eval could not run it"):
-        score(base, base, harness=[task(tmp_path, tmp_path / "nowhere.jsonl", "lost")])
+        score(base, base, harness=HarnessTasks([task(tmp_path, tmp_path / "nowhere.jsonl", "lost")]))
     absent = CHOICE.replace("doc_to_target", 'description: "{{absent}}"\ndoc_to_target')
     with pytest.raises(InputError, match="UndefinedError: 'absent'"):
-        score(base, base, harness=[task(tmp_path, data, "absent", rest=absent)])
+        score(base, base, harness=HarnessTasks([task(tmp_path, data, "absent", rest=absent)]))
     with pytest.raises(InputError, match="KeyError: 'validation'"):
-        score(base, base, harness=[task(tmp_path, data, "splitless", rest=CHOICE + "\nvalidation_split: validation")])
+        score(
+            base,
+            base,
+            harness=HarnessTasks([task(tmp_path, data, "splitless", rest=CHOICE + "\nvalidation_split: validation")]),
+        )
     with pytest.raises(InputError, match="one document"):
-        score(base, base, harness=[task(tmp_path, data, "short")], limit=1)
+        score(base, base, harness=HarnessTasks([task(tmp_path, data, "short")], limit=1))
     with pytest.raises(InputError, match="lm-eval could not run it"):  # code of a reply is run by no one
-        score(base, base, harness=[task(tmp_path, data, "unsafe", rest=CHOICE + "\nunsafe_code: true")])
+        score(base, base, harness=HarnessTasks([task(tmp_path, data, "unsafe", rest=CHOICE + "\nunsafe_code: true")]))
 
 
 def test_two_tokenizers_are_refused(tmp_path: Path, data: Path) -> None:
     base = llama(tmp_path / "base")
     tuned = with_other_tokens(base)
     with pytest.raises(MismatchError, match="different tokens"):
-        score(base, tuned, harness=[task(tmp_path, data)])
+        score(base, tuned, harness=HarnessTasks([task(tmp_path, data)]))
 
 
 def test_without_the_harness_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

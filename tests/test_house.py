@@ -60,6 +60,21 @@ def test_the_map_is_the_first_line_of_every_module() -> None:
             assert f"`{relative}` {line}" in drawn, f"docs/map.md lacks: `{relative}` {line}"
 
 
+def test_modules_import_each_other_at_their_top_outside_of_the_command_line() -> None:
+    """The command line imports what a command needs when it runs, so that `--help` is quick."""
+    trees = {path: ast.parse(path.read_text()) for path in SOURCES if path.parent.name != "cli"}
+    nodes = [(path, node) for path, tree in trees.items() for node in ast.walk(tree)]
+    functions = [(path, node) for path, node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inside = [(path, node) for path, function in functions for node in ast.walk(function)]
+    assert not [path for path, node in inside if isinstance(node, ast.ImportFrom) and _is_ours(node.module)]
+    imports = [(path, name.name) for path, node in inside if isinstance(node, ast.Import) for name in node.names]
+    assert not [path for path, name in imports if _is_ours(name)]
+
+
+def _is_ours(module: str | None) -> bool:
+    return (module or "").partition(".")[0] == "assay"
+
+
 def test_docstrings_name_the_thing_and_do_not_ask_for_it() -> None:
     relative = re.compile(r"(What|How|Which|Where|Whether|When|Why|Who)\b")
     documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -73,6 +88,15 @@ def test_no_module_is_a_drawer_and_none_outgrows_its_page() -> None:
     for path in SOURCES:
         assert path.stem not in ("utils", "common", "helpers", "misc", "base")
         assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_related_settings_are_one_value() -> None:
+    """A command has a parameter for every option; what it calls has not."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and path.parent.name != "cli":
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                assert len(given) < 23, f"{path}: {node.name} takes {len(given)} arguments"
 
 
 def test_functions_stay_short_and_no_exception_is_caught_blindly() -> None:

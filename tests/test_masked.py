@@ -15,6 +15,7 @@ from assay.behaviour.masked import MaskedDocument, masked_reading, read_masked_d
 from assay.behaviour.scoring import score
 from assay.errors import InputError, MismatchError
 from assay.models.loading import find, load, positions_of
+from assay.settings import Generation
 from assay.training.run import train
 from models_in_miniature import bert, letters, lines, llama, masked_bert, masking_tokenizer, other_family
 
@@ -141,7 +142,7 @@ def test_a_masked_model_writes_nothing(tmp_path: Path, text: Path) -> None:
     asks = [{"prompt": letters(2, 5, seed), "answer": ("yes", "no")[seed % 2]} for seed in range(4)]
     for asked in ({"task": lines(tmp_path / "t.jsonl", asks)}, {"prompts": lines(tmp_path / "p.jsonl", asks)}):
         with pytest.raises(MismatchError, match="is a masked-lm"):
-            score(base, base, **asked, max_tokens=2, samples=2)
+            score(base, base, **asked, generation=Generation(2, max_tokens=2))
 
 
 def test_a_tokenizer_without_a_mask_is_refused(tmp_path: Path, text: Path) -> None:

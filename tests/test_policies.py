@@ -23,6 +23,7 @@ from assay.errors import InputError, MismatchError, SettingError
 from assay.models.generation import Drawing, draw, log_probabilities
 from assay.models.rewards import exact_number, reward_of
 from assay.records import Run, Source
+from assay.settings import Generation
 from assay.studies.run import study
 from assay.training.loop import Job
 from assay.training.policy import collapsed_at, reinforce_loss
@@ -451,7 +452,7 @@ def test_a_reward_model_with_too_few_positions_is_refused(place: Path) -> None:
             place / "base",
             prompts=place / "prompts.jsonl",
             judge=str(place / "reward"),
-            max_tokens=12,
+            generation=Generation(max_tokens=12),
         )
 
 
@@ -462,7 +463,13 @@ def test_prompts_that_do_not_fit_are_refused(place: Path) -> None:
     with pytest.raises(InputError, match="1 of 2 texts have no token, first row 1"):
         train(blank)
     with pytest.raises(InputError, match=r"blank.jsonl, line 1: the prompt has no token"):
-        score(place / "base", place / "base", prompts=place / "blank.jsonl", judge=LIKES, max_tokens=6)
+        score(
+            place / "base",
+            place / "base",
+            prompts=place / "blank.jsonl",
+            judge=LIKES,
+            generation=Generation(max_tokens=6),
+        )
     spec = write(place, "run", LORA)
     text = spec.read_text(encoding="utf8")
     spec.write_text(text.replace("max_length = 12", "max_length = 5"), encoding="utf8")
@@ -540,7 +547,11 @@ def test_a_win_at_every_prompt_is_not_a_certain_one(place: Path) -> None:
 
 def test_the_base_against_itself_is_a_tie(place: Path) -> None:
     found = score(
-        place / "base", place / "base", prompts=place / "prompts.jsonl", judge="test_policies:likes_yes", max_tokens=6
+        place / "base",
+        place / "base",
+        prompts=place / "prompts.jsonl",
+        judge="test_policies:likes_yes",
+        generation=Generation(max_tokens=6),
     ).wins
     assert found is not None
     assert found.rate == 0.5

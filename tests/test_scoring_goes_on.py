@@ -14,6 +14,7 @@ from assay.behaviour import passes
 from assay.behaviour.scoring import score
 from assay.cli import app
 from assay.records import Scores
+from assay.settings import Batches, Generation
 from models_in_miniature import letters, lines, llama, masked_bert
 
 
@@ -30,9 +31,8 @@ def files(tmp_path: Path) -> dict[str, Any]:
         "text": lines(tmp_path / "prose.jsonl", texts),
         "task": lines(tmp_path / "task.jsonl", asks),
         "prompts": lines(tmp_path / "prompts.jsonl", puts),
-        "samples": 4,
-        "max_tokens": 3,
-        "batch_tokens": 24,
+        "generation": Generation(samples=4, max_tokens=3),
+        "batches": Batches(tokens=24),
     }
 
 
@@ -116,7 +116,7 @@ CHANGES: dict[str, Callable[[Path, dict[str, Any]], None]] = {
     ),
     "the weights": lambda base, _: llama(base, seed=3) and None,
     "how they are read": lambda base, _: change_config(base),
-    "the batches": lambda _, files: files.update(batch_tokens=40),
+    "the batches": lambda _, files: files.update(batches=Batches(tokens=40)),
 }
 
 
@@ -125,7 +125,7 @@ def test_answers_to_another_question_are_not_taken(
     tmp_path: Path, files: dict[str, Any], monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     base = llama(tmp_path / "base")
-    files = {"text": files["text"], "batch_tokens": 24}
+    files = {"text": files["text"], "batches": Batches(tokens=24)}
     score(base, base, **files, keep=tmp_path / "kept")
     CHANGES[change](base, files)
     asked = counted(monkeypatch)
@@ -162,7 +162,7 @@ def test_a_pseudo_loss_goes_on_within_a_document(
     tmp_path: Path, files: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = masked_bert(tmp_path / "base")
-    files = {"text": files["text"], "batch_tokens": 30}
+    files = {"text": files["text"], "batches": Batches(tokens=30)}
     whole = score(base, base, **files)
     with monkeypatch.context() as patch:
         counted(patch, 7)

@@ -22,6 +22,7 @@ from assay.models.generation import Drawing, texts
 from assay.models.loading import find, load
 from assay.records import Scores
 from assay.records.scores import NO_ANSWER, UNLISTED
+from assay.settings import Batches, Generation
 from models_in_miniature import letters, lines, llama, tokenizer
 
 TOKENIZER = tokenizer()
@@ -162,13 +163,13 @@ def test_replies_are_right_if_they_are_exactly_the_answer(tmp_path: Path, questi
     positions = {answer: position for position, answer in enumerate(task.answers)}
     expected = [positions.get(text, UNLISTED) if text else NO_ANSWER for text in said]
     assert choose(model, task) == tuple(expected)
-    scored = score(base, base, task=questions, max_tokens=1).task
+    scored = score(base, base, task=questions, generation=Generation(max_tokens=1)).task
     assert scored is not None
     assert scored.base_choices == tuple(expected)
     assert (scored.how, scored.max_tokens) == ("exact match", 1)
     assert scored.base_unanswered == expected.count(NO_ANSWER)
     with pytest.raises(SettingError, match="room for a prompt"):
-        score(base, base, task=questions, max_tokens=64)
+        score(base, base, task=questions, generation=Generation(max_tokens=64))
 
 
 def test_numbers_after_the_mark_of_gsm8k() -> None:
@@ -194,7 +195,7 @@ def test_a_number_is_found_however_it_is_written(number: int) -> None:
 def test_marked_answers_make_all_replies_be_read_by_the_mark(tmp_path: Path) -> None:
     path = lines(tmp_path / "gsm.jsonl", [{"question": "a", "answer": f"b\n#### {n}"} for n in (3, 4, 3)])
     base = llama(tmp_path / "base")
-    scores = score(base, base, task=path, max_tokens=3)
+    scores = score(base, base, task=path, generation=Generation(max_tokens=3))
     assert scores.task is not None
     assert scores.task.answers == ("3", "4")
     assert scores.task.base_unanswered == 3
@@ -204,7 +205,7 @@ def test_marked_answers_make_all_replies_be_read_by_the_mark(tmp_path: Path) -> 
 def test_prompts_are_put_into_the_chat_template_or_refused(tmp_path: Path, questions: Path) -> None:
     base = llama(tmp_path / "base")
     with pytest.raises(SettingError, match="no chat template"):
-        score(base, base, task=questions, max_tokens=2, chat=True)
+        score(base, base, task=questions, generation=Generation(max_tokens=2, chat=True))
     chatty = tokenizer()
     chatty.chat_template = (
         "{% for m in messages %}yes {{ m.content }} {% endfor %}{% if add_generation_prompt %}no{% endif %}"
@@ -213,14 +214,14 @@ def test_prompts_are_put_into_the_chat_template_or_refused(tmp_path: Path, quest
     first = json.loads(questions.read_text().splitlines()[0])["question"]
     assert chatty.decode(asked.prompts[0]) == f"yes {first} no"
     chatty.save_pretrained(base)
-    scored = score(base, base, task=questions, max_tokens=2, chat=True).task
+    scored = score(base, base, task=questions, generation=Generation(max_tokens=2, chat=True)).task
     assert scored is not None
     assert scored.chat
 
 
 def test_different_replies_are_counted_and_split_by_what_is_right(tmp_path: Path, questions: Path) -> None:
     base, tuned = llama(tmp_path / "base"), llama(tmp_path / "tuned", seed=1)
-    scores = score(base, tuned, prompts=questions, samples=6, temperature=1.5, max_tokens=1, batch_tokens=16)
+    scores = score(base, tuned, prompts=questions, generation=Generation(6, 1.5, 1), batches=Batches(tokens=16))
     found = scores.diversity
     assert found is not None
     prompts = read_prompts(questions, Asking(TOKENIZER, max_tokens=1), 6, 1.5)
@@ -238,21 +239,21 @@ def test_different_replies_are_counted_and_split_by_what_is_right(tmp_path: Path
     assert found.base_passed == sum(each.base.passed or 0 for each in found.each) / 54
     scores.save(tmp_path / "scores.json")
     assert Scores.read(tmp_path / "scores.json") == scores
-    again = score(base, tuned, prompts=questions, samples=6, temperature=1.5, max_tokens=1, batch_tokens=16)
+    again = score(base, tuned, prompts=questions, generation=Generation(6, 1.5, 1), batches=Batches(tokens=16))
     assert again.diversity == found
 
 
 def test_prompts_without_answers_are_counted_alone(tmp_path: Path) -> None:
     base = llama(tmp_path / "base")
     path = lines(tmp_path / "prompts.jsonl", [{"prompt": "a b"}, {"prompt": "c"}])
-    found = score(base, base, prompts=path, samples=3, max_tokens=2).diversity
+    found = score(base, base, prompts=path, generation=Generation(3, max_tokens=2)).diversity
     assert found is not None
     assert (found.base_passed, found.each[0].base.unique_passed) == (None, None)
     assert (found.difference, found.interval) == (0.0, (0.0, 0.0))
     with pytest.raises(SettingError, match="two or more"):
-        score(base, base, prompts=path, samples=1)
+        score(base, base, prompts=path, generation=Generation(1))
     with pytest.raises(SettingError, match="above 0"):
-        score(base, base, prompts=path, temperature=0)
+        score(base, base, prompts=path, generation=Generation(temperature=0))
     with pytest.raises(InputError, match="one prompt"):
         score(base, base, prompts=lines(tmp_path / "one.jsonl", [{"prompt": "a"}]))
 
@@ -267,8 +268,8 @@ def test_a_data_set_is_read_as_the_hub_names_it(
     (tmp_path / "org/name").mkdir(parents=True)
     (tmp_path / "org/name/test.jsonl").write_bytes(questions.read_bytes())
     base = llama(tmp_path / "base")
-    from_hub = score(base, base, task="org/name:test", max_tokens=1).task
-    from_file = score(base, base, task=questions, max_tokens=1).task
+    from_hub = score(base, base, task="org/name:test", generation=Generation(max_tokens=1)).task
+    from_file = score(base, base, task=questions, generation=Generation(max_tokens=1)).task
     assert from_hub is not None
     assert from_file is not None
     assert from_hub.task.name == "org/name:test"

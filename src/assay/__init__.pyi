@@ -11,6 +11,9 @@ from .records import Audit as Audit
 from .records import load as load
 from .render.html import report as report
 from .repairs.run import repair as repair
+from .settings import Batches as Batches
+from .settings import Generation as Generation
+from .settings import HarnessTasks as HarnessTasks
 from .similarities import similarity as similarity
 from .studies.compare import compare as compare
 from .studies.continual import continual as continual

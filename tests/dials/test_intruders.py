@@ -18,6 +18,7 @@ from assay.errors import SettingError
 from assay.measures.matrix import Question
 from assay.measures.repair import energy_outside
 from assay.models.loading import find_pair
+from assay.settings import Batches
 from assay.weights.pairing import pair
 from models_in_miniature import letters, lines, llama, tokenizer
 
@@ -134,7 +135,7 @@ def test_the_loaded_model_is_of_the_size_that_is_said(place: Path, tuned: str) -
     home, where = find_pair(place / "base", place / tuned)
     found = pair(place / "base", place / tuned)
     matrices = analyse(found.pairs, looking(), quiet)
-    asked = read_asked(home, where, place / "text.jsonl", None, 64, 256)
+    asked = read_asked(home, where, place / "text.jsonl", None, Batches(64, 256))
     assert asked is not None
     engine = Engine.of(home, where, asked, found.pairs, quiet, whole=True)
     weights, by_name = engine.weights, {matrix.entry.name: matrix for matrix in matrices}

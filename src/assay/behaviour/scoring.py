@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +38,7 @@ from assay.models.precision import DTYPES, Held, Number
 from assay.models.rewards import reward_of
 from assay.models.shared import OneBase
 from assay.records import Provenance, Scores, Setting
-from assay.settings import check_seed, deadline
+from assay.settings import Batches, Generation, HarnessTasks, check_seed, deadline
 from assay.weights.pairing import Tuned
 from assay.weights.sums import as_one_model
 
@@ -55,8 +54,7 @@ class _Files:
     prompts: Reference | None
     judge: str | None
     how: str | None
-    samples: int
-    temperature: float
+    generation: Generation
 
 
 @dataclass(frozen=True)
@@ -80,16 +78,10 @@ def score(
     prompts: Reference | None = None,
     columns: Mapping[str, str] | None = None,
     judge: str | Path | None = None,
-    samples: int = 50,
-    temperature: float = 1.0,
-    max_tokens: int = 256,
-    chat: bool = False,
+    generation: Generation = Generation(),
+    harness: HarnessTasks = HarnessTasks(),
+    batches: Batches = Batches(),
     other_base: bool = False,
-    harness: Sequence[str] = (),
-    harness_code: Sequence[str] = (),
-    limit: int | None = None,
-    window: int = 1024,
-    batch_tokens: int = 1024,
     device: str = "cpu",
     dtype: Number = "float32",
     device_map: Literal["auto"] | None = None,
@@ -118,14 +110,9 @@ def score(
             `scores.wins`.
         columns: the files' own names of columns, by the words of a specification, e.g. `{"answer": "target"}`.
         judge: a reward model, or a function `module:function`, that judges one reply of each model to every prompt.
-        samples, temperature: how often each of them is answered, and how.
-        max_tokens: longest generated reply.
-        chat: put prompts into the tokenizer's chat template.
-        harness: tasks of lm-eval, by name or as YAML files: `scores.harness`.
-        harness_code: Python files that such a file may run (`!function`); a file that runs another is refused.
-        limit: documents of each of these; all unless given.
-        window: longest sequence in tokens; less where the model takes less.
-        batch_tokens: tokens in a batch, with padding; bounds the memory.
+        generation: how often prompts are answered, and how; the longest reply to a task.
+        harness: tasks of lm-eval: `scores.harness`.
+        batches: how much is read at once.
         device: cpu, cuda, or auto for whichever there is.
         dtype: of the weights while they are scored: float32, or bf16, which takes half the memory.
         device_map: `auto` to spread a model over all devices, the memory and the disk.
@@ -148,34 +135,35 @@ def score(
         >>> s.forgetting.mean, s.forgetting.interval, s.forgetting.tokens  # doctest: +SKIP
         (0.04, (0.03, 0.05), 7942)
     """
-    given: dict[str, Any] = {"how": how, "columns": dict(columns or {}), "chat": chat}
-    given |= {"judge": None if judge is None else Path(judge).name}
-    given |= {"samples": samples, "temperature": temperature, "max_tokens": max_tokens}
-    given |= {"harness": [Path(name).name for name in harness], "limit": limit, "other_base": other_base}
-    given |= {"harness_code": [Path(name).name for name in harness_code], "window": window}
     device = str(device_of(device))
-    given |= {"batch_tokens": batch_tokens, "device": device, "dtype": dtype, "device_map": device_map}
-    settings = _settings(given, seed)
-    _refuse_aimless(given, text, task, prompts, harness)
+    given: dict[str, Any] = {
+        "how": how,
+        "columns": dict(columns or {}),
+        "judge": None if judge is None else Path(judge).name,
+    }
+    given |= {"other_base": other_base, "device": device, "dtype": dtype, "device_map": device_map}
+    settings = _settings(given, generation, harness, batches, seed)
+    _refuse_aimless(given, generation, text, task, prompts, harness)
     began = time.perf_counter()
     with as_one_model(base, tuned, other_base) as model:
         base_place, tuned_place = places = find_pair(base, model, other_base)
-        if (shortest := min(window, *(positions_of(place) or window for place in places))) < window:
+        shortest = min(batches.window, *(positions_of(place) or batches.window for place in places))
+        if shortest < batches.window:
             settings["window"] = Setting(value=shortest, origin="derived")
         text, task, prompts = (None if one is None else called(one, columns or {}) for one in (text, task, prompts))
-        files = _Files(text, task, prompts, None if judge is None else str(judge), how, samples, temperature)
-        asking = Asking(None, labels_of(tuned_place), shortest, chat, max_tokens)
+        files = _Files(text, task, prompts, None if judge is None else str(judge), how, generation)
+        asking = Asking(None, labels_of(tuned_place), shortest, generation.chat, generation.max_tokens)
         masked = stored_objective(base_place) == "masked-lm"
         tokenizers = [load_tokenizer(place) for place in places]
         questions = agreed(lambda own: _questions(files, masked, replace(asking, tokenizer=own)), tokenizers)
-        parts = _parts(questions, files, shortest, batch_tokens, seed, vocabulary_of(base_place))
-        parts |= _judged(questions, files, tokenizers[1], batch_tokens, device, seed)
-        parts |= _harnessed(harness, harness_code, tokenizers, limit, seed)
+        parts = _parts(questions, files, shortest, batches.tokens, seed, vocabulary_of(base_place))
+        parts |= _judged(questions, files, tokenizers[1], batches.tokens, device, seed)
+        parts |= _harnessed(harness, tokenizers, seed)
         asker = Asker.of(shared, keep, device, Held(numbers=dtype, spread=device_map is not None))
-        found, remarked = settle_parts(parts, places, asker, (progress, deadline(max_hours)), batch_tokens, seed)
+        found, remarked = settle_parts(parts, places, asker, (progress, deadline(max_hours)), batches.tokens, seed)
         harnessed = [found.pop(name) for name in list(found) if name.startswith("harness ")]
         record = Scores(
-            provenance=Provenance.of((*_PACKAGES, "lm-eval") if harness else _PACKAGES, settings, seed),
+            provenance=Provenance.of((*_PACKAGES, "lm-eval") if harness.names else _PACKAGES, settings, seed),
             base=base_place.source,
             tuned=tuned_place.source,
             forgetting=found.get("forgetting"),
@@ -203,43 +191,50 @@ def _remarks(
     return [*found, *(note for place in places for note in place.code_not_run())]
 
 
-def _settings(given: dict[str, Any], seed: int) -> dict[str, Setting]:
-    """Settings of the call, each marked if it is the default of `score`'s own signature.
+def _settings(
+    given: dict[str, Any], generation: Generation, harness: HarnessTasks, batches: Batches, seed: int
+) -> dict[str, Setting]:
+    """Settings of the call, each marked if it is the default.
 
     Raises:
-        SettingError: a number that means nothing.
+        SettingError: a seed, a dtype or a device map that there is none of.
     """
-    for name, least in (("window", 4), ("batch_tokens", 1), ("max_tokens", 1), ("limit", 1)):
-        if given[name] is not None and given[name] < least:  # between two marks, two tokens: the least of a document
-            raise SettingError(f"{name} is {given[name]}", wanted=f"{least} or more")
     if given["dtype"] not in DTYPES or given["device_map"] not in (None, "auto"):
         raise SettingError(
             f"dtype is {given['dtype']!r}, device_map {given['device_map']!r}",
             wanted=f"a dtype of {' or '.join(DTYPES)}, and auto or no device_map",
         )
     check_seed(seed)
-    if not 0 < given["temperature"] < math.inf:
-        raise SettingError(f"temperature is {given['temperature']}", wanted="a finite number above 0")
-    defaults = inspect.signature(score).parameters
+    usual = {name: one.default for name, one in inspect.signature(score).parameters.items()}
+    usual |= _flat(Generation(), HarnessTasks(), Batches())
+    flat = given | _flat(generation, harness, batches)
     return {
-        name: Setting(value=value, origin="default" if value in (defaults[name].default, [], {}) else "given")
-        for name, value in given.items()
+        name: Setting(value=value, origin="default" if value in (usual[name], [], {}) else "given")
+        for name, value in flat.items()
     }
 
 
-def _refuse_aimless(given: dict[str, Any], text: Any, task: Any, prompts: Any, harness: Sequence[str]) -> None:
+def _flat(generation: Generation, harness: HarnessTasks, batches: Batches) -> dict[str, Any]:
+    """Settings by the names that records have them under; files without their folders."""
+    named = {"harness": harness.names, "harness_code": harness.code}
+    files = {name: [Path(file).name for file in names] for name, names in named.items()}
+    read = {"limit": harness.limit, "window": batches.window, "batch_tokens": batches.tokens}
+    return {**vars(generation), **files, **read}
+
+
+def _refuse_aimless(
+    given: dict[str, Any], generation: Generation, text: Any, task: Any, prompts: Any, harness: HarnessTasks
+) -> None:
     """Refuse to score on nothing, and a setting of what is not scored on."""
     homes = {
-        "how": ("a task", task),
-        "judge": ("prompts", prompts),
-        "chat": ("a task or prompts", task or prompts),
-        "limit": ("a task of the harness", harness),
-        "harness_code": ("a task of the harness", harness),
+        "how": (given["how"], "a task", task),
+        "judge": (given["judge"], "prompts", prompts),
+        "chat": (generation.chat, "a task or prompts", task or prompts),
     }
-    for name, (home, there) in homes.items():
-        if given[name] and not there:
+    for name, (value, home, there) in homes.items():
+        if value and not there:
             raise SettingError(f"{name} belongs to {home}, and there is none", wanted=f"{home}, or no {name}")
-    if text is None and task is None and prompts is None and not harness:
+    if text is None and task is None and prompts is None and not harness.names:
         raise SettingError("nothing to score", wanted="text, a task, prompts, or tasks of the harness")
 
 
@@ -256,9 +251,9 @@ def _questions(files: _Files, masked: bool, asking: Asking) -> _Questions:
     if files.prompts is not None:
         contest = files.judge is not None
         prompts = (
-            read_contest(files.prompts, asking, files.temperature)
+            read_contest(files.prompts, asking, files.generation.temperature)
             if contest
-            else read_prompts(files.prompts, asking, files.samples, files.temperature)
+            else read_prompts(files.prompts, asking, files.generation.samples, files.generation.temperature)
         )
     return _Questions(
         documents,
@@ -330,17 +325,16 @@ def _reading(questions: _Questions, window: int, batch_tokens: int) -> Reading:
     return masked_reading(questions.documents, questions.mask, window, batch_tokens)  # type: ignore[arg-type]  # a mask: of a masked one
 
 
-def _harnessed(
-    names: Sequence[str], code: Sequence[str], tokenizers: Sequence[Any], limit: int | None, seed: int
-) -> dict[str, Part]:
+def _harnessed(harness: HarnessTasks, tokenizers: Sequence[Any], seed: int) -> dict[str, Part]:
     """The parts of the harness; which texts there will be is not known here, so the tokenizers must be one."""
-    if names:
+    if harness.names:
         agreed(lambda tokenizer: tokenizer.get_vocab(), tokenizers)
-    return {f"harness {name}": _of_harness(name, code, tokenizers[0], limit, seed) for name in names}
+    return {f"harness {name}": _of_harness(name, harness, tokenizers[0], seed) for name in harness.names}
 
 
-def _of_harness(name: str, code: Sequence[str], tokenizer: Any, limit: int | None, seed: int) -> Part:
+def _of_harness(name: str, harness: HarnessTasks, tokenizer: Any, seed: int) -> Part:
     """One task of the harness: a single answer holds all of its samples."""
     return Part(
-        harness_pass(name, tokenizer, limit, code=code), lambda base, tuned: harness_scores(base[0], tuned[0], seed)
+        harness_pass(name, tokenizer, harness.limit, code=harness.code),
+        lambda base, tuned: harness_scores(base[0], tuned[0], seed),
     )

@@ -23,6 +23,7 @@ from assay.cli.arguments import (
 from assay.cli.output import finish, print_json, progress_bar, say, until_closed
 from assay.cli.program import command
 from assay.errors import SettingError
+from assay.settings import Batches, Generation, HarnessTasks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,9 +60,9 @@ def score(
         str | None,
         typer.Option(help="What judges one reply of each model to them: a reward model, or module:function."),
     ] = None,
-    samples: Annotated[int, typer.Option(help="Replies to each of these.")] = 50,
-    temperature: Annotated[float, typer.Option(help="At which they are drawn.")] = 1.0,
-    max_tokens: Annotated[int, typer.Option(help="Longest generated reply.")] = 256,
+    samples: Annotated[int, typer.Option(help="Replies to each of these.")] = Generation.samples,
+    temperature: Annotated[float, typer.Option(help="At which they are drawn.")] = Generation.temperature,
+    max_tokens: Annotated[int, typer.Option(help="Longest generated reply.")] = Generation.max_tokens,
     chat: Annotated[bool, typer.Option("--chat", help="Put prompts into the chat template.")] = False,
     column: Columns = None,
     harness: Annotated[
@@ -72,8 +73,10 @@ def score(
         typer.Option(help="A Python file that such a file may run (!function); repeatable. No other is run."),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Documents of each of these.")] = None,
-    window: Annotated[int, typer.Option(help="Tokens at once; less where the model takes less.")] = 1024,
-    batch_tokens: Annotated[int, typer.Option(help="Tokens in a batch, with padding; bounds the memory.")] = 1024,
+    window: Annotated[int, typer.Option(help="Tokens at once; less where the model takes less.")] = Batches.window,
+    batch_tokens: Annotated[
+        int, typer.Option(help="Tokens in a batch, with padding; bounds the memory.")
+    ] = Batches.tokens,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
     other_base: OtherBase = False,
     device: Device = "cpu",
@@ -101,16 +104,10 @@ def score(
         "prompts": prompts,
         "columns": columns_given(column or []),
         "judge": judge,
-        "samples": samples,
-        "temperature": temperature,
-        "max_tokens": max_tokens,
-        "chat": chat,
+        "generation": Generation(samples, temperature, max_tokens, chat),
+        "harness": HarnessTasks(tuple(harness or ()), tuple(harness_code or ()), limit),
+        "batches": Batches(window, batch_tokens),
         "other_base": other_base,
-        "harness": tuple(harness or ()),
-        "harness_code": tuple(harness_code or ()),
-        "limit": limit,
-        "window": window,
-        "batch_tokens": batch_tokens,
         "device": device,
         "dtype": dtype,
         "device_map": device_map,

@@ -20,7 +20,7 @@ from assay.models.deltas import refuse_other_computation
 from assay.models.loading import Place, find_pair, load_tokenizer
 from assay.records import Dial, Provenance, as_given
 from assay.records.dial import By
-from assay.settings import check_count, check_seed
+from assay.settings import Batches, check_count, check_seed
 from assay.weights.pairing import pair
 from assay.weights.sides import Scope
 from assay.weights.spectra_cache import SpectraCache
@@ -43,8 +43,7 @@ def dial(
     eps: float = 0.5,
     side: Literal["left", "right"] = "left",
     matrices: str | Sequence[str] | None = None,
-    window: int = 1024,
-    batch_tokens: int = 1024,
+    batches: Batches = Batches(),
     device: str = "cpu",
     cache: bool = True,
     seed: int = 0,
@@ -73,7 +72,7 @@ def dial(
         k, eps, side: what is counted as an intruder; see `assay.audit`.
         matrices: shell patterns on names or roles, to look at some matrices only: by intruders only they are edited, by
             size and rank the model is changed whole.
-        window, batch_tokens, device: see `assay.score`; cache: see `assay.audit`.
+        batches, device: see `assay.score`; cache: see `assay.audit`.
         seed: of what is random, and the bootstraps.
         progress: called with what is being done.
 
@@ -101,7 +100,7 @@ def dial(
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
     home, place = find_pair(base, tuned, other_base)
     refuse_other_computation(home, place)
-    asked = read_asked(home, place, text, task, window, batch_tokens)
+    asked = read_asked(home, place, text, task, batches)
     pairs = pair(home.folder, place.folder).pairs
     if not pairs:
         raise SettingError("the update changes no matrix", wanted="a method that changes matrices", where=str(tuned))
@@ -120,8 +119,8 @@ def dial(
         "budget": budget,
         "which": which,
         "matrices": patterns,
-        "window": window,
-        "batch_tokens": batch_tokens,
+        "window": batches.window,
+        "batch_tokens": batches.tokens,
         "device": device,
     }
     return reading.record(Provenance.of(PACKAGES, as_given(settings), seed), began)
@@ -154,9 +153,9 @@ def check_points(by: By, at: Sequence[float] | None) -> None:
 
 
 def read_asked(
-    home: Place, place: Place, text: str | Path | None, task: str | Path | None, window: int, batch_tokens: int
+    home: Place, place: Place, text: str | Path | None, task: str | Path | None, batches: Batches
 ) -> Questions | None:
     """The questions for the models; None if there are none."""
     if text is None and task is None:
         return None
-    return read_questions(home, place, load_tokenizer(place), text, task, window, batch_tokens)
+    return read_questions(home, place, load_tokenizer(place), text, task, batches.window, batches.tokens)

@@ -24,7 +24,7 @@ from assay.models.deltas import refuse_other_computation
 from assay.models.loading import Place, find_pair, labels_of
 from assay.records import Dial, MatrixRepair, Provenance, Repair, Setting, Source
 from assay.repairs.writing import refuse_unwritable, write_repaired
-from assay.settings import check_count, check_seed
+from assay.settings import Batches, check_count, check_seed
 from assay.weights.bases import refuse_other_base
 from assay.weights.checkpoints import identified
 from assay.weights.pairing import pair
@@ -56,8 +56,6 @@ def repair(
     task: str | Path | None = None,
     at: float | Sequence[float] = KEEPS,
     budget: str | None = None,
-    window: int = 1024,
-    batch_tokens: int = 1024,
     device: str = "cpu",
     cache: bool = True,
     seed: int = 0,
@@ -84,7 +82,6 @@ def repair(
         at: the keeps of that dial, or one; `keep` is one of them. Without a text and a task only `keep` is looked at.
         budget: `task<=1%`: take the keep of least loss that costs at most one point of accuracy, in place of `keep`;
             nothing is written where none is shown to beat the tuned model and the way back at equal task score.
-        window, batch_tokens: as for `assay.score`.
         seed: of the random directions and of the bootstraps.
         progress: called with what is being done.
 
@@ -119,7 +116,7 @@ def repair(
     if found.kind == "none":
         raise InputError("the method changes no weight matrix: there is nothing to repair", where=str(tuned))
     home, place = find_pair(base, tuned if adapter is None else Path(tuned, adapter), other_base)
-    asked = read_asked(home, place, text, task, window, batch_tokens)
+    asked = read_asked(home, place, text, task, Batches())
     if asked is not None:
         refuse_other_computation(home, place)
     kept, question = SpectraCache.default() if cache else None, Question(k=k, eps=(eps,), side=side, seed=seed)
@@ -153,7 +150,7 @@ def repair(
 
 _SETTINGS = (
     *("other_base", "keep", "which", "rank", "k", "eps", "side", "adapter", "matrices", "include", "even_unchanged"),
-    *("at", "budget", "window", "batch_tokens", "device"),
+    *("at", "budget", "device"),
 )
 
 

@@ -19,7 +19,7 @@ from assay.models.rewards import reward_source
 from assay.records import Audit, Failure, Provenance, Run, Scores
 from assay.records.called import called
 from assay.records.study import Became, Stage
-from assay.settings import hours_until
+from assay.settings import Generation, hours_until
 from assay.studies.folders import readable, without_folders
 from assay.studies.live import Live, Teller
 from assay.training.resuming import STANDING
@@ -223,7 +223,7 @@ class Work:
             prompts=asked.prompts,
             columns=asked.columns,
             judge=asked.judge,
-            max_tokens=asked.max_tokens,
+            generation=Generation(max_tokens=asked.max_tokens),
             device=self.device,
             keep=kept,
             max_hours=max_hours,
