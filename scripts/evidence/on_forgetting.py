@@ -103,6 +103,12 @@ def less_than_nearest(equal: bool) -> Find:
     return find
 
 
+def less_at_a_higher_rate(kept: Kept) -> Sequence[Finding]:
+    """What LoRA of the lowest rate forgets, less full tuning at its middle one, which learns more."""
+    arms = _rated(kept)
+    return _less(arms.get(("lora", 8, 3e-4), {}), arms.get(("full", None, 1e-4), {}), "rates", equal=False)
+
+
 def over_ranks(kept: Kept) -> Sequence[Finding]:
     """What LoRA of rank 64 forgets, less that of a lower rank at the same rate."""
     arms = _rated(kept)
@@ -369,7 +375,7 @@ CLAIMS = (
         BELOW,
         "nats",
         f"{SWEEP}, {RATES}, plans/rlhf-reward.toml",
-        several(less_at_rates, less_than_nearest(equal=False), less_of_others(equal=False)),
+        several(less_at_rates, less_at_a_higher_rate, less_than_nearest(equal=False), less_of_others(equal=False)),
     ),
     Claim(
         "At equal task score LoRA forgets less",
