@@ -24,6 +24,7 @@ def test_a_model_is_ruined_by_its_text_or_by_one_reply() -> None:
     known = forgetting(16.0).model_copy(update={"vocabulary": 49152})
     assert ruined(known, None) == "it predicts text no better than a uniform guess"
     assert ruined(known.model_copy(update={"vocabulary": None}), None) == ""
+    assert ruined(known.model_copy(update={"base_loss": 20.0}), None) == ""  # its base was no better
     task = task_score(200)
     mixed = task.model_copy(update={"truth": (1, 0) * 150})
     alike = mixed.model_copy(update={"tuned_choices": (0,) * 300})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -251,3 +252,20 @@ def test_full_tuning_has_no_base_in_codes(tmp_path: Path) -> None:
     tables = {"base": str(base), "data": data, "training": {"steps": 1, "batch_size": 2}}
     found = estimate(parse_spec({**tables, "method": {"name": "full", "lr": 1e-5}}), "1GB")
     assert {fit.base_bits for fit in found.fits} == {None}
+
+
+def test_a_base_that_was_stored_while_it_learned_is_estimated_and_keeps_its_settings(tmp_path: Path) -> None:
+    """transformers' Trainer turns `use_cache` off; without one it reads numbers that an estimate has not."""
+    base = llama(tmp_path / "base")
+    data = lines(tmp_path / "rows.jsonl", [{"prompt": letters(3, 9, seed), "answer": "a"} for seed in range(8)])
+    tables = {
+        "data": {"kind": "prompt-answer", "path": str(data), "max_length": 12},
+        "training": {"steps": 1, "batch_size": 2},
+    }
+    spec = parse_spec(tables | {"base": str(base), "method": {"name": "full", "lr": 1e-3}})
+    train(spec, tmp_path / "run")
+    before, after = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("base", "run"))
+    assert before.get("use_cache", True) is after.get("use_cache", True) is True
+    path = tmp_path / "base/config.json"
+    path.write_text(json.dumps(before | {"use_cache": False}), encoding="utf8")
+    assert estimate(spec).peak_bytes > 0

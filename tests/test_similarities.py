@@ -84,3 +84,15 @@ def test_what_cannot_be_compared_is_refused_and_the_command_prints(tmp_path: Pat
     result = CliRunner().invoke(app, ["similarity", str(one), str(one), "--base", str(base), "--json"])
     assert result.exit_code == 0
     assert json.loads(result.output)["kind"] == "similarity"
+
+
+def test_sizes_beyond_the_rank_are_named_and_the_largest_that_both_have_is_shown(tmp_path: Path) -> None:
+    base = llama(tmp_path / "base")
+    one, other = (adapter(base, tmp_path / str(seed), seed) for seed in (1, 2))
+    record = assay.similarity(one, other, base, sizes=(1, 2, 4, 8))
+    text = markdown(record)
+    assert "No two updates have so many directions: 4 and 8." in text
+    roles = {matrix.role for matrix in record.matrices}
+    assert {size for role in roles for size in (1, 2) if f"| {size} |" in text} == {1, 2}
+    assert "| 8 |" not in text
+    assert assay.similarity(one, other, base, 2).sizes == (2,)

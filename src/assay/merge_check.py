@@ -82,6 +82,8 @@ def check_merge(
     compared.add_alone()
     if progress is not None:
         progress(len(update.pairs), len(update.pairs), "")
+    if update.pairs and not matrices and not compared.left_out:
+        update.notes.append("The update is zero in every matrix: merged, it is the base, and tells nothing.")
     return Merge(
         provenance=Provenance.of(_PACKAGES, settings_of(check_merge, {"name": name})),
         base=update.base.described(),
@@ -100,7 +102,7 @@ def _measure(pair: AbstractPair, other: CheckpointPair) -> MatrixMerge | None:
     """One matrix that both sides have; None for an update of zero, which a merge cannot show."""
     operators = pair.load(torch.float64, torch.device("cpu"))
     stored = other.tuned.read(other.tuned_name)
-    if operators.update.frobenius() == 0.0:
+    if operators.update.frobenius() == 0.0 or not bool(operators.update.dense().any()):
         return None
     found = measure_merge(operators.base.dense(), operators.update, stored.T if pair.slot.transposed else stored)
     return MatrixMerge(

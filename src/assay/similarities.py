@@ -23,7 +23,12 @@ _PACKAGES = ("torch", "safetensors", "numpy")
 
 
 def similarity(
-    one: str | Path, other: str | Path, base: str | Path | None = None, sizes: Sequence[int] = SIZES
+    one: str | Path,
+    other: str | Path,
+    base: str | Path | None = None,
+    sizes: int | Sequence[int] = SIZES,
+    *,
+    other_base: bool = False,
 ) -> Similarity:
     """Similarity of the leading directions of two updates, matrix by matrix, on either side.
 
@@ -32,7 +37,9 @@ def similarity(
     Args:
         one, other: folders or hub ids: adapters or whole models, of one base.
         base: folder or hub id; None for the one that the adapters name.
-        sizes: how many leading directions are taken of each; of an update of lower rank, those that it has.
+        sizes: how many leading directions are taken of each, or several such numbers; of an update of lower rank,
+            those that it has.
+        other_base: whether the base is meant though an adapter was trained on another.
 
     Raises:
         SourceError, CheckpointError, AdapterError: a model that cannot be read.
@@ -47,10 +54,10 @@ def similarity(
     Source: arXiv 2106.09685, section 7.2.
     """
     began = time.perf_counter()
-    asked = sorted(set(sizes))
+    asked = sorted({sizes} if isinstance(sizes, int) else set(sizes))
     if not asked or asked[0] < 1:
-        raise SettingError(f"the sizes are {list(sizes)}", wanted="one or more whole numbers, none below 1")
-    places = [find_pair(base, tuned) for tuned in (one, other)]
+        raise SettingError(f"the sizes are {asked}", wanted="one or more whole numbers, none below 1")
+    places = [find_pair(base, tuned, other_base) for tuned in (one, other)]
     homes = [home.source for home, _ in places]
     if homes[0] != homes[1]:
         raise MismatchError(

@@ -114,3 +114,12 @@ def test_a_table_wider_than_a_page_is_whole(capsys: pytest.CaptureFixture[str]) 
     show_table(table(["Matrix", *map(str, range(8))], [row]))
     printed = capsys.readouterr().out
     assert all(value in printed for value in values)
+
+
+def test_a_row_of_a_table_wider_than_a_page_keeps_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    values = [f"{place}.25 ({place}.125 to {place}.375), of seed {place}" for place in range(1, 7)]
+    rows = [[name, *map(cells.text_number, values)] for name in ("the whole update", "random directions")]
+    show_table(table(["Point", *map(str, range(6))], rows))
+    printed = capsys.readouterr().out
+    for word in ("the whole update", "random", "directions"):
+        assert word in printed

@@ -15,8 +15,9 @@ from pydantic import BaseModel
 from sarif_pydantic import Sarif
 from typer.testing import CliRunner
 
+from arm_records import PROVENANCE, run
 from assay.cli import app
-from assay.records import Audit
+from assay.records import Audit, Study, StudyRun
 from assay.records.measures import MEASURES
 from assay.render.junit import junit
 from assay.render.sarif import sarif
@@ -192,6 +193,31 @@ def test_a_record_is_held_against_gates_without_its_weights(tmp_path: Path) -> N
     assert ElementTree.parse(tmp_path / "g.xml").getroot().get("failures") == "0"
     (result,) = json.loads((tmp_path / "g.sarif").read_text())["runs"][0]["results"]
     assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].endswith("/audit.json")
+
+
+def test_every_seed_of_a_study_is_held_against_its_gates(tmp_path: Path) -> None:
+    runs = [run(f"arm-{seed}").model_copy(update={"conditions": {"seed": seed}}) for seed in (0, 1)]
+    entries = []
+    for seed, made in enumerate(runs):
+        stages = {"train": "done", "audit": "done", "score": "not applicable"}
+        given = {"task": "t", "method": made.method, "arm": made.arm, "rate": "fixed", "steps": 5, "seed": seed}
+        entries.append(StudyRun(key=f"run-{seed}", stages=stages, **given))
+        made.save(tmp_path / f"run-{seed}/model/run.json")
+        source = audit().tuned[0].model_copy(update={"name": "model"})
+        audit().model_copy(update={"tuned": (source,)}).save(tmp_path / f"run-{seed}/audit.json")
+    Study(provenance=PROVENANCE, plan="plan", runs=tuple(entries)).save(tmp_path / "study.json")
+    result = CliRunner().invoke(app, ["report", str(tmp_path), "--fail-on", CROSSED, "-o", str(tmp_path / "g.xml")])
+    assert result.exit_code == 1
+    assert [f"{seed + 1}-run-{seed}: gate crossed" in result.stderr for seed in (0, 1)] == [True, True]
+    cases = ElementTree.parse(tmp_path / "g.xml").getroot()
+    assert [suite.get("name", "").partition(" ")[0] for suite in cases.iter("testsuite")] == ["run-0", "run-1"]
+
+
+def test_another_ending_than_those_that_are_written_is_refused(tmp_path: Path) -> None:
+    path = audit().save(tmp_path / "audit.json")
+    result = CliRunner().invoke(app, ["report", str(path), "-o", str(tmp_path / "page.pdf")])
+    assert (result.exit_code, ".pdf is no ending" in result.stderr) == (2, True)
+    assert not (tmp_path / "page.pdf").exists()
 
 
 def test_no_outcome_of_an_earlier_run_is_left_and_nothing_else_is_written_over(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def conclude(checked: Sequence[Checked], junit: Path | None, sarif: Path | None)
             say(f"wrote {write_text(file, render(checked))}")
     reached = set()
     for position, one in enumerate(checked, start=1):
-        whose = f"{position}-{one.audit.tuned[0].name.replace('/', '-')}: " if len(checked) > 1 else ""
+        whose = f"{position}-{one.model.replace('/', '-')}: " if len(checked) > 1 else ""
         for gate in one.gates:
             reached.add(gate.outcome)
             say(f"{whose}{one.outcome(gate)}")

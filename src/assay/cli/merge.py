@@ -30,7 +30,7 @@ def merge(
     """Merge an adapter, or a weighted sum of LoRA adapters, into its base, and check what was written.
 
     The checkpoint has the base's precision and shards; the record of the check is merge.json in the folder. Exit 0:
-    merged right. 1: the base's precision lost more of the update than it kept. 2: bad input.
+    merged right. 1: the base's precision lost more of the update than it kept. 2: bad input. 3: the update is zero.
     """
     from assay import merging
 

@@ -47,24 +47,30 @@ def report(
     from assay.studies.folders import records_of
 
     conditions, ending = fail_on or [], output.suffix.lower()
+    if ending not in ("", ".html", ".htm", ".md", ".xml", ".sarif"):
+        raise SettingError(
+            f"{ending} is no ending that is written", wanted=".html, .md, .xml or .sarif", where=str(output)
+        )
     junit, sarif = output if ending == ".xml" else None, output if ending == ".sarif" else None
     old = earlier(against, conditions, junit, sarif)
     read = [(record, path) for path in records for record in (records_of(path) if path.is_dir() else [load(path)])]
-    checked = check(_audits(read), conditions, old) if conditions else []
+    checked = check(_audits(records, read), conditions, old) if conditions else []
     if junit is None and sarif is None:
         _write([record for record, _ in read], output)
     conclude(checked, junit, sarif)
 
 
-def _audits(read: list[tuple[Record, Path]]) -> Iterator[tuple[Audit, str]]:
-    """The audits among some records, each with its file.
+def _audits(given: list[Path], read: list[tuple[Record, Path]]) -> Iterator[tuple[Audit, str]]:
+    """The audits among some records, each with its file; of a study's folder every run's, of every seed.
 
     Raises:
         SettingError: there is none to hold against a gate.
     """
     from assay.records import Audit
 
-    found = [(record, str(path)) for record, path in read if isinstance(record, Audit)]
+    files = [(record, path) for record, path in read if isinstance(record, Audit) and not path.is_dir()]
+    files += [(Audit.read(file), file) for path in given if path.is_dir() for file in sorted(path.glob("*/audit.json"))]
+    found = [(audit, str(file)) for audit, file in files]
     if not found:
         raise SettingError("no record that a gate can be set on", wanted="the record of an audit")
     yield from found

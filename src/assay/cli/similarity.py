@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.arguments import AsJson, numbers
+from assay.cli.arguments import AsJson, OtherBase, numbers
 from assay.cli.output import finish
 from assay.cli.program import command
 
@@ -18,6 +18,7 @@ def similarity(
     other: Annotated[str, typer.Argument(help="Another of the same base: another rank, another seed.")],
     base: Annotated[str | None, typer.Option(help="The base; adapters name their own.")] = None,
     sizes: Annotated[str, typer.Option(help="How many leading directions of each, separated by commas.")] = "1,2,4,8",
+    other_base: OtherBase = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the record here.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -25,4 +26,4 @@ def similarity(
     from assay import similarities
 
     asked = [int(number) for number in numbers(sizes, "sizes")]
-    finish(similarities.similarity(one, other, base, asked), output, as_json)
+    finish(similarities.similarity(one, other, base, asked, other_base=other_base), output, as_json)

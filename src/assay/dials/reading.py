@@ -247,6 +247,8 @@ def read_path(
     matrices = analyse(pairs, looking, tell) if matrices is None else matrices
     xs = _points_at(looking.by, at, matrices)
     notes = _without_noise(matrices) if looking.by == "noise" else []
+    if looking.by == "intruders" and all(matrix.intruders is None for matrix in matrices):
+        notes.append("No matrix has an intruder: every point is the tuned model.")
     points = [Point(looking.by, x) for x in xs]
     controls, more = controls_of(looking.by, xs, matrices)
     notes += more

@@ -97,6 +97,8 @@ def dial(
     check_count(k, eps)
     check_seed(seed)
     points_of_budget(budget, text is not None and task is not None)
+    if which != "all" and by != "intruders":
+        raise SettingError(f"which is {which!r}", wanted="by intruders, or no which")
     patterns = (matrices,) if isinstance(matrices, str) else None if matrices is None else tuple(matrices)
     home, place = find_pair(base, tuned, other_base)
     refuse_other_computation(home, place)

@@ -46,6 +46,8 @@ def kept_of(model: Any, batch: dict[str, Any], cast: bool = False, again: bool =
         inputs = 4 * layers * size * examples * width
         layer = (every.whole - outside.whole) // layers
         return Kept(outside.whole + inputs, max(every.passing, layer))
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = True  # without one, transformers looks for packed rows in numbers, which are not there
     kept: dict[int, Tensor] = {}
     own = {value.untyped_storage()._cdata for value in model.parameters()}
 

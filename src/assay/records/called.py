@@ -47,7 +47,7 @@ def told_apart(arms: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
             alike, settings = [_without_modules(one) for one in alike], _without_modules(settings)
         keys = sorted({key for one in alike for key in one} - _SAID - _DERIVED)
         differ = [key for key in keys if len({repr(one.get(key)) for one in alike}) > 1]
-        said = [f"{key.rpartition('.')[2]}={_value(settings.get(key))}" for key in differ]
+        said = [f"{_short(key)}={_value(settings.get(key))}" for key in differ]
         found.append(" ".join([name, *said]))
     return found
 
@@ -64,5 +64,13 @@ def _without_modules(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, _PATTERN: "given" if pattern else "none"}
 
 
+def _short(key: str) -> str:
+    """A setting by the last part of its name; an alpha by its module."""
+    inside = key.removeprefix(f"{_PATTERN}.")
+    return key.rpartition(".")[2] if inside == key else f"alpha[{inside}]"
+
+
 def _value(value: Any) -> str:
+    if value is None:  # not given: what the method takes unless it is told
+        return "default"
     return f"{value:g}" if isinstance(value, float) else str(value)

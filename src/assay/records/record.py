@@ -217,7 +217,13 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
-    """Write a file, all or nothing."""
+    """Write a file, all or nothing.
+
+    Raises:
+        IsADirectoryError: there is a folder of that name.
+    """
+    if path.is_dir():  # named as it was given, not by the temporary file beside it
+        raise IsADirectoryError(f"{path}: is a folder. Wanted: a file to write.")
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -70,7 +70,7 @@ class Similarity(Record):
             (grid[matrix.sizes.index(i)][matrix.sizes.index(j)], matrix.by_chance(side, i, j))
             for matrix in self.matrices
             if {i, j} <= set(matrix.sizes) and role in (None, matrix.role)
-            for grid in (matrix.left if side == "left" else matrix.right,)
+            for grid in ({"left": matrix.left, "right": matrix.right}[side],)
         ]
         if not found:
             return None

@@ -30,6 +30,7 @@ from assay.views.document import document
 
 # Without a terminal there is no width to ask for; this one holds the longest names without breaking them.
 _WIDTH = 120
+_WORDS = 16  # of a column of words, at least so many signs in a line
 # What a terminal of another encoding than Unicode has in place of signs that it cannot show.
 _PLAIN = str.maketrans(
     {"−": "-", "–": "-", "×": "x", "’": "'", "σ": "sigma", "₁": "_1", "†": "+", "±": "+-", "∞": "inf"}
@@ -94,7 +95,7 @@ def _table(terminal: Console, table: Table) -> None:
         _print(terminal, ["", table.title])
     made = RichTable(box=None, header_style="bold", pad_edge=False)
     kept = [place for place, column in enumerate(table.columns) if not column.detail]
-    rows = [*table.rows, *((table.foot,) if table.foot else ())]
+    rows, least = [*table.rows, *((table.foot,) if table.foot else ())], 0
     for place in kept:
         number, title = table.is_number(place), _said(terminal, table.columns[place].title)
         wide = max(map(len, [*title.split(), *(row[place].plain for row in rows)])) if number else None
@@ -102,9 +103,14 @@ def _table(terminal: Console, table: Table) -> None:
             title = textwrap.fill(title, wide)
         side: Literal["left", "right"] = "right" if place and number else "left"
         made.add_column(title, justify=side, overflow="fold", no_wrap=number, min_width=wide)
+        longest = max(map(len, [*title.split(), *(row[place].plain for row in rows)]))
+        least += (wide or min(longest, _WORDS)) + 2  # and two between columns
     for row in rows:
         made.add_row(*(_cell(terminal, row[place]) for place in kept))
-    terminal.print(made, crop=False)  # a line that is too long is broken by the terminal, and nothing of it lost
+    # rich takes the width that is missing from columns of words, down to none, and a row without its name says nothing:
+    # a wider line is broken by the terminal, and nothing of it lost.
+    room = max(terminal.width, least)
+    _Terminal(width=room, force_terminal=terminal.is_terminal).print(made, crop=False)
 
 
 def _cell(terminal: Console, cell: Cell) -> Text:

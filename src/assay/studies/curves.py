@@ -14,8 +14,8 @@ import numpy.typing as npt
 from assay.behaviour.intervals import weighted_mean
 from assay.errors import InputError, MismatchError, SettingError
 from assay.records import Curves, Forgetting, Provenance, TaskScore, as_given
+from assay.records.called import told_apart
 from assay.records.cautions import ruined
-from assay.records.conditions import Condition
 from assay.records.curves import CurveLine, CurvePoint, Learning, Matched
 from assay.settings import check_seed
 from assay.studies.folders import Filed, filed
@@ -215,20 +215,9 @@ def _lines(measured: Sequence[_Measured]) -> list[_Line]:
         key = json.dumps([run.method, run.arm, shared, one_run], sort_keys=True)
         groups.setdefault(key, {}).setdefault(one.steps, []).append(one)
     kinds = [next(iter(group.values()))[0].filed.run for group in groups.values()]
-    differing = {name for run in kinds for name in run.arm if len({str(other.arm.get(name)) for other in kinds}) > 1}
-    names = [_name(run.method, run.arm, differing) for run in kinds]
+    names = told_apart([(run.method, run.arm) for run in kinds])
     told = [f"{name} ({i + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]
     return [_Line(name, dict(sorted(group.items()))) for name, group in zip(told, groups.values(), strict=True)]
-
-
-def _name(method: str, arm: dict[str, Condition], differing: set[str]) -> str:
-    """A method, with the rank and the learning rate where these differ between lines."""
-    words = [method]
-    if arm.get("method.rank") is not None and "method.rank" in differing:
-        words.append(f"r{arm['method.rank']}")
-    if "method.lr" in differing:
-        words.append(f"lr {arm['method.lr']:g}")
-    return " ".join(words)
 
 
 def _matched(one: _Line, other: _Line, learning: Learning, seed: int) -> Matched:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from assay.models.loading import Place, relative
 from assay.training.spec import Spec
+from assay.weights.libraries import read_config
 from assay.weights.writing import writing
 
 _STEPS = "steps"
@@ -55,6 +58,19 @@ class Store:
             place.parent.mkdir(exist_ok=True)
             os.replace(self._kept(step), place)
 
+    @contextmanager
+    def _as_it_was(self, config: Any) -> Iterator[None]:
+        """The base's own `use_cache`, which transformers' Trainer turns off while a model learns."""
+        learning, usual = getattr(config, "use_cache", None), getattr(read_config(self.base.folder), "use_cache", None)
+        if learning is None or usual is None:
+            yield
+            return
+        config.use_cache = usual
+        try:
+            yield
+        finally:
+            config.use_cache = learning
+
     def _kept(self, step: int) -> Path:
         return self.scratch / f"step-{step}"
 
@@ -63,6 +79,9 @@ class Store:
         where.mkdir(parents=True, exist_ok=True)
         source = self.base.source
         named = source.name if source.revision is not None else relative(self.base.folder, final.resolve())
-        with writing(final, "free space, and start it again: it goes on from its last checkpoint"):
+        with (
+            writing(final, "free space, and start it again: it goes on from its last checkpoint"),
+            self._as_it_was(model.config),
+        ):
             self.spec.method.save(model, where, named, source.revision)
             self.tokenizer.save_pretrained(where)

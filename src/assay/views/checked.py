@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from assay.gates import Gate
 from assay.records import Audit
@@ -27,8 +28,9 @@ class Checked:
 
     @property
     def model(self) -> str:
-        """The tuned model, or all models of a sum."""
-        return " + ".join(source.name for source in self.audit.tuned)
+        """The tuned model, or all models of a sum; of a study's run, whose model has no name of its own, the run."""
+        names, file = " + ".join(source.name for source in self.audit.tuned), Path(self.file)
+        return file.parent.name if names == "model" and file.suffix == ".json" else names
 
     @property
     def title(self) -> str:

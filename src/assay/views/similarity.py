@@ -8,7 +8,7 @@ from typing import Any, Literal
 from assay.records.similarity import Similarity
 from assay.views import cells
 from assay.views.blocks import Chart, Charts, Lead, Note, Section, Table, table
-from assay.views.formats import number, plural
+from assay.views.formats import listed, number, plural
 from assay.views.palette import FONT, HEAT_SIZE, INK, alt, finish
 from assay.views.registry import Entry, view
 
@@ -43,7 +43,8 @@ def by_role(record: Similarity) -> Table:
     """Mean similarity of the matrices of every role, at one direction and at the most, beside chance."""
     rows: list[list[cells.Given]] = []
     for role in dict.fromkeys(matrix.role for matrix in record.matrices):
-        for size in dict.fromkeys((record.sizes[0], record.sizes[-1])):
+        there = [size for size in record.sizes if record.mean("left", size, size, role) is not None]
+        for size in dict.fromkeys((*there[:1], *there[-1:])):
             row: list[cells.Given] = [role, sum(matrix.role == role for matrix in record.matrices), size]
             for side in SIDES:
                 found = record.mean(side, size, size, role)
@@ -58,6 +59,9 @@ def _how(record: Similarity) -> Iterator[str]:
         "phi(i, j): the share of the smaller space that lies in the other, 1 where one holds the other. Means over "
         f"{plural(len(record.matrices), 'matrix', 'matrices')} that both change; by chance: of random spaces as large."
     )
+    beyond = [str(size) for size in record.sizes if record.mean("left", size, size) is None]
+    if beyond:
+        yield f"No two updates have so many directions: {listed(beyond)}."
     if record.only_one or record.only_other:
         yield f"{record.only_one} are changed by the one alone, {record.only_other} by the other."
 

@@ -135,7 +135,7 @@ def named_base(folder: Path, settings: dict[str, Any]) -> str | Path:
         raise SourceError("the adapter names no base", remedy="name it: assay audit BASE ADAPTER", where=str(folder))
     if (folder / name).is_dir():
         return Path(folder, name)
-    if not HUB_ID.match(name) and not Path(name).is_dir():
+    if (name.startswith(".") or not HUB_ID.match(name)) and not Path(name).is_dir():
         raise SourceError(
             f"the base that the adapter names ({name}) is not on this machine",
             remedy="name it: assay audit BASE ADAPTER",
