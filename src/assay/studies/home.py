@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from assay.data.tables import located
@@ -12,8 +14,9 @@ from assay.errors import SettingError
 from assay.io.locks import alone
 from assay.models.loading import Place
 from assay.models.rewards import located as reward_at
-from assay.records.conditions import pair_key
-from assay.studies.plan import STAGES, Plan, Planned
+from assay.records.called import told_apart
+from assay.records.conditions import Condition, pair_key
+from assay.studies.plan import STAGES, Plan, Planned, runs_of
 from assay.studies.worker import Asked, Work
 from assay.training.conditions import arm_of, conditions_of, in_steps, with_reward
 
@@ -69,9 +72,23 @@ class Home:
         stages = tuple(stage for stage in STAGES if stage in self.plan.stages)
         judge = entry.task.judge and reward_at(entry.task.judge, self.start)
         asked = Asked(task, text, prompts, judge, entry.task.max_tokens, entry.task.columns)
-        return Work(
-            entry.task.name, self.folder / pair_key(named), spec, base, asked, stages, self.device, until=self.until
-        )
+        folder, arm = self.folder / pair_key(named), self._arms[_settings(entry)]
+        return Work(entry.task.name, arm, folder, spec, base, asked, stages, self.device, until=self.until)
+
+    @cached_property
+    def _arms(self) -> dict[str, str]:
+        """What tells an arm of the plan from the others, by its settings; rates are said beside it."""
+        entries = {_settings(entry): entry for entry in runs_of(self.plan, max_runs=sys.maxsize)}
+        return dict(zip(entries, told_apart([_arm(entry) for entry in entries.values()]), strict=True))
+
+
+def _arm(entry: Planned) -> tuple[str, dict[str, Condition]]:
+    settings = {name: value for name, value in arm_of(entry.spec).items() if name != "method.lr"}
+    return entry.spec.method.name, settings
+
+
+def _settings(entry: Planned) -> str:
+    return repr(_arm(entry))
 
 
 def pace(home: Home, entry: Planned) -> Work:

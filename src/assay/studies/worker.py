@@ -17,7 +17,6 @@ from assay.engines.engine import Item
 from assay.errors import AssayError, StoppedError
 from assay.models.rewards import reward_source
 from assay.records import Audit, Failure, Provenance, Run, Scores
-from assay.records.called import called
 from assay.records.study import Became, Stage
 from assay.settings import Generation, hours_until
 from assay.studies.folders import readable, without_folders
@@ -69,6 +68,7 @@ class Work:
 
     Attributes:
         task: what the plan calls the task.
+        arm: what tells its arm from the plan's others.
         folder: its own; the weights and `run.json` go to `model` in it, the other records beside that.
         spec: with paths that can be opened from here.
         base: the base, as it can be opened from here.
@@ -80,6 +80,7 @@ class Work:
     """
 
     task: str
+    arm: str
     folder: Path
     spec: Spec
     base: str
@@ -97,9 +98,8 @@ class Work:
     @property
     def name(self) -> str:
         """The name for a reader."""
-        method, seed = self.spec.method, self.spec.seed
-        arm = called(method.name, {"method.rank": getattr(method, "rank", None)})
-        return f"{'trial of ' if self.trial else ''}{arm} at {method.lr:g} on {self.task}, seed {seed}"
+        rate, seed = self.spec.method.lr, self.spec.seed
+        return f"{'trial of ' if self.trial else ''}{self.arm} at {rate:g} on {self.task}, seed {seed}"
 
     @property
     def model(self) -> Path:
