@@ -129,9 +129,9 @@ def test_our_own_snapshots_and_the_end_are_compared(place: Path) -> None:
     record = checkpoints(None, place / "run", place / "kept", text=place / "text.jsonl")
     assert [(one.name, one.steps) for one in record.checkpoints] == [("steps/1", 1), ("steps/2", 2), ("run", 4)]
     assert record.task is None
-    # Random weights predict text no better than a uniform guess.
-    assert record.keep == ()
-    assert which_to_keep(record).startswith("None: no checkpoint has a number")
+    # Random weights predict text no better than a uniform guess, and neither does the base: nothing is ruined.
+    assert record.keep
+    assert not which_to_keep(record).startswith("None")
     assert len(records_of(place / "kept")) == 4
 
 
@@ -180,6 +180,7 @@ def planted(place: Path, right: dict[str, float], lost: dict[str, float], monkey
             "checkpoint-20 for what was learned, checkpoint-2 for what the base knew: no one is best at both.",
         ),
         ((0.8, 0.8), (0.1, 0.1), ("checkpoint-2", "checkpoint-20"), "Can't tell checkpoint-2 and checkpoint-20 apart."),
+        ((0.6, 0.95), (16.0, 16.0), (), "None: no checkpoint has a number"),
     ],
 )
 def test_the_answer_follows_what_is_shown(

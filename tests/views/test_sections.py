@@ -18,7 +18,7 @@ from assay.records import (
 from assay.records.continual import Cell, Stage
 from assay.records.correlation import Coefficient, SweptRun
 from assay.records.curves import CurveLine, CurvePoint, Matched
-from assay.records.study import StudyRun, Trial, Tuned
+from assay.records.study import ArmResult, Spread, StudyRun, Trial, Tuned
 from assay.render.html import report
 from assay.studies.heads import as_bits
 from assay.views.formats import number, share, signed, size
@@ -168,6 +168,34 @@ def study() -> Study:
     return Study(
         provenance=MADE, plan="plan", runs=runs, tuned=(chosen, Tuned(method="dora", trials=(), lr=None, **of_both))
     )
+
+
+def test_where_every_arm_is_ruined_none_is_taken() -> None:
+    score = Spread(value=0.5, by_seed=(0.5,), interval=None, over="nothing")
+    arms = tuple(
+        ArmResult(
+            name=name,
+            task="headlines",
+            method=name,
+            arm={},
+            lr=1e-3,
+            steps=5,
+            seeds=(0,),
+            measure="accuracy",
+            score=score,
+            forgetting=None,
+            parameters=1,
+            stored_bytes=1,
+            step_seconds=1.0,
+            peak_bytes=None,
+            intruders=None,
+            relative_norm=None,
+            marks=("ruined",),
+        )
+        for name in ("full", "lora")
+    )
+    page = read(report(study().model_copy(update={"arms": arms})).html)
+    assert "No arm can be taken: none has a number that says something of tuning." in page.text
 
 
 def test_runs_of_a_study_say_in_what_their_arms_differ() -> None:

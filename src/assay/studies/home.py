@@ -77,7 +77,7 @@ class Home:
 
     @cached_property
     def _arms(self) -> dict[str, str]:
-        """What tells an arm of the plan from the others, by its settings; rates are said beside it."""
+        """Names of the arms of the plan, by their settings; rates are said beside them."""
         entries = {_settings(entry): entry for entry in runs_of(self.plan, max_runs=sys.maxsize)}
         return dict(zip(entries, told_apart([_arm(entry) for entry in entries.values()]), strict=True))
 
