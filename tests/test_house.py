@@ -153,6 +153,14 @@ def test_kept_records_fit_the_published_schemas() -> None:
         assert not [f"{path}: {error.message[:200]}" for error in errors]
 
 
+def test_every_file_of_tests_that_is_named_is_there() -> None:
+    named = [re.findall(r"[\w/]*test_\w+\.py", (ROOT / page).read_text()) for page in ("Makefile", "CONTRIBUTING.md")]
+    names = {name for page in named for name in page}
+    assert names
+    there = {path.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    assert not {name for name in names if name.removeprefix("tests/") not in there}
+
+
 def test_the_changelog_names_this_version() -> None:
     assert re.search(rf"^## {re.escape(assay.__version__)}", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
