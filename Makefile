@@ -35,7 +35,8 @@ test: $(INSTALLED) $(MODEL)
 
 # For people at work, under two minutes: what reads files, what measures, the gates; no model is trained.
 QUICK := $(addprefix tests/,measures weights linalg/test_dense_svd.py linalg/test_svd_update.py \
-	linalg/test_gram_eigendecomposition.py cli/test_audit_command.py test_audits.py test_merge_check.py test_data.py test_gates.py test_house.py test_specs.py)
+	linalg/test_gram_eigendecomposition.py cli/test_audit_command.py test_audits.py test_merge_check.py \
+	test_data.py test_gates.py test_house.py test_specs.py)
 test-quick: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(QUICK)
 

@@ -1,4 +1,4 @@
-"""Different replies of full tuning and of LoRA at its score, for scripts/claims.py.
+"""Different replies of full tuning and of a LoRA whose score can't be told from its own, for scripts/claims.py.
 
 `python plans/diversity.py STUDY` takes two models out of the folder of plans/rates-smollm2.toml's study, asks each
 forty prompts of the task, and forty of conversations, fifty times, and writes docs/records/diversity.
@@ -7,7 +7,9 @@ forty prompts of the task, and forty of conversations, fifty times, and writes d
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import assay
 from assay.records import Run
@@ -15,7 +17,7 @@ from assay.records import Run
 HERE = Path(__file__).parent
 MATERIALS = HERE / "materials"
 RECORDS = HERE.parent / "docs" / "records" / "diversity"
-ARMS = {"full": (None, 3e-5), "lora": (8, 3e-4)}  # rank and rate: they score the same
+ARMS = {"full": (None, 3e-5), "lora": (8, 3e-4)}  # rank and rate
 PROMPTS = 40
 
 
@@ -26,6 +28,12 @@ def main() -> None:
         run = Run.read(path)
         if run.conditions["seed"] == 0:
             models[run.method, run.arm.get("method.rank"), run.arm["method.lr"]] = path.parent
+    with tempfile.TemporaryDirectory() as answers:  # of the base, which is asked once for both
+        ask(models, answers)
+
+
+def ask(models: dict[tuple[str, Any, Any], Path], answers: str) -> None:
+    """Put both sets of prompts to both models."""
     for name in ("headlines.test", "hh.prompts.test"):
         rows = (MATERIALS / f"{name}.jsonl").read_text(encoding="utf8").splitlines()[:PROMPTS]
         prompts = MATERIALS / f"{name}.{PROMPTS}.jsonl"
@@ -34,8 +42,8 @@ def main() -> None:
             kept = RECORDS / f"{name}.{arm}.json"
             if not kept.exists():
                 model = models[arm, rank, rate]
-                asked = assay.Generation(samples=50, max_tokens=8)
-                assay.score(MATERIALS / "smollm2-135m", model, prompts=prompts, generation=asked).save(kept)
+                asked = {"prompts": prompts, "generation": assay.Generation(samples=50, max_tokens=8), "keep": answers}
+                assay.score(MATERIALS / "smollm2-135m", model, **asked).save(kept)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from assay.views import formats
 from .differences import Arm, apart, arm, called, hull, learned, lost, paired, setting, unequal
 from .kept import MODELS, REPAIRED, TAUGHT, Kept, KeptRun, model_of, over_durations
 from .on_weights import V3
-from .verdict import ABOVE, BELOW, Claim, Estimate, Find, Finding, several
+from .verdict import ABOVE, BELOW, Claim, Estimate, Find, Finding, several, written
 
 LL, IT = "arXiv 2405.09673", "arXiv 2607.23711"
 LONGEST = 64  # steps of the sweep's longest runs
@@ -90,7 +90,7 @@ def less_than_nearest(equal: bool) -> Find:
     """
 
     def find(kept: Kept) -> Sequence[Finding]:
-        arms, found = _rated(kept), []
+        arms, found = rated(kept), []
         full = [one for (method, _, _), one in arms.items() if method == "full"]
         for (method, _, _), ours in arms.items():
             there = [one for one in full if one.keys() & ours.keys()]
@@ -105,13 +105,13 @@ def less_than_nearest(equal: bool) -> Find:
 
 def less_at_a_higher_rate(kept: Kept) -> Sequence[Finding]:
     """What LoRA of the lowest rate forgets, less full tuning at its middle one, which learns more."""
-    arms = _rated(kept)
+    arms = rated(kept)
     return _less(arms.get(("lora", 8, 3e-4), {}), arms.get(("full", None, 1e-4), {}), "rates", equal=False)
 
 
 def over_ranks(kept: Kept) -> Sequence[Finding]:
     """What LoRA of rank 64 forgets, less that of a lower rank at the same rate."""
-    arms = _rated(kept)
+    arms = rated(kept)
     found = []
     for (method, rank, rate), ours in arms.items():
         if (method, rank) == ("lora", 64):
@@ -123,7 +123,7 @@ def over_ranks(kept: Kept) -> Sequence[Finding]:
     return found
 
 
-def _rated(kept: Kept) -> dict[tuple[str, int | None, float], Arm]:
+def rated(kept: Kept) -> dict[tuple[str, int | None, float], Arm]:
     """The scored arms of the study over ranks and rates, by method, rank and rate."""
     arms: dict[tuple[str, int | None, float], Arm] = {}
     for run in kept.done("rates"):
@@ -141,7 +141,7 @@ def _less(ours: Arm, theirs: Arm, records: str, equal: bool) -> list[Finding]:
         return []
     names = [_with_rate(next(iter(one.values()))) for one in (ours, theirs)]
     what = f"{setting(ours, model_of(ours.values()))}: {names[0]} less {names[1]}"
-    aside = f"Score: {formats.points(score.value)} points ({formats.points_range(score.interval)})."
+    aside = f"Score: {written(score, 'points')}."
     return [Finding(what, records, less, aside, unequal(score) if equal else "")]
 
 
@@ -176,9 +176,8 @@ def less_of_others(equal: bool) -> Find:
             if less is None or score is None or score.interval is None:
                 continue
             unlike = unequal(score) if equal else ""
-            ends = formats.points_range(score.interval)
             what = f"{setting(one, model_of(one.values()), TAUGHT[name])}: LoRA r 16 less full"
-            aside = f"Score: {formats.points(score.value)} points ({ends}). {few_units(_documents(one), 'documents')}"
+            aside = f"Score: {written(score, 'points')}. {few_units(_documents(one), 'documents')}"
             found.append(Finding(what, name, less, aside, unlike))
         return found
 

@@ -13,7 +13,8 @@ from assay.views import formats
 
 from .differences import Arm, called, learned, lost, mann_whitney, paired, setting, unequal
 from .kept import Kept, KeptRun, model_of
-from .verdict import ABOVE, BELOW, Claim, Estimate, Finding
+from .on_forgetting import rated
+from .verdict import ABOVE, BELOW, Claim, Estimate, Finding, written
 
 LL, IT = "arXiv 2405.09673", "arXiv 2607.23711"
 RATES, CAPS, REGULARISED, DIVERSITY = "rates", "caps", "regularised", "diversity"
@@ -46,7 +47,7 @@ def capped(kept: Kept) -> Sequence[Finding]:
     shares = [_share(arms[True][seed], arms[False][seed]) for seed in sorted(arms[True].keys() & arms[False].keys())]
     counts = [", ".join(str(run.audit.count) for run in arm.values() if run.audit) for arm in arms.values()]
     aside = f"Of what is forgotten without: {formats.listed(shares)}. Intruders: {counts[0]} and {counts[1]}. "
-    aside += _scores(score)
+    aside += f"Score: {written(score, 'points')}"
     what = f"{setting(arms[True], model_of(arms[True].values()))}: LoRA r 1 at 0.003 with caps less without"
     return [Finding(what, CAPS, less, aside)]
 
@@ -56,14 +57,9 @@ def _share(ours: KeptRun, theirs: KeptRun) -> str:
     return formats.share(one.value / other.value) if one is not None and other is not None else "not known"
 
 
-def _scores(score: Estimate) -> str:
-    ends = "no interval" if score.interval is None else formats.points_range(score.interval)
-    return f"Score: {formats.points(score.value)} points ({ends})"
-
-
 def regularised(kept: Kept) -> Sequence[Finding]:
     """What LoRA forgets, less full tuning with weight decay or with dropout, where their scores are the same."""
-    lora = {run.seed: run for run in kept.done(RATES) if _is(run, "lora", 8, 3e-4)}
+    lora = rated(kept).get(("lora", 8, 3e-4), {})
     others: dict[str, Arm] = {}
     for run in kept.done(REGULARISED):
         dropout = run.done.arm.get("method.dropout")
@@ -74,13 +70,10 @@ def regularised(kept: Kept) -> Sequence[Finding]:
         less, score = (paired(lora, other, measured) for measured in (lost, learned))
         if less is not None and score is not None:
             what = f"{setting(other, model_of(other.values()))}: LoRA r 8 at 0.0003 less full at 3e-05 with {name}"
-            found.append(Finding(what, f"{RATES}, {REGULARISED}", less, _scores(score), unequal(score)))
+            found.append(
+                Finding(what, f"{RATES}, {REGULARISED}", less, f"Score: {written(score, 'points')}", unequal(score))
+            )
     return found
-
-
-def _is(run: KeptRun, method: str, rank: int, rate: float) -> bool:
-    settings = run.done.arm
-    return (run.method, settings.get("method.rank"), settings["method.lr"]) == (method, rank, rate)
 
 
 def diverse(kept: Kept) -> Sequence[Finding]:

@@ -28,7 +28,7 @@ from .differences import (
     unequal,
 )
 from .kept import TAUGHT, Kept, model_of
-from .verdict import ABOVE, BELOW, Claim, Estimate, Find, Finding, not_run
+from .verdict import ABOVE, BELOW, Claim, Estimate, Find, Finding, not_run, written
 
 STUDY = "rank-and-scale"
 V3 = "arXiv 2410.21228v3"
@@ -77,10 +77,7 @@ def beside(kept: Kept, one: Arm, other: Arm, what: str, equal: bool) -> list[Fin
 
 def _score(score: Estimate | None) -> str:
     """The difference of two scores in words."""
-    if score is None:
-        return "Scores: not run"
-    ends = "" if score.interval is None else f" ({formats.points_range(score.interval)})"
-    return f"Score: {formats.points(score.value)} points{ends}"
+    return "Scores: not run" if score is None else f"Score: {written(score, 'points')}"
 
 
 def in_a_row(kept: Kept, name: str, other: str, equal: bool) -> list[Finding]:

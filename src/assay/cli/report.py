@@ -67,9 +67,10 @@ def _audits(given: list[Path], read: list[tuple[Record, Path]]) -> Iterator[tupl
         SettingError: there is none to hold against a gate.
     """
     from assay.records import Audit
+    from assay.studies.folders import audits_of
 
     files = [(record, path) for record, path in read if isinstance(record, Audit) and not path.is_dir()]
-    files += [(Audit.read(file), file) for path in given if path.is_dir() for file in sorted(path.glob("*/audit.json"))]
+    files += [one for path in given if path.is_dir() for one in audits_of(path)]
     found = [(audit, str(file)) for audit, file in files]
     if not found:
         raise SettingError("no record that a gate can be set on", wanted="the record of an audit")

@@ -25,6 +25,11 @@ def called(method: str, settings: Mapping[str, Any]) -> str:
     return method if rank is None else f"{method} r={rank}"
 
 
+def without_rate(arm: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of an arm but its learning rate, which is said beside it and may be tuned."""
+    return {name: value for name, value in arm.items() if name != "method.lr"}
+
+
 def told_apart(arms: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """A name for every arm; arms of one method and rank are told apart by the settings in which they differ.
 

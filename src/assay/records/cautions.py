@@ -60,9 +60,9 @@ def ruined(forgetting: Forgetting | None, task: TaskScore | None) -> str:
 
     What is found of such a model says what it is like past use, not what tuning costs.
     """
-    found = "" if forgetting is None else ruined_on_text(forgetting.tuned_loss, forgetting.vocabulary)
-    if forgetting is not None and ruined_on_text(forgetting.base_loss, forgetting.vocabulary):
-        found = ""  # the base was no better: tuning ruined nothing
+    found = ""
+    if forgetting is not None and not ruined_on_text(forgetting.base_loss, forgetting.vocabulary):  # nothing to ruin
+        found = ruined_on_text(forgetting.tuned_loss, forgetting.vocabulary)
     return found or (ONE_REPLY if task is not None and replies_alike(task) else "")
 
 

@@ -98,13 +98,13 @@ def _table(terminal: Console, table: Table) -> None:
     rows, least = [*table.rows, *((table.foot,) if table.foot else ())], 0
     for place in kept:
         number, title = table.is_number(place), _said(terminal, table.columns[place].title)
-        wide = max(map(len, [*title.split(), *(row[place].plain for row in rows)])) if number else None
+        longest = max(map(len, [*title.split(), *(row[place].plain for row in rows)]), default=0)
+        wide = longest if number else None
         if wide:  # a heading is no wider than its column, or its longest word
             title = textwrap.fill(title, wide)
         side: Literal["left", "right"] = "right" if place and number else "left"
         made.add_column(title, justify=side, overflow="fold", no_wrap=number, min_width=wide)
-        longest = max(map(len, [*title.split(), *(row[place].plain for row in rows)]))
-        least += (wide or min(longest, _WORDS)) + 2  # and two between columns
+        least += (longest if number else min(longest, _WORDS)) + 2  # and two between columns
     for row in rows:
         made.add_row(*(_cell(terminal, row[place]) for place in kept))
     # rich takes the width that is missing from columns of words, down to none, and a row without its name says nothing:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from assay.behaviour.intervals import ANYTHING, FEWEST_SEEDS, SHARES, seeds_interval
 from assay.records import Audit, Interval, Run, Scores
-from assay.records.called import told_apart
+from assay.records.called import told_apart, without_rate
 from assay.records.study import ArmResult, Spread
 
 Floats = npt.NDArray[np.float64]
@@ -112,7 +112,7 @@ def result(task: str, arm: Arm) -> ArmResult:
         name=arm.name,
         task=task,
         method=first.method,
-        arm={name: value for name, value in first.arm.items() if name != "method.lr"},
+        arm=without_rate(first.arm),
         lr=float(first.arm["method.lr"]),
         steps=first.steps,
         seeds=tuple(one.seed for one in arm.runs),

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from assay.errors import RecordError, SourceError
 from assay.records import Audit, Checkpoints, Record, Run, Scores, Study
+from assay.records.called import without_rate
 
 _R = TypeVar("_R", bound=Record)
 
@@ -109,6 +110,14 @@ def records_of(folder: str | Path) -> list[Record]:
     return found
 
 
+def audits_of(folder: str | Path) -> list[tuple[Audit, Path]]:
+    """The audits of every run of a study, of every seed, each with its file; none of compared checkpoints."""
+    path = Path(folder) / "study.json"
+    keys = [run.key for run in Study.read(path).runs if run.key] if path.is_file() else []
+    files = [Path(folder) / key / "audit.json" for key in keys]
+    return [(audit, file) for file in files if (audit := readable(Audit, file)) is not None]
+
+
 def file_name(checkpoint: str) -> str:
     """The file of a checkpoint's scores, beside those of the others."""
     return f"{checkpoint.replace('/', '-')}.json"
@@ -116,8 +125,7 @@ def file_name(checkpoint: str) -> str:
 
 def place_of(method: str, arm: Mapping[str, Any], steps: int, seed: int) -> tuple[str, str, float, int, int]:
     """The place of a run among others: method and its settings, learning rate, duration and seed."""
-    rest = {name: value for name, value in arm.items() if name != "method.lr"}
-    return method, str(rest), float(str(arm["method.lr"])), steps, seed
+    return method, str(without_rate(arm)), float(str(arm["method.lr"])), steps, seed
 
 
 def readable(kind: type[_R], path: Path) -> _R | None:

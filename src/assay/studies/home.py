@@ -14,7 +14,7 @@ from assay.errors import SettingError
 from assay.io.locks import alone
 from assay.models.loading import Place
 from assay.models.rewards import located as reward_at
-from assay.records.called import told_apart
+from assay.records.called import told_apart, without_rate
 from assay.records.conditions import Condition, pair_key
 from assay.studies.plan import STAGES, Plan, Planned, runs_of
 from assay.studies.worker import Asked, Work
@@ -83,8 +83,7 @@ class Home:
 
 
 def _arm(entry: Planned) -> tuple[str, dict[str, Condition]]:
-    settings = {name: value for name, value in arm_of(entry.spec).items() if name != "method.lr"}
-    return entry.spec.method.name, settings
+    return entry.spec.method.name, without_rate(arm_of(entry.spec))
 
 
 def _settings(entry: Planned) -> str:

@@ -14,6 +14,7 @@ from assay.data import tables
 from assay.data.kinds import AnyData
 from assay.errors import AssayError, InputError
 from assay.records import Run
+from assay.records.called import without_rate
 from assay.records.cautions import WORSE
 from assay.records.conditions import pair_key
 from assay.records.record import write_text
@@ -126,7 +127,7 @@ class Tuner:
         return Tuned(
             task=entry.task.name,
             method=entry.spec.method.name,
-            arm={name: value for name, value in arm_of(entry.spec).items() if name != "method.lr"},
+            arm=without_rate(arm_of(entry.spec)),
             steps=self._steps(),
             seed=self.home.plan.seeds[0],
             held_out=self.home.plan.tuning.held_out,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from assay.records import Study
-from assay.records.called import told_apart
+from assay.records.called import told_apart, without_rate
 from assay.records.study import Stage, Tuned
 from assay.views import cells
 from assay.views.blocks import Column, Items, Note, Section, Table, table
@@ -40,8 +40,7 @@ def study(entries: Sequence[Entry[Study]]) -> Iterator[Section]:
 
 def _runs(record: Study) -> Table:
     """A row a run, with what became of every stage; the rate and the steps have columns of their own."""
-    settings = [{name: value for name, value in run.arm.items() if name != "method.lr"} for run in record.runs]
-    names = told_apart([(run.method, given) for run, given in zip(record.runs, settings, strict=True)])
+    names = told_apart([(run.method, without_rate(run.arm)) for run in record.runs])
     rows: list[Sequence[cells.Given]] = [
         (
             name,
