@@ -48,6 +48,24 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "        continue",
         "tests/render/test_gates_for_ci.py::test_no_outcome_of_an_earlier_run_is_left_and_nothing_else_is_written_over",
     ),
+    "settings of replies that learned embeddings lose": (
+        "models/generation.py",
+        "model.get_base_model() if hasattr",
+        "model if hasattr",
+        "tests/test_generation.py::test_replies_are_those_of_every_prompt_alone",
+    ),
+    "padding between what is learned and the text": (
+        "models/generation.py",
+        "    if not _is_learning_prompts(model):",
+        "    if True:",
+        "tests/test_generation.py::test_replies_are_those_of_every_prompt_alone",
+    ),
+    "keys of all but the prompt's last two tokens": (
+        "models/generation.py",
+        "cache.batch_repeat_interleave(times)",
+        "cache.batch_repeat_interleave(times), cache.crop(-1)",
+        "tests/test_generation.py::test_a_prompt_that_is_asked_several_times_is_read_once",
+    ),
     "a divergence from tuned to base": (
         "behaviour/divergence.py",
         "(p.exp() * (p - q))",

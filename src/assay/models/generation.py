@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -39,32 +41,92 @@ def stops_of(tokenizer: Any) -> tuple[int, ...]:
 
 
 def draw(model: Any, prompts: Sequence[Ids], how: Drawing) -> list[Ids]:
-    """One reply to every prompt, in one batch, each up to and with the token that ends it.
+    """One reply to every prompt, each up to and with the token that ends it.
 
-    The model is put into evaluation for it, and back.
+    The model is put into evaluation for it, and back. Prompts that stand several times in a row are read once.
     """
     from transformers import GenerationConfig
 
-    width, device = max(map(len, prompts)), next(iter(model.parameters())).device
-    gaps, pad = [width - len(ids) for ids in prompts], _padding(model, how)
-    inputs = torch.tensor([[*(pad,) * gap, *ids] for gap, ids in zip(gaps, prompts, strict=True)], device=device)
-    mask = torch.tensor([[*(0,) * gap, *(1,) * (width - gap)] for gap in gaps], device=device)
-    sampled = how.temperature is not None
+    sampled, pad = how.temperature is not None, _padding(model, how)
     drawn = {"do_sample": True, "temperature": how.temperature, "top_k": 0, "top_p": 1.0} if sampled else {}
-    own, was_training, ends = model.generation_config, model.training, ends_of(model, how.ends)
-    model.generation_config = GenerationConfig(
-        max_new_tokens=how.tokens, pad_token_id=pad, eos_token_id=list(ends) or None, **drawn
-    )
+    was_training, ends = model.training, ends_of(model, how.ends)
+    # PEFT hands its own model's settings on to the base, but with learned embeddings to the part of it without a head.
+    settled = {model, model.get_base_model() if hasattr(model, "get_base_model") else model}
+    own = {one: one.generation_config for one in settled}
+    for one in settled:
+        one.generation_config = GenerationConfig(
+            max_new_tokens=how.tokens, pad_token_id=pad, eos_token_id=list(ends) or None, **drawn
+        )
     model.eval()
+    replies: list[Ids] = [()] * len(prompts)
     try:
         with torch.no_grad(), nullcontext() if how.seed is None else torch.random.fork_rng():
             if how.seed is not None:
                 torch.manual_seed(how.seed)
-            written = model.generate(input_ids=inputs, attention_mask=mask)[:, width:].tolist()
+            for batch in _batches(model, prompts):
+                for position, reply in zip(batch, _written(model, [prompts[i] for i in batch], pad), strict=True):
+                    replies[position] = tuple(reply[: len(without_end(reply, ends)) + 1])
     finally:
-        model.generation_config = own
+        for one, settings in own.items():
+            one.generation_config = settings
         model.train(was_training)
-    return [tuple(reply[: len(without_end(reply, ends)) + 1]) for reply in written]
+    return replies
+
+
+def _is_learning_prompts(model: Any) -> bool:
+    """True if learned embeddings, or keys and values, stand before a text."""
+    return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
+
+
+def _batches(model: Any, prompts: Sequence[Ids]) -> list[list[int]]:
+    """Positions of prompts that are answered at once: all, but of one length where something learned stands before.
+
+    PEFT drops the positions that tell padding there, so that the padding would part what is learned from the text.
+    """
+    if not _is_learning_prompts(model):
+        return [list(range(len(prompts)))]
+    return [[i for i, ids in enumerate(prompts) if len(ids) == length] for length in sorted({*map(len, prompts)})]
+
+
+def _written(model: Any, prompts: Sequence[Ids], pad: int) -> list[list[int]]:
+    """Tokens that a model writes after prompts, in one batch."""
+    width, device = max(map(len, prompts)), next(iter(model.parameters())).device
+    gaps = [width - len(ids) for ids in prompts]
+    inputs = torch.tensor([[*(pad,) * gap, *ids] for gap, ids in zip(gaps, prompts, strict=True)], device=device)
+    mask = torch.tensor([[*(0,) * gap, *(1,) * (width - gap)] for gap in gaps], device=device)
+    read = _read_once(model, inputs, mask, _times_in_a_row(prompts), pad)
+    with warnings.catch_warnings():
+        # PEFT says so of what is learned, at every token; without padding there is nothing that they would tell.
+        warnings.filterwarnings("ignore", "Position ids are not supported", UserWarning)
+        written: list[list[int]] = model.generate(input_ids=inputs, attention_mask=mask, **read)[:, width:].tolist()
+    return written
+
+
+def _times_in_a_row(prompts: Sequence[Ids]) -> int:
+    """Number of times that every prompt stands in a row; 1 where they differ in it."""
+    times = {len(list(same)) for _, same in itertools.groupby(prompts)}
+    return times.pop() if len(times) == 1 else 1
+
+
+def _read_once(model: Any, inputs: torch.Tensor, mask: torch.Tensor, times: int, pad: int) -> dict[str, Any]:
+    """Keys and values of prompts but for their last tokens, which go to every reply; none where that cannot be.
+
+    Of fifty samples of a prompt of a hundred tokens, reading it is most of the work.
+    """
+    from transformers import DynamicCache, GenerationConfig
+    from transformers.cache_utils import DynamicLayer
+
+    # What is learned is put before whatever `generate` is given, and would be before the last token too.
+    if times == 1 or _is_learning_prompts(model) or not bool(mask[:, :-1].any(dim=1).all()):
+        return {}
+    one = GenerationConfig(max_new_tokens=1, pad_token_id=pad, return_dict_in_generate=True)
+    asked = {"input_ids": inputs[::times, :-1], "attention_mask": mask[::times, :-1]}
+    cache = getattr(model.generate(**asked, generation_config=one), "past_key_values", None)
+    # Other caches, of layers that have a state in place of keys, cannot be parted from the token after them.
+    if not isinstance(cache, DynamicCache) or not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
+        return {}
+    cache.batch_repeat_interleave(times)
+    return {"past_key_values": cache}
 
 
 def _padding(model: Any, how: Drawing) -> int:
