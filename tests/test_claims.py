@@ -213,24 +213,29 @@ def test_arms_are_told_apart_by_rank_alpha_and_task(planted: Kept) -> None:
     assert arm(runs, "lora", 1, 8.0) == arm(runs, "lora", 8) == arm(runs, "lora", task="other") == {}
 
 
-def tuned(method: str, lr: float, **settings: float) -> Tuned:
+def tuned(method: str, lr: float, task: str = "trec", **settings: float) -> Tuned:
     arm = {f"method.{name}": value for name, value in settings.items()}
-    return Tuned(task="trec", method=method, arm=arm, steps=150, seed=0, held_out=200, trials=(), lr=lr)
+    return Tuned(task=task, method=method, arm=arm, steps=150, seed=0, held_out=200, trials=(), lr=lr)
 
 
 @pytest.mark.parametrize(
-    ("rates", "ten", "flat"),
+    ("rates", "again", "ten", "flat"),
     [
-        ({1: 2e-3, 8: 2e-3, 64: 2e-3, 384: 2e-3}, "agrees", "agrees"),
-        ({1: 6e-4, 8: 6e-4, 64: 6e-4, 384: 6e-4}, "disagrees", "agrees"),
-        ({1: 2e-3, 8: 2e-3, 64: 6e-3, 384: 2e-2}, CANT_TELL, CANT_TELL),
-        ({1: 2e-4, 8: 2e-3, 64: 6e-3, 384: 2e-2}, CANT_TELL, "disagrees"),
+        ({1: 2e-3, 8: 2e-3, 64: 2e-3, 384: 2e-3}, 2e-3, "agrees", "agrees"),
+        ({1: 6e-4, 8: 6e-4, 64: 6e-4, 384: 6e-4}, 6e-4, "disagrees", "agrees"),
+        ({1: 2e-3, 8: 2e-3, 64: 6e-3, 384: 2e-2}, 2e-3, CANT_TELL, CANT_TELL),
+        ({1: 2e-4, 8: 2e-3, 64: 2e-2, 384: 2e-1}, 2e-3, CANT_TELL, "disagrees"),
     ],
 )
-def test_rates_are_compared_where_they_are_tuned(rates: dict[int, float], ten: str, flat: str, tmp_path: Path) -> None:
+def test_rates_are_compared_where_they_are_tuned(
+    rates: dict[int, float], again: float, ten: str, flat: str, tmp_path: Path
+) -> None:
+    """Over all ranks of a task, and of two more at one rank, which say nothing of ranks."""
     arms = [tuned("lora", lr, rank=rank, alpha=2.0 * rank) for rank, lr in rates.items()]
     other = tuned("lora", 1.0, rank=64, alpha=8.0)  # of another scale, which has no part in either claim
-    study = Study(provenance=PROVENANCE, plan="p", runs=(), tuned=(tuned("full", 2e-4), other, *arms))
+    more = [tuned("full", 2e-4, task) for task in ("subj", "cr")]
+    more += [tuned("lora", again, task, rank=8, alpha=16.0) for task in ("subj", "cr")]
+    study = Study(provenance=PROVENANCE, plan="p", runs=(), tuned=(tuned("full", 2e-4), other, *arms, *more))
     study.save(tmp_path / on_weights.STUDY / "study.json")
     for find, word in ((on_learning.tenfold, ten), (on_learning.rate_over_ranks, flat)):
         (one,) = find(Kept(tmp_path))

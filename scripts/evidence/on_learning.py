@@ -14,6 +14,9 @@ from .on_weights import STUDY
 from .verdict import ABOVE, BELOW, Claim, Estimate, Find, Finding, not_run, several
 
 METHODS, RANKS = "methods/methods-minilm", "methods/rslora"
+TENFOLD = "tenfold"
+# Studies in which rates are tuned, and the ranks of LoRA of which each is asked.
+TUNED = {STUDY: (1, 8, 64, 384), METHODS: (8,), TENFOLD: (1, 8, 64)}
 LL, RSLORA, WITHOUT_REGRET = "arXiv 2405.09673", "arXiv 2312.03732", "LoRA Without Regret"
 LORA = "arXiv 2106.09685"
 FARTHEST = 64  # times the lowest rank: over fewer, that a rate stays says little of ranks
@@ -72,38 +75,54 @@ def tuned(kept: Kept, name: str, task: str, method: str, rank: int | None = None
     return None
 
 
+def tasks(kept: Kept, name: str) -> list[str]:
+    """The tasks of a study on which rates were tuned."""
+    study = kept.study(name)
+    return list(dict.fromkeys(one.task for one in (study.tuned if study else ())))
+
+
 def tenfold(kept: Kept) -> Sequence[Finding]:
-    """The tuned rate of LoRA over that of full tuning, over ranks and tasks."""
-    values, each = list[float](), list[str]()
-    for name, ranks in ((STUDY, (1, 8, 64, 384)), (METHODS, (8,))):
-        study = kept.study(name)
-        for task in dict.fromkeys(one.task for one in (study.tuned if study else ())):
+    """The tuned rate of LoRA over that of full tuning: geometric means over ranks, a task of a study each.
+
+    The ranks of a task share full tuning's rate, so that tasks are the units.
+    """
+    means, each, read = list[float](), list[str](), list[str]()
+    for name, ranks in TUNED.items():
+        for task in tasks(kept, name):
             base = tuned(kept, name, task, "full")
-            for rank in ranks:
-                own = tuned(kept, name, task, "lora", rank)
-                if base is not None and own is not None and base.lr and own.lr:
-                    values.append(own.lr / base.lr)
-                    each.append(f"{task} r {rank}: {own.lr:.2g} and {base.lr:.2g}, {own.steps} steps")
-    if not values:
+            own = {rank: tuned(kept, name, task, "lora", rank) for rank in ranks}
+            rates = {rank: one.lr for rank, one in own.items() if one is not None and one.lr}
+            if base is None or base.lr is None or not rates:
+                continue
+            means.append(statistics.geometric_mean(rates.values()) / base.lr)
+            listed = ", ".join(f"{rate:.2g} (r {rank})" for rank, rate in rates.items())
+            each.append(f"{task}, {base.steps} steps: {listed} and {base.lr:.2g}")
+            read.append(name)
+    if not means:
         return []
-    found = ratio(values, "pairs of tuned rates, which share full tuning's in a task")
+    found = ratio(means, "tasks in a study, ranks averaged")
     what = "all-MiniLM-L6-v2, LoRA (alpha = 2r) over full, rates of a half-decade grid"
-    return [Finding(what, f"{STUDY}, {METHODS}", found, "; ".join(each))]
+    return [Finding(what, ", ".join(dict.fromkeys(read)), found, "; ".join(each))]
 
 
 def rate_over_ranks(kept: Kept) -> Sequence[Finding]:
-    """The tuned rate at the highest rank over that at the lowest; the grid is all that bounds it."""
-    of_rank = {rank: one for rank in (1, 8, 64, 384) if (one := tuned(kept, STUDY, "trec", "lora", rank))}
+    """The tuned rate at the highest rank over that at the lowest, task by task; the grid is all that bounds it."""
+    return [one for name in (STUDY, TENFOLD) for task in tasks(kept, name) if (one := _over_ranks(kept, name, task))]
+
+
+def _over_ranks(kept: Kept, name: str, task: str) -> Finding | None:
+    """The same on one task; None where the ranks are near each other."""
+    of_rank = {rank: one for rank in TUNED[name] if (one := tuned(kept, name, task, "lora", rank))}
     rates = {rank: one.lr for rank, one in of_rank.items() if one.lr}
     least, most = min(rates, default=0), max(rates, default=0)
     if most < FARTHEST * max(least, 1):
-        return []
+        return None
     value = rates[most] / rates[least]
     ends = (value / HALF_STEP**2, value * HALF_STEP**2)
     found = Estimate(value, ends, "the grid: a quarter of a decade to either side of each rate; one seed")
     each = "; ".join(f"r {rank}: {rate:.2g}" for rank, rate in rates.items())
-    what = f"all-MiniLM-L6-v2, trec, LoRA (alpha = 2r): r {most} over r {least}"
-    return [Finding(what, STUDY, found, f"rates: {each}")]
+    what = f"all-MiniLM-L6-v2, {task}, LoRA (alpha = 2r): r {most} over r {least}"
+    return Finding(what, name, found, f"rates: {each}")
 
 
 def parameters(kept: Kept) -> Sequence[Finding]:
@@ -223,7 +242,7 @@ CLAIMS = (
         "10x; fit 9.8",
         (10 / HALF_STEP, 10 * HALF_STEP),
         "times",
-        "plans/rank-and-scale-minilm.toml, plans/methods-minilm.toml",
+        "plans/rank-and-scale-minilm.toml, plans/methods-minilm.toml, plans/tenfold-minilm.toml",
         tenfold,
     ),
     Claim(
@@ -232,7 +251,7 @@ CLAIMS = (
         "nearly independent",
         (0.1, 10.0),
         "times",
-        "plans/rank-and-scale-minilm.toml",
+        "plans/rank-and-scale-minilm.toml, plans/tenfold-minilm.toml",
         rate_over_ranks,
     ),
     Claim(
