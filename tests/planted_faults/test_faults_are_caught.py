@@ -50,13 +50,13 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "settings of replies that learned embeddings lose": (
         "models/generation.py",
-        "model.get_base_model() if hasattr",
-        "model if hasattr",
+        "{model, inner_model(model)}",
+        "{model}",
         "tests/test_generation.py::test_replies_are_those_of_every_prompt_alone",
     ),
     "padding between what is learned and the text": (
         "models/generation.py",
-        "    if not _is_learning_prompts(model):",
+        "    if not is_prompt_learning(model):",
         "    if True:",
         "tests/test_generation.py::test_replies_are_those_of_every_prompt_alone",
     ),

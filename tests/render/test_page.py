@@ -281,6 +281,13 @@ def test_notebook_shows_the_page_in_a_frame(page):
     assert html.escape(page.html) in frame
 
 
+def test_a_notebook_or_a_prompt_shows_a_record_in_a_line(record):
+    assert f"base={record.base.name!r}" in repr(record)
+    assert f"count={record.count}" in repr(record)
+    assert "matrices" not in repr(record)
+    assert str(record) == repr(record)
+
+
 def test_records_without_a_section_are_refused(record):
     class Other(Record):
         KIND = "other"

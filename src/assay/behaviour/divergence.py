@@ -15,6 +15,7 @@ from torch import Tensor
 
 from assay.behaviour.intervals import RESAMPLES, weighted_mean
 from assay.behaviour.passes import Meter, Pass, Sitting, digest_of
+from assay.models.wrapped import inner_model
 from assay.records.divergence import Divergence
 
 # Tokens of a text at which distributions are compared: each costs one more product with the output layer, and its
@@ -163,7 +164,7 @@ def ask_both(
 
 def output_layer(model: Any) -> Any:
     """The layer that makes logits of hidden states; None if a model has none."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = inner_model(model)
     return inner.get_output_embeddings()
 
 
@@ -171,7 +172,7 @@ def output_layer(model: Any) -> Any:
 def _watched(model: Any, layer: Any) -> Iterator[_Seen]:
     """The last input of a layer and the last logits of a model."""
     seen = _Seen()
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = inner_model(model)
 
     def before(_module: Any, given: Any) -> None:
         seen.hidden = given[0].detach()

@@ -16,6 +16,7 @@ from assay.behaviour.passes import Pass, digest_of
 from assay.data.examples import answer_ids, text_ids
 from assay.data.tables import Reference, rows
 from assay.errors import InputError
+from assay.models.wrapped import inner_model
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _nats(model: Any, sequences: Sequence[Ids], places: Sequence[int], mask: int
 
 def _logits_at(model: Any, inputs: dict[str, torch.Tensor], rows: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
     """Logits at one place of each row: where the model lets, only these go through the vocabulary, half of the work."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = inner_model(model)
     vocabulary = inner.get_output_embeddings()
     hook = (
         vocabulary.register_forward_pre_hook(lambda _, given: (given[0][rows, at],)) if vocabulary is not None else None

@@ -15,6 +15,7 @@ import torch
 from assay.errors import StoppedError, ValuesError
 from assay.io import digests
 from assay.models.loading import Head
+from assay.models.wrapped import inner_model
 from assay.records import Answered, Partial
 
 Progress = Callable[[int, int, str], None]  # tokens done, of how many, what comes next
@@ -157,7 +158,7 @@ class Sitting:
 
     def _asked(self, one: Pass, batch: Sequence[int]) -> Sequence[Any]:
         model = self._with(one.head, one.labels)
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        inner = inner_model(model)
 
         def refuse(_module: Any, _given: Any, output: Any) -> None:
             if not bool((output.logits < math.inf).all()):  # of NaN too; some mask a part of a vocabulary by -inf

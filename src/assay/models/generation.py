@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from assay.models.ends import ends_of, without_end
+from assay.models.wrapped import inner_model, is_prompt_learning
 
 Ids = tuple[int, ...]
 
@@ -51,7 +52,7 @@ def draw(model: Any, prompts: Sequence[Ids], how: Drawing) -> list[Ids]:
     drawn = {"do_sample": True, "temperature": how.temperature, "top_k": 0, "top_p": 1.0} if sampled else {}
     was_training, ends = model.training, ends_of(model, how.ends)
     # PEFT hands its own model's settings on to the base, but with learned embeddings to the part of it without a head.
-    settled = {model, model.get_base_model() if hasattr(model, "get_base_model") else model}
+    settled = {model, inner_model(model)}
     own = {one: one.generation_config for one in settled}
     for one in settled:
         one.generation_config = GenerationConfig(
@@ -73,17 +74,12 @@ def draw(model: Any, prompts: Sequence[Ids], how: Drawing) -> list[Ids]:
     return replies
 
 
-def _is_learning_prompts(model: Any) -> bool:
-    """True if learned embeddings, or keys and values, stand before a text."""
-    return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
-
-
 def _batches(model: Any, prompts: Sequence[Ids]) -> list[list[int]]:
     """Positions of prompts that are answered at once: all, but of one length where something learned stands before.
 
     PEFT drops the positions that tell padding there, so that the padding would part what is learned from the text.
     """
-    if not _is_learning_prompts(model):
+    if not is_prompt_learning(model):
         return [list(range(len(prompts)))]
     return [[i for i, ids in enumerate(prompts) if len(ids) == length] for length in sorted({*map(len, prompts)})]
 
@@ -117,7 +113,7 @@ def _read_once(model: Any, inputs: torch.Tensor, mask: torch.Tensor, times: int,
     from transformers.cache_utils import DynamicLayer
 
     # What is learned is put before whatever `generate` is given, and would be before the last token too.
-    if times == 1 or _is_learning_prompts(model) or not bool(mask[:, :-1].any(dim=1).all()):
+    if times == 1 or is_prompt_learning(model) or not bool(mask[:, :-1].any(dim=1).all()):
         return {}
     one = GenerationConfig(max_new_tokens=1, pad_token_id=pad, return_dict_in_generate=True)
     asked = {"input_ids": inputs[::times, :-1], "attention_mask": mask[::times, :-1]}

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -146,6 +146,23 @@ class Record(Part):
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Content of a file of an earlier version, in this version's shape; as it is where nothing is to be done."""
         return data
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Models and data by name, words and numbers: what is of each matrix or row is for a report to show."""
+        for name in [*type(self).model_fields, *type(self).model_computed_fields]:
+            value = getattr(self, name)
+            if isinstance(value, float):
+                yield name, float(f"{value:.4g}")
+            elif isinstance(value, str | int) and name not in Record.model_fields:
+                yield name, value
+            elif of := [
+                one.name for one in (value if isinstance(value, tuple) else [value]) if isinstance(one, Source)
+            ]:
+                yield name, " + ".join(of)
+
+    def __str__(self) -> str:
+        """As it is shown without a report."""
+        return repr(self)
 
     def to_json(self) -> str:
         """The record as JSON text, with sorted settings and a final newline."""

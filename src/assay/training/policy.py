@@ -17,6 +17,7 @@ from assay.models.ends import ends_of, without_end
 from assay.models.generation import Drawing, Ids, draw, log_probabilities
 from assay.models.loading import Place, load_base
 from assay.models.rewards import Reward, reward_of, reward_source
+from assay.models.wrapped import inner_model
 from assay.records.run import PolicyRun
 from assay.training.spec import PolicySettings, Spec
 from assay.training.trainers import Note, Ordered
@@ -260,6 +261,6 @@ def constant_from(spread: Sequence[float], replies: int) -> int | None:
 
 def _is_base(model: Any, base: Place) -> bool:
     """True if a model, adapters left out, is the stored base bit for bit."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = inner_model(model)
     own = {name.replace(".base_layer.", "."): value for name, value in inner.state_dict().items()}
     return all(torch.equal(own[name].cpu(), value) for name, value in load_base(base, "causal-lm").state_dict().items())

@@ -16,6 +16,7 @@ from assay.behaviour.tasks.task import AbstractTask, Asking, Floats, few_answers
 from assay.data.examples import answer_ids
 from assay.data.tables import Reference, raw_rows, rows
 from assay.errors import InputError
+from assay.models.wrapped import inner_model
 from assay.records.scores import How
 
 
@@ -96,7 +97,7 @@ def _first_of_each(owners: Sequence[int], ends: Sequence[int]) -> tuple[range, .
 
 def _logits_from(first: int, inputs: dict[str, torch.Tensor], model: Any) -> torch.Tensor:
     """Logits from position `first` on; a model that can leaves out the earlier ones, a fifth of SmolLM2's work."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = inner_model(model)
     with torch.inference_mode():
         if "logits_to_keep" in inspect.signature(inner.forward).parameters:
             kept: torch.Tensor = model(**inputs, logits_to_keep=inputs["input_ids"].shape[1] - first).logits
