@@ -8,7 +8,7 @@ MODEL := demo/models/smollm2-135m/config.json
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install demo test test-quick test-numbers check docs bench clean
+.PHONY: install demo test test-quick test-numbers check style types pages docs bench clean
 
 install: $(INSTALLED)
 
@@ -47,11 +47,18 @@ NUMERICAL := tests/linalg tests/measures tests/weights \
 test-numbers: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(NUMERICAL)
 
-check: $(INSTALLED)
+check: style types pages
+
+style: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+# That what is generated is current.
+pages: $(INSTALLED)
 	PYTHONPATH=. $(BIN)/python scripts/docs.py --check
 	$(BIN)/python scripts/performance.py --check
 	$(BIN)/python scripts/claims.py --check
