@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from assay.records import Correlation, Interval
+from assay.records.called import told_apart, without_rate
 from assay.records.correlation import Coefficient
 from assay.views import cells
 from assay.views.blocks import Charts, Column, Items, Note, Section, Table, table
@@ -85,11 +86,11 @@ def _at_norm(rho: float | None, interval: Interval | None) -> Cell:
 
 
 def runs(record: Correlation) -> Table:
-    """Every run."""
+    """Every run, arms by what tells them apart; the rate has a column of its own."""
+    names = told_apart([(run.method, without_rate(run.arm)) for run in record.runs])
     rows = [
         (
-            run.method,
-            cells.text_number(str(run.arm.get("method.rank", MISSING))),
+            name,
             cells.text_number(str(run.arm.get("method.alpha", MISSING))),
             cells.text_number(str(run.arm.get("method.scale", MISSING))),
             cells.number(run.arm["method.lr"]),
@@ -104,13 +105,12 @@ def runs(record: Correlation) -> Table:
             cells.number(run.effective_rank),
             f"ruined: {run.ruined}" if run.ruined else MISSING,
         )
-        for run in record.runs
+        for name, run in zip(names, record.runs, strict=True)
     ]
     columns: list[str | Column] = [
-        "Run",
-        "Rank",
+        "Arm",
         Column("Alpha", detail=True),
-        "Scale",
+        Column("Scale", detail=True),
         "Rate",
         "Steps",
         "Seed",
