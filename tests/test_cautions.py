@@ -18,9 +18,10 @@ FEW = "The intervals rest on 24 documents, fewer than 50: they are too narrow."
 
 
 def test_a_model_is_ruined_by_its_text_or_by_one_reply() -> None:
-    assert ruined_on_text(math.log(100), 100)
-    assert not ruined_on_text(math.log(100) - 1e-9, 100)
-    assert ruined_on_text(math.nan, None) == "its loss on text is not finite"
+    assert ruined_on_text(1.0, math.log(100), 100)
+    assert not ruined_on_text(1.0, math.log(100) - 1e-9, 100)
+    assert not ruined_on_text(math.log(100), 9.0, 100)  # the base was no better
+    assert ruined_on_text(1.0, math.nan, None) == "its loss on text is not finite"
     known = forgetting(16.0).model_copy(update={"vocabulary": 49152})
     assert ruined(known, None) == "it predicts text no better than a uniform guess"
     assert ruined(known.model_copy(update={"vocabulary": None}), None) == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -128,8 +129,23 @@ def test_an_adapter_of_another_base_is_refused_in_a_sum(tmp_path: Path) -> None:
     with pytest.raises(MismatchError, match="whose weights are others"):
         assay.merge(base, adapters, tmp_path / "out")
     assert assay.merge(base, adapters, tmp_path / "out", other_base=True).outcome == "right"
-    with pytest.raises(SettingError, match="finite"):
-        assay.merge(base, [(adapters[0][0], float("nan"))], tmp_path / "another")
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ([], "no adapter was named"),
+        (["law", "code"], "'law' has no weight"),
+        ([("law",)], "has no weight"),
+        ([("law", float("nan"))], "the weight of law is nan"),
+        ([("law", "0.5")], "the weight of law is '0.5'"),
+    ],
+)
+def test_a_sum_without_weights_is_refused(terms: Any, words: str, tmp_path: Path) -> None:
+    for ask in (lambda: assay.merge("base", terms, tmp_path / "out"), lambda: assay.audit("base", terms)):
+        with pytest.raises(SettingError, match=words):
+            ask()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_input_writes_nothing(base_of: BaseOf, tmp_path: Path) -> None:

@@ -24,6 +24,18 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         'if gate.outcome != "crossed":',
         "tests/render/test_gates_for_ci.py::test_a_gate_is_a_case_that_passed_failed_or_could_not_be_told",
     ),
+    "a run without an audit left out of its study's gates": (
+        "studies/folders.py",
+        "for file in files]\n\n\ndef file_name",
+        "for file in files if file.exists()]\n\n\ndef file_name",
+        "tests/render/test_gates_for_ci.py::test_a_run_that_was_not_audited_leaves_its_study_s_gates_open",
+    ),
+    "a base that guesses ruined by tuning": (
+        "records/cautions.py",
+        'return "" if _guesses(base_loss, vocabulary) else',
+        'return "" if False else',
+        "tests/test_cautions.py::test_a_model_is_ruined_by_its_text_or_by_one_reply",
+    ),
     "a character that XML cannot hold": (
         "render/junit.py",
         'return _NO_XML.sub("\\ufffd", text)',

@@ -195,22 +195,41 @@ def test_a_record_is_held_against_gates_without_its_weights(tmp_path: Path) -> N
     assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].endswith("/audit.json")
 
 
-def test_every_seed_of_a_study_is_held_against_its_gates(tmp_path: Path) -> None:
+def a_study(folder: Path) -> Path:
+    """A study of two seeds, each audited."""
     runs = [run(f"arm-{seed}").model_copy(update={"conditions": {"seed": seed}}) for seed in (0, 1)]
     entries = []
     for seed, made in enumerate(runs):
         stages = {"train": "done", "audit": "done", "score": "not applicable"}
         given = {"task": "t", "method": made.method, "arm": made.arm, "rate": "fixed", "steps": 5, "seed": seed}
         entries.append(StudyRun(key=f"run-{seed}", stages=stages, **given))
-        made.save(tmp_path / f"run-{seed}/model/run.json")
+        made.save(folder / f"run-{seed}/model/run.json")
         source = audit().tuned[0].model_copy(update={"name": "model"})
-        audit().model_copy(update={"tuned": (source,)}).save(tmp_path / f"run-{seed}/audit.json")
-    Study(provenance=PROVENANCE, plan="plan", runs=tuple(entries)).save(tmp_path / "study.json")
-    result = CliRunner().invoke(app, ["report", str(tmp_path), "--fail-on", CROSSED, "-o", str(tmp_path / "g.xml")])
+        audit().model_copy(update={"tuned": (source,)}).save(folder / f"run-{seed}/audit.json")
+    Study(provenance=PROVENANCE, plan="plan", runs=tuple(entries)).save(folder / "study.json")
+    return folder
+
+
+def test_every_seed_of_a_study_is_held_against_its_gates(tmp_path: Path) -> None:
+    study = a_study(tmp_path)
+    result = CliRunner().invoke(app, ["report", str(study), "--fail-on", CROSSED, "-o", str(tmp_path / "g.xml")])
     assert result.exit_code == 1
     assert [f"{seed + 1}-run-{seed}: gate crossed" in result.stderr for seed in (0, 1)] == [True, True]
     cases = ElementTree.parse(tmp_path / "g.xml").getroot()
     assert [suite.get("name", "").partition(" ")[0] for suite in cases.iter("testsuite")] == ["run-0", "run-1"]
+
+
+def test_a_run_that_was_not_audited_leaves_its_study_s_gates_open(tmp_path: Path) -> None:
+    study = a_study(tmp_path)
+    (study / "run-1/audit.json").unlink()
+    for name, code, held in (("g.xml", 3, HELD), ("g.sarif", 3, HELD), ("h.xml", 1, CROSSED)):
+        result = CliRunner().invoke(app, ["report", str(study), "--fail-on", held, "-o", str(tmp_path / name)])
+        assert result.exit_code == code, result.output
+        assert f"2-run-1: gate inconclusive: {held} (it was not audited)" in result.stderr
+    counts = ElementTree.parse(tmp_path / "g.xml").getroot()
+    assert (counts.get("tests"), counts.get("errors"), counts.get("failures")) == ("2", "1", "0")
+    (result,) = json.loads((tmp_path / "g.sarif").read_text())["runs"][0]["results"]
+    assert result["level"] == "warning"
 
 
 def test_another_ending_than_those_that_are_written_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from assay.cli.destinations import PAGE, refuse_destination
 from assay.cli.output import say
 from assay.cli.program import CROSSED, DONE, INCONCLUSIVE
 from assay.errors import InputError, SettingError
+from assay.gates import Gate
 
 if TYPE_CHECKING:
     from assay.records import Audit
@@ -62,11 +64,22 @@ def _clear(asked: Sequence[Path], conditions: Sequence[str]) -> None:
         file.unlink(missing_ok=True)
 
 
-def check(audits: Iterable[tuple[Audit, str]], conditions: Sequence[str], old: Audit | None) -> list[Checked]:
-    """Evaluate all gates on every audit, each with the file that it is of."""
+def check(audits: Iterable[tuple[Audit | None, str]], conditions: Sequence[str], old: Audit | None) -> list[Checked]:
+    """Evaluate all gates on every audit, each with the file that it is of; without an audit they are left open."""
     from assay.views.checked import Checked
 
-    return [Checked(audit, tuple(audit.check(one, old) for one in conditions), file) for audit, file in audits]
+    def evaluated(audit: Audit | None) -> tuple[Gate, ...]:
+        return tuple(_open(one, old) if audit is None else audit.check(one, old) for one in conditions)
+
+    return [Checked(audit, evaluated(audit), file) for audit, file in audits]
+
+
+def _open(condition: str, old: Audit | None) -> Gate:
+    """A gate on what was not audited."""
+    from assay.records import Audit
+
+    asked = gates.evaluate(condition, Audit.ANY_FIELDS, Audit.ANY_FIELDS if old else None)
+    return replace(asked, reason="it was not audited")
 
 
 def conclude(checked: Sequence[Checked], junit: Path | None, sarif: Path | None) -> None:

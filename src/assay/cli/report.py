@@ -60,8 +60,8 @@ def report(
     conclude(checked, junit, sarif)
 
 
-def _audits(given: list[Path], read: list[tuple[Record, Path]]) -> Iterator[tuple[Audit, str]]:
-    """The audits among some records, each with its file; of a study's folder every run's, of every seed.
+def _audits(given: list[Path], read: list[tuple[Record, Path]]) -> Iterator[tuple[Audit | None, str]]:
+    """The audits among some records, each with its file; of a study's folder every run's, of every seed, or None.
 
     Raises:
         SettingError: there is none to hold against a gate.
@@ -69,10 +69,11 @@ def _audits(given: list[Path], read: list[tuple[Record, Path]]) -> Iterator[tupl
     from assay.records import Audit
     from assay.studies.folders import audits_of
 
-    files = [(record, path) for record, path in read if isinstance(record, Audit) and not path.is_dir()]
+    files: list[tuple[Audit | None, Path]] = []
+    files += [(record, path) for record, path in read if isinstance(record, Audit) and not path.is_dir()]
     files += [one for path in given if path.is_dir() for one in audits_of(path)]
     found = [(audit, str(file)) for audit, file in files]
-    if not found:
+    if not any(audit for audit, _ in found):
         raise SettingError("no record that a gate can be set on", wanted="the record of an audit")
     yield from found
 

@@ -33,17 +33,22 @@ def few_units(count: int, units: str) -> str:
     return "" if count >= FEW else f"The intervals rest on {count} {units}, fewer than {FEW}: they are too narrow."
 
 
-def ruined_on_text(loss: float, vocabulary: int | None) -> str:
-    """Reason why a model with a loss on text, nats a token, is ruined; empty where it is not, or cannot be judged.
+def ruined_on_text(base_loss: float, loss: float, vocabulary: int | None) -> str:
+    """Reason why a tuned model is ruined by its loss on text; empty where it is not, or cannot be judged.
 
     Args:
-        loss: of the tuned model.
-        vocabulary: tokens that it tells apart: `ln vocabulary` is the loss of a uniform guess over them.
+        base_loss, loss: of the base and of the tuned model, nats a token; a base that guesses has nothing to ruin.
+        vocabulary: tokens that they tell apart: `ln vocabulary` is the loss of a uniform guess over them.
 
     Example:
-        >>> ruined_on_text(19.3, 49152), ruined_on_text(3.4, 49152)
-        ('it predicts text no better than a uniform guess', '')
+        >>> ruined_on_text(3.1, 19.3, 49152), ruined_on_text(3.1, 3.4, 49152), ruined_on_text(11.2, 19.3, 49152)
+        ('it predicts text no better than a uniform guess', '', '')
     """
+    return "" if _guesses(base_loss, vocabulary) else _guesses(loss, vocabulary)
+
+
+def _guesses(loss: float, vocabulary: int | None) -> str:
+    """That a model is no better than a uniform guess; empty where it is, or that is not known."""
     if not math.isfinite(loss):
         return NO_FINITE_LOSS
     return NO_BETTER_THAN_UNIFORM if vocabulary is not None and loss >= math.log(vocabulary) else ""
@@ -61,8 +66,8 @@ def ruined(forgetting: Forgetting | None, task: TaskScore | None) -> str:
     What is found of such a model says what it is like past use, not what tuning costs.
     """
     found = ""
-    if forgetting is not None and not ruined_on_text(forgetting.base_loss, forgetting.vocabulary):  # nothing to ruin
-        found = ruined_on_text(forgetting.tuned_loss, forgetting.vocabulary)
+    if forgetting is not None:
+        found = ruined_on_text(forgetting.base_loss, forgetting.tuned_loss, forgetting.vocabulary)
     return found or (ONE_REPLY if task is not None and replies_alike(task) else "")
 
 

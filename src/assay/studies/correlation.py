@@ -124,7 +124,7 @@ def _marked(run: SweptRun, base_loss: float | None, vocabulary: int | None) -> S
     """A run, marked by its loss where that is known only now."""
     if run.ruined or base_loss is None:
         return run
-    return run.model_copy(update={"ruined": ruined_on_text(base_loss + run.forgetting, vocabulary)})
+    return run.model_copy(update={"ruined": ruined_on_text(base_loss, base_loss + run.forgetting, vocabulary)})
 
 
 def _of_record(earlier: Correlation) -> list[_Measured]:

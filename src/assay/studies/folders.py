@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from assay.errors import RecordError, SourceError
 from assay.records import Audit, Checkpoints, Record, Run, Scores, Study
-from assay.records.called import without_rate
+from assay.records.called import called, without_rate
 
 _R = TypeVar("_R", bound=Record)
 
@@ -110,12 +110,16 @@ def records_of(folder: str | Path) -> list[Record]:
     return found
 
 
-def audits_of(folder: str | Path) -> list[tuple[Audit, Path]]:
-    """The audits of every run of a study, of every seed, each with its file; none of compared checkpoints."""
+def audits_of(folder: str | Path) -> list[tuple[Audit | None, Path]]:
+    """The audits of every run of a study, of every seed, each with its file; none of compared checkpoints.
+
+    None stands for that of a run that has not been audited yet.
+    """
     path = Path(folder) / "study.json"
-    keys = [run.key for run in Study.read(path).runs if run.key] if path.is_file() else []
+    # A run whose rate is not tuned yet has no key.
+    keys = [run.key or called(run.method, run.arm) for run in Study.read(path).runs] if path.is_file() else []
     files = [Path(folder) / key / "audit.json" for key in keys]
-    return [(audit, file) for file in files if (audit := readable(Audit, file)) is not None]
+    return [(readable(Audit, file), file) for file in files]
 
 
 def file_name(checkpoint: str) -> str:

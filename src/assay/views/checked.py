@@ -17,30 +17,31 @@ class Checked:
     """An audit and the gates that it was held against.
 
     Attributes:
-        audit: the record.
+        audit: the record; None for what was not audited, so that its gates are open.
         gates: their outcomes, in the order in which they were asked for.
         file: the file that was audited, as whoever asked names it.
     """
 
-    audit: Audit
+    audit: Audit | None
     gates: tuple[Gate, ...]
     file: str
 
     @property
     def model(self) -> str:
         """The tuned model, or all models of a sum; of a study's run, whose model has no name of its own, the run."""
-        names, file = " + ".join(source.name for source in self.audit.tuned), Path(self.file)
+        file = Path(self.file)
+        names = "model" if self.audit is None else " + ".join(source.name for source in self.audit.tuned)
         return file.parent.name if names == "model" and file.suffix == ".json" else names
 
     @property
     def title(self) -> str:
         """The models that were compared."""
-        return f"{self.model} against {self.audit.base.name}"
+        return self.model if self.audit is None else f"{self.model} against {self.audit.base.name}"
 
     def outcome(self, gate: Gate) -> str:
         """The outcome of a gate with the values that decided; of one that is left open, also where to look."""
         remedy = ""
-        if gate.outcome == "inconclusive" and (self.audit.undecided or self.audit.open_tensors):
+        if self.audit and gate.outcome == "inconclusive" and (self.audit.undecided or self.audit.open_tensors):
             remedy = "; the undecided directions and skipped matrices in the record say why"
         return f"gate {gate.outcome}: {gate.condition} ({gate.reason}{remedy})"
 
@@ -50,7 +51,7 @@ class Checked:
         Of a crossed gate they are the matrices that are furthest past it, by their own value of the field; of an
         inconclusive one those that could not be analysed, and those with undecided directions.
         """
-        if gate.outcome == "held":
+        if self.audit is None or gate.outcome == "held":
             return ()
         if gate.outcome == "inconclusive":
             skipped = [(name, f"not analysed: {self.audit.coverage[name].reason}") for name in self.audit.open_tensors]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from assay.errors import AdapterError, MismatchError, SettingError
+from assay.errors import AdapterError, MismatchError
 from assay.records import Coverage
 from assay.records.audit import Status
 from assay.weights.adapters import Adapter, Factors, named_base
@@ -30,8 +30,6 @@ def pair_adapters(base: str | Path | None, adapters: list[tuple[Adapter, float]]
         AdapterError: the adapters cannot be summed.
         MismatchError: an adapter belongs to another base.
     """
-    if not adapters:
-        raise SettingError("no adapter was named", wanted="at least one")
     first = adapters[0][0]
     checkpoint = open_checkpoint(named_base(first.stored.folder, first.settings) if base is None else base)
     ours = Side.of(checkpoint)

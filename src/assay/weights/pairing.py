@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from assay.errors import AdapterError, SourceError
+from assay.errors import AdapterError, SettingError, SourceError
 from assay.weights.adapter_pairs import pair_adapters
 from assay.weights.adapters import open_adapter
 from assay.weights.bitfit import pair_bitfit
@@ -31,7 +32,8 @@ def pair(base: str | Path | None, tuned: Tuned, adapter: str | None = None, scop
     """
     scope = scope or Scope()
     if not isinstance(tuned, str | Path):
-        return pair_adapters(base, [(open_adapter(source, adapter), weight) for source, weight in tuned], scope)
+        terms = [(open_adapter(source, adapter), weight) for source, weight in weighted(tuned)]
+        return pair_adapters(base, terms, scope)
     kind = kind_of(locate(tuned)[0])
     if kind == "adapter":
         return pair_adapters(base, [(open_adapter(tuned, adapter), 1.0)], scope)
@@ -51,6 +53,27 @@ def pair(base: str | Path | None, tuned: Tuned, adapter: str | None = None, scop
             where=str(tuned),
         )
     return pair_checkpoints(open_checkpoint(base), open_checkpoint(tuned), scope)
+
+
+def weighted(tuned: Sequence[tuple[str | Path, float]]) -> list[tuple[str | Path, float]]:
+    """Adapters with the weights of their sum.
+
+    Raises:
+        SettingError: there is none, one has no weight, or a weight is no finite number.
+
+    Example:
+        >>> weighted([("law", 0.5), ("code", 0.5)])
+        [('law', 0.5), ('code', 0.5)]
+    """
+    form = "adapters with their weights, such as [('law', 0.5), ('code', 0.5)]"
+    if not tuned:
+        raise SettingError("no adapter was named", wanted=form)
+    for term in tuned:
+        if isinstance(term, str) or not isinstance(term, Sequence) or len(term) != 2:
+            raise SettingError(f"{term!r} has no weight", wanted=form)
+        if not isinstance(term[1], int | float) or not math.isfinite(term[1]):
+            raise SettingError(f"the weight of {term[0]} is {term[1]!r}", wanted="a finite number")
+    return list(tuned)
 
 
 def names_its_base(source: str | Path) -> bool:

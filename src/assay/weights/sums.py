@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,11 +14,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from assay.errors import AdapterError, SettingError
+from assay.errors import AdapterError
 from assay.records.record import write_text
 from assay.weights.bases import refuse_other_base
 from assay.weights.model_files import ADAPTER_CONFIG, ADAPTER_FILE
-from assay.weights.pairing import Tuned, pair
+from assay.weights.pairing import Tuned, pair, weighted
 from assay.weights.sides import INCLUDE, Pairing, Scope
 from assay.weights.updates import AdapterPair
 
@@ -52,7 +51,7 @@ def as_one_model(base: str | Path | None, tuned: Tuned, other_base: bool = False
         yield tuned
         return
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / named(tuned)
+        folder = Path(scratch) / named(weighted(tuned))
         folder.mkdir()
         write_sum(base, tuned, folder, other_base)
         yield folder
@@ -84,13 +83,11 @@ def write_sum(
         other_base: whether the base is meant though an adapter was trained on another.
 
     Raises:
-        SettingError: a weight that is no finite number.
+        SettingError: as for `assay.weights.pairing.weighted`.
         MismatchError: an adapter was trained on another base.
         AdapterError: what has no sum of this form: DoRA, other types than LoRA, trained biases, heads or rows.
         InputError: as for an audit of the same adapters.
     """
-    if not all(math.isfinite(weight) for _, weight in tuned):
-        raise SettingError(f"the weights are {[weight for _, weight in tuned]}", wanted="finite numbers")
     found = pair(base, tuned, scope=Scope(INCLUDE))
     for side in found.tuned:
         refuse_other_base(side.folder, found.base.folder, found.base.source, other_base)
