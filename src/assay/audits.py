@@ -232,7 +232,7 @@ class Shard:
     cache: bool
 
     def at(self, places: Mapping[Path, Path]) -> Shard:
-        """The same matrices where the folders lie elsewhere."""
+        """Shard of the same matrices where the folders lie elsewhere."""
         tuned = tuple(places.get(folder, folder) for folder in self.tuned)
         return replace(self, base=places.get(self.base, self.base), tuned=tuned)
 

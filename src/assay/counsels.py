@@ -54,7 +54,7 @@ class Pair:
 
     @property
     def turned(self) -> Pair:
-        """The same with the second first."""
+        """Pair with the second run first."""
         return Pair(self.topic, self.other, self.one)
 
 

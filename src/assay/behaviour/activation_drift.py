@@ -59,7 +59,7 @@ class Stretches:
 
     @classmethod
     def of_prompts(cls, prompts: Sequence[Ids], window: int, ends: bool) -> Stretches:
-        """The same of a task's prompts: their ends, where the answer follows, or the beginnings of texts."""
+        """Stretches of a task's prompts: their ends, where the answer follows, or the beginnings of texts."""
         chosen, most = _chosen([len(ids) for ids in prompts], window)
         return cls(tuple(prompts[place][-most:] if ends else prompts[place][:most] for place in chosen), most)
 
@@ -197,7 +197,7 @@ def _median(sums: Floats, drawn: Any) -> tuple[float, Interval]:
 def _watched(
     body: Any, slots: dict[str, Slot], pairs: dict[str, AbstractPair], taken: Tensor
 ) -> Iterator[dict[str, list[list[float]] | None]]:
-    """For every matrix, while a body runs: of each row of the batch, the sums over the tokens that are taken."""
+    """Sums over the tokens that are taken, by matrix and row of the batch, filled while a body runs."""
     seen: dict[str, list[list[float]] | None] = dict.fromkeys(slots)
     hooks = [
         module.register_forward_hook(partial(_measure, seen, name, pairs.get(name), taken))

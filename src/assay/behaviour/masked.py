@@ -58,7 +58,7 @@ class MaskedDocument:
         return [self.ids[start:end] for start, end in itertools.pairwise(ends)]
 
     def places(self, length: int) -> list[list[int]]:
-        """For every window, the places in it that are masked in turn."""
+        """Places that are masked in turn, window by window."""
         return [list(range(len(self.before), len(window) - len(self.after))) for window in self.windows(length)]
 
 

@@ -59,7 +59,7 @@ class _Files:
 
 @dataclass(frozen=True)
 class _Questions:
-    """The same files as both models' tokenizers read them."""
+    """Files as both models' tokenizers read them."""
 
     documents: tuple[Document, ...] | tuple[MaskedDocument, ...]
     mask: int | None

@@ -75,7 +75,7 @@ def left_of(matrix: Matrix, update: AbstractOperator, point: Point) -> AbstractO
 
 
 def _size(matrix: Matrix, update: AbstractOperator, point: Point) -> AbstractOperator:
-    """`x dW`."""
+    """Update `x dW`."""
     return update if point.x == 1 else times(update, point.x)
 
 
@@ -118,7 +118,7 @@ def _equal_removal(matrix: Matrix, update: AbstractOperator, point: Point) -> Ab
 
 
 def _equal_update(matrix: Matrix, update: AbstractOperator, point: Point) -> AbstractOperator:
-    """`dW` times the factor."""
+    """Update `dW` times the factor."""
     return update if point.factor in (None, 1.0) else times(update, point.factor or 0.0)
 
 

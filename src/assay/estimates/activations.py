@@ -72,7 +72,7 @@ def kept_of(model: Any, batch: dict[str, Any], cast: bool = False, again: bool =
 
 
 def _as_on_cpu(model: Any, batch: dict[str, Tensor]) -> tuple[Any, dict[str, Any], Any]:
-    """The same model and batch in fake tensors of a CPU, which have shapes and no numbers."""
+    """Model and batch in fake tensors of a CPU, which have shapes and no numbers."""
     import copy
 
     from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode

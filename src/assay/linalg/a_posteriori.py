@@ -96,7 +96,7 @@ def ritz_triplets(projection: Projection, ritz: Ritz, count: int, sketch: Sketch
 
 
 def with_remainder(found: Triplets, bound: float, products: int = 0) -> Triplets:
-    """The same triplets with a bound on the remainder, and with the clusters and angles that follow from it."""
+    """Triplets with a bound on the remainder, and with the clusters and angles that follow from it."""
     found = replace(found, remainder_bound=bound)
     clusters, angles = _grouped(found)
     return replace(

@@ -44,7 +44,7 @@ class DiagonalPlusLowRank:
         return cls(sigma**2, torch.cat([sigma[:, None] * P, Q], 1), C, inverse)
 
     def matmul(self, X: Tensor) -> Tensor:
-        """Times X (n, c)."""
+        """Product with X (n, c)."""
         return self.squares[:, None] * X + self.F @ (self.C @ (self.F.T @ X))
 
     def leading(self, count: int, accuracy: float) -> Tensor:

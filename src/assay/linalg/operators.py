@@ -32,7 +32,7 @@ class AbstractOperator(ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int]:
-        """(m, n)."""
+        """Rows and columns, (m, n)."""
 
     @property
     @abstractmethod
@@ -58,7 +58,7 @@ class AbstractOperator(ABC):
 
     @abstractmethod
     def to(self, dtype: torch.dtype) -> AbstractOperator:
-        """The same matrix with its products in `dtype`."""
+        """Matrix with its products in `dtype`."""
 
     def frobenius(self) -> float:
         """The Frobenius norm, accumulated in float64."""

@@ -205,7 +205,7 @@ class _Leading:
 
     @classmethod
     def of(cls, base: Triplets) -> _Leading:
-        """Those of a base."""
+        """Leading triplets of a base."""
         clear = int((base.angle_bounds <= ANGLE_USED).int().cumprod(0).sum())
         first = base.clusters.tolist()
         while 0 < clear < len(first) and first[clear] < clear:
@@ -275,7 +275,7 @@ def _with_christoffel_bound(
     max_steps: int,
     sigma_min: Callable[[], float],
 ) -> list[Overlap]:
-    """The same overlaps, with the upper bounds that a threshold can still fall under made smaller."""
+    """Overlaps with smaller upper bounds, where a threshold can still fall under them."""
     among = [leading.among(Y)[1] for Y in Ys]
     targets = [_target(*each, thresholds) for each in zip(found, among, angles, strict=True)]
     open_ = [(index, target) for index, target in enumerate(targets) if target is not None]
@@ -306,7 +306,7 @@ def _with_gram(
     thresholds: list[float],
     angles: list[float],
 ) -> list[Overlap]:
-    """The same overlaps, with those that are open bounded by all eigenvectors of the smaller Gram matrix."""
+    """Overlaps, the open ones bounded by all eigenvectors of the smaller Gram matrix."""
     spectrum, out = GramEigendecomposition.of(operator), []
     for Y, overlap, angle in zip(Ys, found, angles, strict=True):
         if not overlap.decides(thresholds):

@@ -56,7 +56,7 @@ class SmallLeastSquares:
 
     @classmethod
     def of(cls, spaces: KrylovSpaces) -> SmallLeastSquares:
-        """Those of all spaces."""
+        """Least-squares problems of all spaces."""
         A0, A1, A2 = (spaces.gram[:, i::2, j::2].contiguous() for i, j in ((0, 0), (1, 0), (1, 1)))
         hK, hS = (spaces.along[:, i::2].mT.contiguous() for i in (0, 1))
         sizes = (spaces.gram.diagonal(dim1=1, dim2=2) + spaces.along.square().sum(2)).clamp(min=0).sqrt()
@@ -76,7 +76,7 @@ class SmallLeastSquares:
         return torch.stack(ends).amax(0)
 
     def part(self, which: Tensor) -> SmallLeastSquares:
-        """Those of some of the vectors."""
+        """Least-squares problems of some of the vectors."""
         return replace(self, **{name: getattr(self, name)[which] for name in PER_VECTOR})
 
     def least(self, points: Tensor) -> Tensor:

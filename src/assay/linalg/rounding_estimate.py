@@ -50,11 +50,11 @@ class Sketch:
 
     @property
     def T(self) -> Sketch:
-        """That of the transpose."""
+        """Sketch of the transpose."""
         return Sketch(self.left, self.right)
 
     def plus(self, other: Sketch) -> Sketch:
-        """That of the sum of two matrices: sketches are linear."""
+        """Sketch of the sum of two matrices: sketches are linear."""
         return Sketch(self.right + other.right, self.left + other.left)
 
     def is_of(self, operator: AbstractOperator) -> bool:

@@ -65,7 +65,7 @@ class Enclosures:
 
     @classmethod
     def of(cls, base: Triplets, start: Tensor, stop: Tensor) -> Enclosures:
-        """Those of the groups [start, stop)."""
+        """Enclosures of the groups [start, stop)."""
         values = base.sigma
         if base.u.shape[0] > len(values):  # zero is a value of a tall matrix, too
             values = torch.cat([values, values.new_zeros(1)])

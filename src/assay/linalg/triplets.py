@@ -71,11 +71,11 @@ class Residuals:
 
     @property
     def T(self) -> Residuals:
-        """The same of the transpose."""
+        """Residuals of the transpose."""
         return Residuals(self.right, self.left, self.w_left, self.w_right)
 
     def first(self, count: int) -> Residuals:
-        """Those of the leading `count` triplets."""
+        """Residuals of the leading `count` triplets."""
         part = slice(0, count)
         return Residuals(self.left[:, part], self.right[:, part], self.w_right[:, part], self.w_left[:, part])
 

@@ -211,7 +211,7 @@ class Parts:
     tuned: AbstractOperator
 
     def to(self, dtype: torch.dtype) -> Parts:
-        """The same with products in another precision."""
+        """Parts with products in another precision."""
         return Parts(self.base.to(dtype), self.update.to(dtype), self.tuned.to(dtype))
 
 

@@ -43,7 +43,7 @@ class AbstractLora(Method):
 
     @property
     def bits(self) -> Literal[4] | None:
-        """As given."""
+        """Bits of the base, as given."""
         return self.base_bits
 
     @abstractmethod

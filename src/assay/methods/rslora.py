@@ -20,7 +20,7 @@ class RsLora(AbstractLora):
     name: Literal["rslora"]
 
     def choices(self) -> dict[str, Any]:
-        """PEFT's own scale."""
+        """PEFT's switch to the scale alpha / sqrt(r)."""
         return {"use_rslora": True}
 
     def scale(self) -> float:

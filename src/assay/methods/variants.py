@@ -49,7 +49,7 @@ class LoraVariant(AbstractLora):
         return dict(_CHOICES[self.name])
 
     def passed_through(self) -> dict[str, Any]:
-        """The options."""
+        """Options that go to PEFT as they are."""
         return self.options
 
     def scale(self) -> float:

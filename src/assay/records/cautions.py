@@ -48,7 +48,7 @@ def ruined_on_text(base_loss: float, loss: float, vocabulary: int | None) -> str
 
 
 def _guesses(loss: float, vocabulary: int | None) -> str:
-    """That a model is no better than a uniform guess; empty where it is, or that is not known."""
+    """Words for a model that is no better than a uniform guess; empty where it is better, or that is not known."""
     if not math.isfinite(loss):
         return NO_FINITE_LOSS
     return NO_BETTER_THAN_UNIFORM if vocabulary is not None and loss >= math.log(vocabulary) else ""
@@ -72,7 +72,7 @@ def ruined(forgetting: Forgetting | None, task: TaskScore | None) -> str:
 
 
 def not_above_constant(task: TaskScore) -> str:
-    """That the tuned model is not shown above a constant reply; empty where it is."""
+    """Words for a tuned model that is not shown above a constant reply; empty where it is."""
     if task.tuned_interval[0] > task.majority:
         return ""
     return f"{_LEVEL} ({task.tuned_accuracy:.3f} right, and {task.majority:.3f})"
@@ -115,7 +115,7 @@ def marks(run: Run | None, scores: Scores | None, trial_loss: float | None) -> t
 
 
 def _worse_than_trial(run: Run, trial_loss: float) -> str:
-    """That a run's training loss ended above its trial's validation loss, by more than seeds and batches differ."""
+    """Words for a training loss that ended above the trial's validation loss by more than seeds and batches differ."""
     last = run.losses[-_LAST:]
     if run.objective == "policy" or len(last) < 2:
         return ""

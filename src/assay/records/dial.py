@@ -246,7 +246,7 @@ class Dial(Record):
 
 
 def _from_first_version(point: dict[str, Any]) -> dict[str, Any]:
-    """A point of version 1."""
+    """Point of a version 1 record in the shape of version 2."""
     gone = ("update", "multiplier", "loss", "forgetting", "interval")
     lost = {"mean": point["forgetting"], "interval": point["interval"]}
     return {name: value for name, value in point.items() if name not in gone} | {

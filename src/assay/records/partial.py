@@ -20,7 +20,7 @@ class _Named(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Name of the part."""
 
     def model_dump_json(self) -> str:
         """The part as one line."""

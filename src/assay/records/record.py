@@ -161,7 +161,7 @@ class Record(Part):
                 yield name, " + ".join(of)
 
     def __str__(self) -> str:
-        """As it is shown without a report."""
+        """One line, as `repr` gives it."""
         return repr(self)
 
     def to_json(self) -> str:

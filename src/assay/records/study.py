@@ -242,7 +242,7 @@ class Choice(Part):
 
     @property
     def untold(self) -> tuple[Beside, ...]:
-        """Those from which the best one cannot be told."""
+        """Arms from which the best one cannot be told."""
         return tuple(one for one in self.beside if not one.shown)
 
 

@@ -69,7 +69,7 @@ def _console() -> Console:
 
 
 def _block(terminal: Console, block: Block) -> None:
-    """One block."""
+    """Print one block."""
     if isinstance(block, Lead | Paragraph | Note):
         _print(terminal, [block.text])
     elif isinstance(block, Heading):

@@ -189,7 +189,7 @@ class _Sequence:
             self.file(record, f"{type(error).__name__}: {error}")
 
     def file(self, record: Continual, said: str) -> None:
-        """Keep what ended it."""
+        """Keep a record with the error that ended its sequence."""
         sequence = record.sequences[0].model_copy(update={"error": without_folders(said)})
         record.model_copy(update={"sequences": (sequence,)}).save(self.folder / _RECORD)
 

@@ -151,7 +151,7 @@ class _Line:
 
     @property
     def anywhere(self) -> _Measured:
-        """A model of it."""
+        """Any one model of the line."""
         return next(iter(self.durations.values()))[0]
 
     def seeds(self) -> set[int]:

@@ -57,7 +57,7 @@ class Filed:
 
     @property
     def seed(self) -> int:
-        """Of what."""
+        """Seed of the run."""
         return int(str(self.run.conditions["seed"]))
 
 

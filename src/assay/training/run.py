@@ -234,7 +234,7 @@ def check_positions(spec: Spec, base: Place) -> None:
 
 
 def _unread(spec: Spec, data: Reference) -> tuple[str, ...]:
-    """That columns look meant for the model, and are not read."""
+    """Notes on columns that look meant for the model and are not read."""
     names = unread(spec.data, data)
     return (f"Columns of the data that were not read: {', '.join(names)}.",) if names else ()
 

@@ -32,7 +32,7 @@ class Arm:
 
     @property
     def key(self) -> Cell:
-        """Its name with its number's mark, and the caution that belongs beside every number of it."""
+        """Name with the number's mark, and the caution that belongs beside every number of the arm."""
         return Cell(self.name, arm=self.number, rest=in_short(self.of(Scores)))
 
     @property
@@ -41,7 +41,7 @@ class Arm:
         return [base for record in self.records if (base := record.base_model) is not None]
 
     def of(self, kind: type[_R]) -> list[_R]:
-        """Its records of one kind."""
+        """Records of one kind."""
         return [record for record in self.records if isinstance(record, kind)]
 
 

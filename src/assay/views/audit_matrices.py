@@ -70,7 +70,7 @@ def _changes(summary: Summary) -> Iterator[tuple[Measure, Cell, Cell]]:
 
 
 def change_by_matrix(summary: Summary) -> Table:
-    """The same, one row a matrix."""
+    """Table of the change, one row a matrix."""
     heads = ["Matrix", *(one.title for one in OF_CHANGE)]
     rows = [
         (cells.name(matrix.name), *(measured(one.name, getattr(matrix, one.name)) for one in OF_CHANGE))

@@ -87,7 +87,7 @@ def _against_base(found: Sequence[tuple[Arm, float, Interval]]) -> tuple[list[di
 
 
 def documents(name: str, scored: Sequence[tuple[Arm, Forgetting]]) -> Chart:
-    """The same difference, document by document."""
+    """Difference of the losses, document by document."""
     rows: list[dict[str, Any]] = []
     for arm, lost in scored:
         colour, shape = look(arm.number)

@@ -13,11 +13,11 @@ _T = TypeVar("_T")
 
 
 class _Row(Protocol):
-    """One arm's score."""
+    """Score of one arm."""
 
     @property
     def arm(self) -> Arm:
-        """Whose it is."""
+        """Arm that has the score."""
 
     @property
     def state(self) -> str:

@@ -112,7 +112,7 @@ def _value(arm: ArmResult, verdict: Verdict) -> str:
 
 
 def _table(arms: Sequence[ArmResult], title: str) -> Table:
-    """A row an arm."""
+    """Table with a row an arm."""
     measure = next((arm.measure for arm in arms if arm.measure), "score")
     rows: list[Sequence[cells.Given]] = [
         (

@@ -53,7 +53,7 @@ def cell(given: Given) -> Cell:
 
 
 def words(text: str) -> Cell:
-    """Words."""
+    """Cell of words."""
     return Cell(text)
 
 
@@ -88,7 +88,7 @@ def share(given: float | None) -> Cell:
 
 
 def signed(given: float | None) -> Cell:
-    """A difference."""
+    """Cell of a difference."""
     return value(given, formats.signed)
 
 

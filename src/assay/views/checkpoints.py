@@ -18,7 +18,7 @@ _FOR = {"learning": "What was learned", "keeping": "What the base knew"}
 
 @view(Checkpoints)
 def checkpoints(entries: Sequence[Entry[Checkpoints]]) -> Iterator[Section]:
-    """For every run the table of its checkpoints, and the answer."""
+    """Table of every run's checkpoints, and the answer."""
     for entry in entries:
         record = entry.record
         said = tuple(_by_choice(record))

@@ -23,7 +23,7 @@ def spread(
 
 
 def difference(one: Beside, choice: Choice) -> str:
-    """By how much the best is better than another, with its interval."""
+    """Difference of the best arm to another, with its interval, in words."""
     if choice.what == "keeping":
         within = "" if one.interval is None else f", {signed_range(one.interval)}"
         return f"{signed(one.difference)} nats{within}"

@@ -52,7 +52,7 @@ def _forgetting(point: DialPoint) -> tuple[float, float, float] | None:
 
 
 def _change(point: DialPoint) -> tuple[float, float, float] | None:
-    """Of a record of an earlier version, which has no interval of the difference to the base."""
+    """Change from tuned, of a record of an earlier version that has no interval of the difference to the base."""
     change = point.loss.from_tuned if point.loss and not point.loss.from_base else None
     return (change.mean, *change.interval) if change else None
 

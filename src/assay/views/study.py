@@ -18,7 +18,7 @@ STAGES: tuple[Stage, ...] = ("train", "audit", "score")
 
 @view(Study)
 def study(entries: Sequence[Entry[Study]]) -> Iterator[Section]:
-    """For every study its result by arm, and what became of its runs."""
+    """Results of every study by arm, and what became of its runs."""
     for entry in entries:
         record = entry.record
         yield from by_arm(record, entry.number)

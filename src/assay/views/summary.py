@@ -85,7 +85,7 @@ def group(audit: Audit, name: str, matrices: Iterable[MatrixAudit]) -> Group:
 
 
 def counts_by_eps(audit: Audit) -> dict[float, tuple[int, int]]:
-    """For every eps that was asked for, intruders and undecided over all matrices, as the record has them."""
+    """Intruders and undecided over all matrices, for every eps that was asked for."""
     totals: dict[float, tuple[int, int]] = {}
     for matrix in audit.matrices:
         for eps, (count, undecided) in matrix.counts.items():

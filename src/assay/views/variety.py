@@ -52,7 +52,7 @@ class VarietyRow:
 
 
 def variety_groups(entries: Sequence[Entry[Scores]]) -> list[tuple[VarietyRow, ...]]:
-    """The same prompts, with every arm that answered them beside the same base."""
+    """Arms in groups that answered the same prompts beside the same base."""
     rows = [
         VarietyRow(entry.arm, entry.record.diversity, entry.record.base)
         for entry in entries

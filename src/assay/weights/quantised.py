@@ -18,11 +18,11 @@ class Header(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape."""
+        """Shape of the tensor."""
 
     @property
     def dtype(self) -> str:
-        """Its type, in the words of safetensors."""
+        """Type of the tensor, in the words of safetensors."""
 
     @property
     def is_float(self) -> bool:

@@ -60,7 +60,7 @@ class SpectraCache:
 
     @classmethod
     def default(cls) -> SpectraCache:
-        """The user's own."""
+        """Cache in the user's own folder."""
         return cls(cache_folder() / "spectra")
 
     def triplets(self, key: str, make: Callable[[], Triplets]) -> Triplets:

@@ -51,7 +51,7 @@ class AbstractPair(ABC):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Outputs, inputs."""
+        """Shape (outputs, inputs)."""
         m, n = self.base.tensors[self.name].shape
         return (n, m) if self.slot.transposed else (m, n)
 
@@ -87,7 +87,7 @@ class CheckpointPair(AbstractPair):
 
     @property
     def update_rank(self) -> int:
-        """Any rank is possible."""
+        """Full rank: a difference can have any."""
         return min(self.shape)
 
     def load(self, dtype: torch.dtype, device: torch.device) -> Operators:
@@ -203,7 +203,7 @@ class LayerPair(AbstractPair):
 
     @property
     def update_rank(self) -> int:
-        """Any rank is possible."""
+        """Full rank: a difference can have any."""
         return min(self.shape)
 
     def load(self, dtype: torch.dtype, device: torch.device) -> Operators:
