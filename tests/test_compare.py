@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 
 import assay
 from assay.cli import app
+from assay.data import tables
 from assay.engines.choice import opener
 from assay.errors import InputError, MismatchError, SettingError, StoppedError
 from assay.models.loading import find
@@ -115,6 +118,55 @@ def test_another_plan_is_refused_with_the_difference(place: Path) -> None:
     assay.compare("smoke/base", **asked(dry_run=True))
     with pytest.raises(SettingError, match=r"- steps = \[2\]; \+ steps = \[3\]"):
         assay.compare("smoke/base", **asked(dry_run=True, steps=3))
+
+
+def test_what_a_folder_holds_is_never_written_over(place: Path) -> None:
+    """Not the data themselves, where they lie as the parts would, nor the parts of a comparison that is another one."""
+    data = place / "rows/train.jsonl"
+    data.parent.mkdir()
+    shutil.copy(place / "smoke/rows.jsonl", data)
+    with pytest.raises(SettingError, match="holds no comparison"):
+        assay.compare("smoke/base", **asked(data="rows/train.jsonl", out=".", dry_run=True))
+    assert data.read_text() == (place / "smoke/rows.jsonl").read_text()
+    assert not (place / "rows/test.jsonl").exists()
+
+    assay.compare("smoke/base", **asked(dry_run=True))
+    parts = {path: path.read_bytes() for path in (place / "out/rows").iterdir()}
+    for other in ({"seeds": (1,)}, {"task": "smoke/rows.jsonl"}):
+        with pytest.raises(SettingError, match="the plan that is there is another one"):
+            assay.compare("smoke/base", **asked(dry_run=True, **other))
+    lines(place / "smoke/rows.jsonl", [{"prompt": letters(2, 9, 99 + i), "answer": "ny"[i % 2]} for i in range(24)])
+    with pytest.raises(SettingError, match="the data have changed since this comparison began"):
+        assay.compare("smoke/base", **asked(dry_run=True))
+    assert parts == {path: path.read_bytes() for path in (place / "out/rows").iterdir()}
+    (place / "out/rows/test.jsonl").unlink()  # as if it was stopped before all was written
+    shutil.copy(data, place / "smoke/rows.jsonl")
+    assay.compare("smoke/base", **asked(dry_run=True))
+    assert parts == {path: path.read_bytes() for path in (place / "out/rows").iterdir()}
+
+
+def test_a_folder_behind_a_link_finds_what_its_plan_names(place: Path) -> None:
+    (place / "far/away/deep").mkdir(parents=True)
+    (place / "scratch").symlink_to("far/away/deep")
+    record = assay.compare("smoke/base", **asked(out="scratch/out", dry_run=True))
+    assert record.forecast is not None
+    assert tomllib.loads((place / "scratch/out/plan.toml").read_text())["base"] == "../../../../smoke/base"
+
+
+@pytest.mark.parametrize("epochs", [0, -1.0, math.nan, math.inf])
+def test_passes_that_are_none_are_refused(epochs: float, place: Path) -> None:
+    with pytest.raises(SettingError, match="epochs is"):
+        assay.compare("smoke/base", **asked(steps=None, epochs=epochs, dry_run=True))
+    assert not (place / "out").exists()
+
+
+def test_a_data_set_of_the_hub_is_tuned_on_too(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [json.loads(line) for line in (place / "smoke/rows.jsonl").read_text().splitlines()]
+    monkeypatch.setattr(tables, "_from_hub", lambda *_, **__: rows)
+    settings = {"data": "org/name:train", "task": "smoke/rows.jsonl", "rates": "tune", "arms": "full,lora:r=2"}
+    record = assay.compare("smoke/base", **asked(**settings, dry_run=True))
+    assert record.forecast is not None
+    assert record.forecast.trials > 0
 
 
 def test_stopped_by_ctrl_c_it_says_how_to_go_on_and_goes_on(place: Path) -> None:

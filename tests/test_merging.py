@@ -148,6 +148,20 @@ def test_a_sum_without_weights_is_refused(terms: Any, words: str, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.filterwarnings("ignore:Model has .tie_word_embeddings:UserWarning")
+@pytest.mark.parametrize("more", [3, -3])
+def test_a_tensor_of_another_shape_is_refused(more: int, tmp_path: Path) -> None:
+    """A vocabulary that grew: its bytes would be written over the tensors behind it."""
+    base = models_in_miniature.llama(tmp_path / "base")
+    model = LlamaForCausalLM.from_pretrained(base)
+    model.resize_token_embeddings(model.config.vocab_size + more)
+    settings = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["embed_tokens"])
+    get_peft_model(model, settings).save_pretrained(tmp_path / "grown", save_embedding_layers=False)
+    with pytest.raises(AdapterError, match=r"embed_tokens.* has the shape"):
+        assay.merge(base, tmp_path / "grown", tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"base", "grown"}
+
+
 def test_bad_input_writes_nothing(base_of: BaseOf, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     adapter = make("llama", tmp_path / "adapter", target_modules=["q_proj"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,20 @@ def test_what_cannot_be_compared_is_refused_and_the_command_prints(tmp_path: Pat
     result = CliRunner().invoke(app, ["similarity", str(one), str(one), "--base", str(base), "--json"])
     assert result.exit_code == 0
     assert json.loads(result.output)["kind"] == "similarity"
+
+
+def test_one_base_in_two_places_is_one_base(tmp_path: Path) -> None:
+    base = llama(tmp_path / "base")
+    shutil.copytree(base, tmp_path / "copy")
+    one, other = adapter(base, tmp_path / "one", 0), adapter(tmp_path / "copy", tmp_path / "other", 1)
+    assert assay.similarity(one, other).base.name == "base"
+
+
+@pytest.mark.parametrize("sizes", ["inf", "nan", "1.9", "one"])
+def test_sizes_are_whole_numbers(sizes: str) -> None:
+    result = CliRunner().invoke(app, ["similarity", "x", "y", "--sizes", sizes])
+    assert result.exit_code == 2
+    assert "whole numbers separated by commas" in result.stderr
 
 
 def test_sizes_beyond_the_rank_are_named_and_the_largest_that_both_have_is_shown(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from assay.errors import InputError, SettingError, SourceError
-from assay.records import Failure, Run, Study
+from assay.records import Failure, Run, Scores, Study
 from assay.render.terminal import show
+from assay.studies.folders import records_of
 from assay.studies.plan import read_plan, runs_of
 from assay.studies.run import state_of, study
 from assay.studies.sequence_plan import is_sequence, read_sequence_plan, sequences_of
@@ -164,6 +165,21 @@ def test_new_scores_are_taken_when_the_questions_change(place: Path) -> None:
     assert set(study(path).runs[0].stages.values()) == {"done"}
     assert '"examples":10' in (folder / "scores.json").read_text().replace(" ", "")
     assert (folder / "model/adapter_model.safetensors").stat().st_mtime_ns == weights
+
+
+def test_scores_of_files_that_were_changed_are_not_those_of_the_study(place: Path) -> None:
+    """Where the new ones fail, the old ones are shown nowhere."""
+    path = plan(place)
+    first = study(path)
+    assert first.arms[0].score is not None
+    rows = place / "smoke/rows.jsonl"
+    other = place / "smoke/other.jsonl"
+    other.write_text(rows.read_text() + "not a row\n")
+    path.write_text(path.read_text().replace('task = "smoke/rows.jsonl"', 'task = "smoke/other.jsonl"'))
+    found = study(path)
+    assert found.runs[0].stages["score"] == "failed"
+    assert (found.arms[0].score, found.arms[0].forgetting) == (None, None)
+    assert not any(isinstance(record, Scores) for record in records_of(place / "studies/plan"))
 
 
 def test_a_record_that_is_not_whole_is_made_again(place: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -191,6 +193,17 @@ def test_a_ruined_arm_is_left_out_by_name() -> None:
     shown = markdown(Study(provenance=Provenance.of((), {}), plan="plan", runs=(), arms=rows))
     assert "| bitfit ruined |" in shown
     assert "| full |" in shown
+
+
+def test_an_arm_without_a_number_is_left_out_by_name() -> None:
+    runs = [trained("full", 0, 0.9, 0.3), trained("lora", 0, 0.6, 0.1), trained("bitfit", 0, 0.5, 0.0)]
+    runs[2] = replace(runs[2], scores=None)
+    found = told(runs)
+    for what in ("learning", "keeping"):
+        assert found[what].left_out == ("bitfit: it has no number",)
+    alone = told(runs[1:])["learning"]
+    assert (alone.best, alone.beside, alone.left_out) == ("lora", (), ("bitfit: it has no number",))
+    assert "learning" not in told([replace(run, scores=None) for run in runs])
 
 
 def test_words_name_the_best_or_what_it_cannot_be_told_from() -> None:

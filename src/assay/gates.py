@@ -80,7 +80,8 @@ def evaluate(condition: str, fields: Mapping[str, Range | None], old: Mapping[st
         except ValueError:
             raise SettingError(f"{right_text!r} in the gate {condition!r} is not a number") from None
     if left is None or right is None:
-        return Gate(condition, name, operator, "inconclusive", f"{name} does not apply to this record", compares)
+        whose = "this record" if left is None else "the earlier record"
+        return Gate(condition, name, operator, "inconclusive", f"{name} does not apply to {whose}", compares)
     always, never = _compare(left, operator, right)
     outcome: Outcome = "crossed" if always else "held" if never else "inconclusive"
     shown = _show(left)

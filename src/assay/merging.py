@@ -82,6 +82,15 @@ def _refuse_unwritable(found: Pairing, adapter: Adapter) -> None:
     """
     if adapter.settings.get("lora_bias"):
         raise AdapterError("lora_bias adds to biases", wanted="factors beside matrices", remedy=_REMEDY)
+    for name, (stored, key) in found.replaced.items():
+        ours, theirs = found.base.tensors[name].shape, stored.tensors[key].shape
+        if ours != theirs:
+            raise AdapterError(
+                f"{name} has the shape {theirs}, and {ours} in the base",
+                wanted="new values of the base's own tensors",
+                remedy=_REMEDY,
+                where=str(stored.folder),
+            )
     taken = {key for _, key in found.replaced.values()} | adapter.unused.keys()
     for name, entry in found.coverage.items():
         of_base = entry.files == "base"

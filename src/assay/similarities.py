@@ -59,7 +59,7 @@ def similarity(
         raise SettingError(f"the sizes are {asked}", wanted="one or more whole numbers, none below 1")
     places = [find_pair(base, tuned, other_base) for tuned in (one, other)]
     homes = [home.source for home, _ in places]
-    if homes[0] != homes[1]:
+    if homes[0].identity != homes[1].identity:
         raise MismatchError(
             f"the models were tuned from {homes[0].name} and {homes[1].name}",
             wanted="one base",

@@ -36,6 +36,36 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         'return "" if False else',
         "tests/test_cautions.py::test_a_model_is_ruined_by_its_text_or_by_one_reply",
     ),
+    "a tensor written over the one behind it": (
+        "merging.py",
+        "        if ours != theirs:",
+        "        if False:",
+        "tests/test_merging.py::test_a_tensor_of_another_shape_is_refused",
+    ),
+    "scores of files that are not asked any more": (
+        "studies/worker.py",
+        "scores is not None and self.asked.answered_by(scores) else None",
+        "scores is not None else None",
+        "tests/test_studies.py::test_scores_of_files_that_were_changed_are_not_those_of_the_study",
+    ),
+    "other rows under a comparison that has begun": (
+        "studies/compare.py",
+        'elif file.read_text(encoding="utf8") != content:',
+        "elif False:",
+        "tests/test_compare.py::test_what_a_folder_holds_is_never_written_over",
+    ),
+    "an arm without a number that nobody names": (
+        "studies/verdicts.py",
+        "[*left_out, *(without if units else [])]",
+        "left_out",
+        "tests/test_verdicts.py::test_an_arm_without_a_number_is_left_out_by_name",
+    ),
+    "patterns under names that the adapter was not trained under": (
+        "weights/rewriting.py",
+        'f"^{adapter.spelled.get(name, name)}"',
+        'f"^{name}"',
+        "tests/repairs/test_files.py::test_an_adapter_of_other_names_is_repaired_under_them",
+    ),
     "a character that XML cannot hold": (
         "render/junit.py",
         'return _NO_XML.sub("\\ufffd", text)',

@@ -12,6 +12,7 @@ import pytest
 import torch
 from kinds import make
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import assay
@@ -88,6 +89,31 @@ def test_an_adapter_still_finds_its_base(tmp_path: Path, base_of: BaseOf) -> Non
         "rank_pattern",
         "alpha_pattern",
     }
+
+
+def test_an_adapter_behind_a_link_still_finds_its_base(tmp_path: Path, base_of: BaseOf) -> None:
+    shutil.copytree(base_of("llama"), tmp_path / "base")
+    adapter = make("plain", base_of("llama"), tmp_path / "adapter")
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "../base"}))
+    (tmp_path / "far/away/deep").mkdir(parents=True)
+    (tmp_path / "scratch").symlink_to("far/away/deep")
+    out = tmp_path / "scratch/out"
+    assay.repair(None, adapter, out, keep=0.5)
+    assert assay.audit(None, out).count == assay.audit(base_of("llama"), out).count
+
+
+def test_an_adapter_of_other_names_is_repaired_under_them(tmp_path: Path, base_of: BaseOf) -> None:
+    """Trained on a body without the head's `model.`: patterns are for the names that it was trained under."""
+    adapter = make("plain", base_of("llama"), tmp_path / "adapter")
+    file = adapter / "adapter_model.safetensors"
+    body = {
+        name.replace("base_model.model.model.", "base_model.model."): value for name, value in load_file(file).items()
+    }
+    save_file(body, file, metadata={"format": "pt"})
+    found = assay.repair(base_of("llama"), adapter, tmp_path / "out", keep=0.5)
+    assert found.count > 0
+    assert assay.audit(base_of("llama"), tmp_path / "out").relative_norm > 0
 
 
 def test_without_intruders_nothing_is_written_unless_asked(base_of: BaseOf, tmp_path: Path) -> None:

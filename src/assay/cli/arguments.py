@@ -66,6 +66,14 @@ def columns_given(pairs: list[str]) -> dict[str, str]:
     return found
 
 
+def whole_numbers(text: str, name: str) -> list[int]:
+    """Whole numbers separated by commas."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise SettingError(f"{name} is {text!r}", wanted="whole numbers separated by commas") from None
+
+
 def numbers(text: str, name: str) -> list[float]:
     """Numbers separated by commas."""
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from assay.cli.arguments import AsJson, Columns, Device, MaxHours, columns_given
+from assay.cli.arguments import AsJson, Columns, Device, MaxHours, columns_given, whole_numbers
 from assay.cli.destinations import FOLDER
 from assay.cli.engines import Address, Engine, KeepWeights, PerRun, Workers
 from assay.cli.output import finish, progress_bar, say, standing
@@ -74,7 +74,7 @@ def compare(
         _refuse_settings_of_runs(context)
         _of_checkpoints(base, checkpoints, output, asked | {"max_hours": max_hours}, as_json)
         return
-    asked |= {"data": data, "arms": arms, "rates": rates, "seeds": _whole_numbers(seeds), "steps": steps}
+    asked |= {"data": data, "arms": arms, "rates": rates, "seeds": whole_numbers(seeds, "seeds"), "steps": steps}
     asked |= {"epochs": epochs, "batch_size": batch_size, "max_length": max_length, "precision": precision}
     asked |= {"dry_run": dry_run, "max_runs": max_runs, "max_hours": max_hours}
     for name, value in (("BASE", base), ("--data", data), ("--arms", arms)):
@@ -128,15 +128,3 @@ def _refuse_settings_of_runs(context: typer.Context) -> None:
         if source is not None and source.name != "DEFAULT":
             option = f"--{name.replace('_', '-')}"
             raise SettingError(f"{option} with --checkpoints, which trains nothing", wanted=f"no {option}")
-
-
-def _whole_numbers(seeds: str) -> list[int]:
-    """Whole numbers separated by commas.
-
-    Raises:
-        SettingError: something else.
-    """
-    try:
-        return [int(seed) for seed in seeds.split(",")]
-    except ValueError:
-        raise SettingError(f"seeds is {seeds!r}", wanted="whole numbers separated by commas") from None

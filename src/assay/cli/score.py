@@ -113,6 +113,8 @@ def score(
         "device_map": device_map,
         "seed": seed,
     }
+    if weights is None and len(set(map(Path, tuned))) < len(tuned):  # their records would have one name
+        raise SettingError("a model is named twice", wanted="models that differ")
     scored: Sequence[Tuned] = tuned if weights is None else [summed(tuned, weights)]
     _show(tuned, _each(base, scored, asked, output, max_hours), output, as_json)
 

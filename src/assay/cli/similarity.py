@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.arguments import AsJson, OtherBase, numbers
+from assay.cli.arguments import AsJson, OtherBase, whole_numbers
 from assay.cli.output import finish
 from assay.cli.program import command
 
@@ -25,5 +25,5 @@ def similarity(
     """Compare the leading directions of two updates: two adapters, two ranks, two seeds."""
     from assay import similarities
 
-    asked = [int(number) for number in numbers(sizes, "sizes")]
+    asked = whole_numbers(sizes, "sizes")
     finish(similarities.similarity(one, other, base, asked, other_base=other_base), output, as_json)

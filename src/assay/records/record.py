@@ -70,6 +70,11 @@ class Source(Part):
     digest: str | None = None
     settings: str | None = None
 
+    @property
+    def identity(self) -> str:
+        """What tells it from others: its bytes, or its name where they are not known; a copy elsewhere is the same."""
+        return self.digest or f"{self.name}@{self.revision}"
+
 
 class Provenance(Part):
     """Provenance of a record: enough to make it again."""

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from assay.records.record import write_text
 from assay.settings import hours_until, wall_deadline
 from assay.studies.arm_words import read_arms
 from assay.studies.graph import Watch
-from assay.studies.held_out import is_testable, part_rows
+from assay.studies.held_out import is_testable, lines_of, part_rows
 from assay.studies.run import OpenEngine, study, time_steps
 from assay.training.spec import Spec, parse_spec, with_kind
 
@@ -103,24 +103,23 @@ def compare(
         raise SettingError("steps and epochs are both given", wanted="one of them")
     read = _read(base, data, read_arms(arms), batch_size, max_length, precision, columns or {})
     first = seeds[0] if seeds else 0
-    learned, test = _parted(read, None if task is None else located(str(task), Path()), text is None, first, folder)
-    rows = len(raw_rows(learned))
+    parts = _parted(read, None if task is None else located(str(task), Path()), text is None, first, folder)
     words = _words(
-        base=_from(base, folder) if Path(base).is_dir() else str(base),
-        steps=[steps if steps is not None else _steps(read.spec, rows, epochs)],
+        base=_from(Path(base), folder) if Path(base).is_dir() else str(base),
+        steps=[steps if steps is not None else _steps(read.spec, parts.count, epochs)],
         seeds=list(seeds),
         training={"batch_size": batch_size, "precision": precision},
-        tuning={"held_out": max(1, min(_TUNED_ON, rows // 5))} if rates == "tune" else None,
+        tuning={"held_out": max(1, min(_TUNED_ON, parts.count // 5))} if rates == "tune" else None,
         task={
             "name": Path(data).stem,
-            "data": {**read.spec.data.model_dump(exclude_unset=True), "path": _from(learned, folder)},
-            "task": None if test is None else _from(test, folder),
+            "data": {**read.spec.data.model_dump(exclude_unset=True), "path": _from(parts.learned, folder)},
+            "task": None if parts.test is None else _from(parts.test, folder),
             "text": None if text is None else _from(located(str(text), Path()), folder),
             "columns": dict(columns or {}) or None,
         },
         arms=[_with_rate(arm, rates) for arm in read.arms],
     )
-    _write(plan, words)
+    _write(plan, words, parts.files)
     before = study(plan, folder, dry_run=True, max_runs=max_runs, device=device)
     if dry_run:
         return before
@@ -177,37 +176,54 @@ def _read(
     return _Read(spec, reference, resolved(spec.data, reference), arms)
 
 
-def _parted(
-    read: _Read, task: str | Path | None, textless: bool, seed: int, folder: Path
-) -> tuple[str | Path, str | Path | None]:
+@dataclass(frozen=True)
+class _Parts:
+    """Rows to learn from, and rows to be tested on.
+
+    Attributes:
+        learned, test: where they are, or will be; test is None without one.
+        count: of rows to learn from.
+        files: the content of those that are to be written.
+    """
+
+    learned: str | Path
+    test: str | Path | None
+    count: int
+    files: dict[Path, str] = field(default_factory=dict)
+
+
+def _parted(read: _Read, task: str | Path | None, textless: bool, seed: int, folder: Path) -> _Parts:
     """Rows to learn from, and rows to be tested on: those that are given, or one of ten of the data.
 
     Raises:
         InputError: there is neither a test nor a text, or too few rows.
     """
-    if task is not None:
-        return read.reference, task
-    if is_testable(read.data, read.reference):
-        return part_rows(read.reference, read.data, seed, folder / "rows")
-    if textless:
+    if task is None and is_testable(read.data, read.reference):
+        learned, tested = part_rows(read.reference, read.data, seed)
+        train, test = (folder / "rows" / name for name in ("train.jsonl", "test.jsonl"))
+        return _Parts(train, test, len(learned), {train: lines_of(learned), test: lines_of(tested)})
+    if task is None and textless:
         raise InputError(
             f"rows of the kind {read.data.kind!r} with answers of their own cannot be scored by right and wrong",
             wanted="few different answers, classes or preferences",
             remedy="give a test (--task), or a text on which is seen what was lost (--text)",
             where=name_of(read.reference),
         )
-    return read.reference, None
+    return _Parts(read.reference, task, len(raw_rows(read.reference)))
 
 
 def _steps(spec: Spec, rows: int, epochs: float | None) -> int:
     """Steps of so many passes, one unless given; packed text has another number of examples than rows.
 
     Raises:
-        SettingError: text whose blocks are not counted.
+        SettingError: text whose blocks are not counted, or passes that are no positive number.
     """
+    passes = 1.0 if epochs is None else epochs
+    if not 0 < passes < math.inf:
+        raise SettingError(f"epochs is {passes:g}", wanted="a positive number of passes over the rows")
     if spec.data.kind == "text":
         raise SettingError("text is cut into blocks, of which a pass has no number of rows", wanted="--steps")
-    return math.ceil((epochs or 1.0) * rows / spec.training.batch_size)
+    return math.ceil(passes * rows / spec.training.batch_size)
 
 
 def _with_rate(arm: Mapping[str, Any], rates: Literal["tune", "given"]) -> dict[str, Any]:
@@ -226,8 +242,15 @@ def _with_rate(arm: Mapping[str, Any], rates: Literal["tune", "given"]) -> dict[
 
 
 def _from(path: str | Path, folder: Path) -> str:
-    """A file or folder as a plan in another folder names it; a data set of the hub as it is."""
-    return os.path.relpath(path, folder) if Path(path).exists() else str(path)
+    """A file or folder as a plan in another folder names it; a data set of the hub as it is.
+
+    Whoever reads the plan follows links first and `..` after them, so links are followed here too; but not that of the
+    file itself, whose own name has the ending by which it is read.
+    """
+    if isinstance(path, str):
+        return path
+    whole = path.absolute()
+    return os.path.relpath(whole.parent.resolve() / whole.name, folder.resolve())
 
 
 def _words(**tables: Any) -> str:
@@ -249,20 +272,19 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _write(path: Path, words: str) -> None:
-    """Write a plan, or go on with the one that is there.
+def _write(path: Path, words: str, files: Mapping[Path, str]) -> None:
+    """Write a plan and its rows, or go on with those that are there; what is there is never written over.
 
     Raises:
-        SettingError: another plan is there, with the difference; or a folder with other things in it.
+        SettingError: another plan is there, with the difference, or other rows; or a folder with other things in it.
     """
     if not path.exists():
-        others = [one.name for one in path.parent.iterdir() if one.name != "rows"] if path.parent.is_dir() else []
+        others = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
         if others:
             raise SettingError(
                 f"the folder holds no comparison, but {others[0]}", wanted="a new folder", where=path.parent.name
             )
         write_text(path, words)
-        return
     there = path.read_text(encoding="utf8")
     if there != words:
         pairs = difflib.ndiff(there.splitlines(), words.splitlines())
@@ -273,6 +295,16 @@ def _write(path: Path, words: str) -> None:
             remedy=f"take a new folder, or run the plan as it is: assay study {path.name} -o FOLDER",
             where=str(path),
         )
+    for file, content in files.items():
+        if not file.exists():
+            write_text(file, content)
+        elif file.read_text(encoding="utf8") != content:
+            raise SettingError(
+                "the data have changed since this comparison began",
+                wanted="the rows that it was begun with",
+                remedy="take a new folder",
+                where=str(file),
+            )
 
 
 def _refuse_what_does_not_fit(folder: Path, before: Study, device: str) -> None:

@@ -72,8 +72,8 @@ def correlate(studies: str | Path | Sequence[str | Path], seed: int = 0) -> Corr
         found.values(), key=lambda one: place_of(one.run.method, one.run.arm, one.run.steps, one.run.seed)
     )
     for name, values in (
-        ("base", {str(one.base) for one in measured}),
-        ("text", {str(one.text) for one in measured}),
+        ("base", {one.base.identity for one in measured}),
+        ("text", {one.text.identity for one in measured}),
         ("audit's question", {str((one.k, one.eps, one.side)) for one in measured}),
     ):
         if len(values) > 1:

@@ -134,9 +134,9 @@ def _measured(one: Filed, learning: Learning) -> Iterator[_Measured | None]:
 def _check(measured: Sequence[_Measured]) -> None:
     """Refuse what cannot be on one pair of axes."""
     for name, values in (
-        ("base", {str(one.filed.run.base) for one in measured}),
-        ("task", {str(one.task.task) for one in measured}),
-        ("text", {str(one.lost.text) for one in measured}),
+        ("base", {one.filed.run.base.identity for one in measured}),
+        ("task", {one.task.task.identity for one in measured}),
+        ("text", {one.lost.text.identity for one in measured}),
     ):
         if len(values) > 1:
             raise MismatchError(f"the runs have {len(values)} of: {name}", wanted="one, so that they can be compared")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from assay.errors import RecordError, SourceError
-from assay.records import Audit, Checkpoints, Record, Run, Scores, Study
+from assay.records import Audit, Checkpoints, Continual, Record, Run, Scores, Study
 from assay.records.called import called, without_rate
 
 _R = TypeVar("_R", bound=Record)
@@ -81,22 +81,26 @@ def filed(studies: Sequence[str | Path]) -> list[Filed]:
 def records_of(folder: str | Path) -> list[Record]:
     """The records that a page shows of a study's folder: the study, and those of every arm's run of the first seed.
 
-    Of compared checkpoints, all of them.
+    Of compared checkpoints, all of them; of tasks in a row, the one record of all sequences.
 
     The study joins the seeds; two runs of one arm beside each other would be read as two ways of tuning.
 
     Raises:
-        SourceError: it is not the folder of a study, nor of checkpoints that were compared.
+        SourceError: it is none of these folders.
     """
-    path, checkpoints = (Path(folder) / name for name in ("study.json", "checkpoints.json"))
+    path, checkpoints, sequences = (
+        Path(folder) / name for name in ("study.json", "checkpoints.json", "continual.json")
+    )
+    if sequences.is_file():
+        return [Continual.read(sequences)]
     if checkpoints.is_file():
         compared = Checkpoints.read(checkpoints)
         scores = (readable(Scores, Path(folder) / "scores" / file_name(one.name)) for one in compared.checkpoints)
         return [compared, *(one for one in scores if one is not None)]
     if not path.is_file():
         raise SourceError(
-            "there is no study.json and no checkpoints.json",
-            wanted="a record, or the folder of a study or of compared checkpoints",
+            "there is no study.json, no checkpoints.json and no continual.json",
+            wanted="a record, or the folder of a study, of compared checkpoints or of tasks in a row",
             where=str(folder),
         )
     study = Study.read(path)
@@ -105,7 +109,9 @@ def records_of(folder: str | Path) -> list[Record]:
     for run in study.runs:
         if run.key and run.seed == first:
             here = Path(folder) / run.key
-            places = ((Run, here / "model" / "run.json"), (Audit, here / "audit.json"), (Scores, here / "scores.json"))
+            places: list[tuple[type[Record], Path]] = [(Run, here / "model" / "run.json"), (Audit, here / "audit.json")]
+            if run.stages.get("score") == "done":  # else they are of other files than the plan asks now
+                places.append((Scores, here / "scores.json"))
             found += [record for kind, place in places if (record := readable(kind, place)) is not None]
     return found
 

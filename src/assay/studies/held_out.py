@@ -1,17 +1,16 @@
-"""Rows to learn from and rows to be tested on, parted once by a seed and written beside a comparison's plan."""
+"""Rows to learn from and rows to be tested on, parted by a seed."""
 
 from __future__ import annotations
 
 import json
 import random
 from collections import Counter
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from assay.data.kinds import AnyData
 from assay.data.tables import Reference, name_of, raw_rows
 from assay.errors import InputError
-from assay.records.record import write_text
 
 SHARE, MOST, FEWEST = 10, 300, 2  # one row of ten is tested on, at most 300; a score needs two
 FEW_ANSWERS = 20  # different answers up to which a test asks which of them is the likeliest
@@ -25,13 +24,12 @@ def is_testable(data: AnyData, reference: Reference) -> bool:
     return data.kind in ("classification", "pairs", "thumbs")
 
 
-def part_rows(reference: Reference, data: AnyData, seed: int, folder: Path) -> tuple[Path, Path]:
-    """Write `train.jsonl` and `test.jsonl`; rows that ask the same go into the same part, and the test has all answers.
+def part_rows(reference: Reference, data: AnyData, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows to learn from and to be tested on; rows that ask the same go into one part, and the test has all answers.
 
     Args:
         reference: the data; data: how they are read.
         seed: of the draw.
-        folder: where the two files go.
 
     Raises:
         SourceError: the data cannot be read.
@@ -62,11 +60,12 @@ def part_rows(reference: Reference, data: AnyData, seed: int, folder: Path) -> t
             break
         tested += groups[key]
         chosen.add(key)
-    learned = [row for row in found if _asked(data, row) not in chosen]
-    parts = folder / "train.jsonl", folder / "test.jsonl"
-    for path, rows in zip(parts, (learned, tested), strict=True):
-        write_text(path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))
-    return parts
+    return [row for row in found if _asked(data, row) not in chosen], tested
+
+
+def lines_of(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as JSON Lines."""
+    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
 
 
 def _answer(data: AnyData, row: dict[str, Any]) -> str:

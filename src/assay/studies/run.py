@@ -10,7 +10,7 @@ from assay.engines.choice import opener
 from assay.engines.engine import AbstractEngine
 from assay.io import digests
 from assay.models.loading import find
-from assay.records import Audit, Provenance, Run, Scores, Study, StudyRun, as_given
+from assay.records import Audit, Provenance, Run, Study, StudyRun, as_given
 from assay.records.cautions import marks
 from assay.records.study import Became, Forecast, Stage, Tuned
 from assay.settings import wall_deadline
@@ -191,7 +191,7 @@ def _trained(home: Home, ready: Planned, tuner: Tuner) -> Trained | None:
         work.spec.training.steps,
         ready.spec.seed,
         run,
-        readable(Scores, work.folder / "scores.json"),
+        work.scores(),
         readable(Audit, work.folder / "audit.json"),
         _marks(work, tuner.of(ready)),
     )
@@ -220,5 +220,5 @@ def _became(home: Home, entry: Planned, ready: Planned | None, tuner: Tuner) -> 
 
 def _marks(work: Work, tuned: Tuned | None) -> tuple[str, ...]:
     """Marks that belong beside every number of a run."""
-    run, scores = readable(Run, work.model / "run.json"), readable(Scores, work.folder / "scores.json")
-    return marks(run, scores, None if tuned is None else tuned.trial_loss(work.spec.method.lr))
+    run = readable(Run, work.model / "run.json")
+    return marks(run, work.scores(), None if tuned is None else tuned.trial_loss(work.spec.method.lr))

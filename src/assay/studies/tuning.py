@@ -163,7 +163,7 @@ class Tuner:
     def _prepared(self, entry: Planned) -> Planned | None:
         """A planned run as a trial: part of the data, and the plan's first seed; None where the data are not parted."""
         plan, spec = self.home.plan, entry.spec
-        file, rows = self.home.start / spec.data.path, plan.tuning.held_out
+        file, rows = tables.located(spec.data.path, self.home.start), plan.tuning.held_out
         parts = parts_of(self.home.folder, file, spec.data, rows)
         if not all(part.exists() for part in parts):
             if not self.acts:

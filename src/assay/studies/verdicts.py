@@ -120,7 +120,7 @@ def undominated(measures: Sequence[Measure], compared: Sequence[Mapping[tuple[st
 
 def _measured(arms: Sequence[Arm], measured: Measured) -> tuple[dict[str, BySeed], list[str]]:
     """A measure of every arm by its seeds, and the arms that are left out, with the reason."""
-    left_out, units = list[str](), dict[str, BySeed]()
+    left_out, units, without = list[str](), dict[str, BySeed](), list[str]()
     for arm in arms:
         of_seeds = {one.seed: found for one in arm.runs if (found := measured(one)) is not None}
         if why := _ruined(arm):
@@ -129,7 +129,9 @@ def _measured(arms: Sequence[Arm], measured: Measured) -> tuple[dict[str, BySeed
             units[arm.name] = of_seeds
         elif of_seeds:
             left_out.append(f"{arm.name}: not all of its seeds have a number")
-    return units, left_out
+        else:
+            without.append(f"{arm.name}: it has no number")
+    return units, [*left_out, *(without if units else [])]
 
 
 def _ruined(arm: Arm) -> str:

@@ -178,11 +178,12 @@ class Work:
         if stage == "audit":
             audits = (self.folder / f"audit{name}.json" for name in self.models())
             return not self.spec.method.audited or all(readable(Audit, path) is not None for path in audits)
-        return all(self._is_scored(self.folder / f"scores{name}.json") for name in self.models())
+        return all(self.scores(name) is not None for name in self.models())
 
-    def _is_scored(self, path: Path) -> bool:
-        scores = readable(Scores, path)
-        return scores is not None and self.asked.answered_by(scores)
+    def scores(self, name: str = "") -> Scores | None:
+        """Scores of a model of the run, by its name in `models`; None where none are of the files that are asked."""
+        scores = readable(Scores, self.folder / f"scores{name}.json")
+        return scores if scores is not None and self.asked.answered_by(scores) else None
 
     def became(self, stage: Stage) -> Became:
         """Status of a stage."""
@@ -210,7 +211,7 @@ class Work:
             teller = Teller(self.folder, stage)
             if stage == "audit" and readable(Audit, path) is None:
                 audit(self.base, model, device=self.device, progress=teller).save(path)
-            elif stage == "score" and not self._is_scored(path):
+            elif stage == "score" and self.scores(name) is None:
                 self._score(model, kept, hours_until(self.until), teller).save(path)
 
     def _score(self, model: Path, kept: Path, max_hours: float | None, teller: Teller) -> Scores:

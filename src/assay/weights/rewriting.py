@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from assay.errors import SourceError
+from assay.errors import CheckpointError, SourceError
 from assay.records.record import write_text
 from assay.weights.adapters import Adapter
 from assay.weights.checkpoints import Checkpoint
@@ -131,15 +131,17 @@ def _settings(adapter: Adapter, ranks: Mapping[str, int], out: Path) -> dict[str
     settings = dict(adapter.settings)
     base = settings.get("base_model_name_or_path")
     if base and not Path(base).is_absolute() and (adapter.stored.folder / base).is_dir():
-        settings["base_model_name_or_path"] = os.path.relpath(adapter.stored.folder / base, out)
+        settings["base_model_name_or_path"] = os.path.relpath((adapter.stored.folder / base).resolve(), out.resolve())
     if ranks:
         old_ranks, old_alphas = settings.get("rank_pattern") or {}, settings.get("alpha_pattern") or {}
         if not settings.get("target_parameters"):  # what is adapted there has no module of its own to name
             every = {name: adapter.stored.tensors[pair.A].shape[0] for name, pair in adapter.factors.items()}
             ranks = {**every, **ranks} if old_ranks or old_alphas else ranks
             old_ranks, old_alphas = {}, {}
-        settings["rank_pattern"] = {f"^{name}": ranks[name] for name in sorted(ranks)} | old_ranks
-        alphas = {f"^{name}": _alpha(adapter, name, ranks[name]) for name in sorted(ranks)}
+        # Patterns are for the names that the adapter was trained under, which may be others than the base's.
+        patterns = {name: f"^{adapter.spelled.get(name, name)}" for name in sorted(ranks)}
+        settings["rank_pattern"] = {pattern: ranks[name] for name, pattern in patterns.items()} | old_ranks
+        alphas = {pattern: _alpha(adapter, name, ranks[name]) for name, pattern in patterns.items()}
         settings["alpha_pattern"] = alphas | old_alphas
     return settings
 
@@ -174,8 +176,12 @@ def _copy_with(file: Path, new: Mapping[str, Made], folder: Path) -> None:
         header_bytes = int.from_bytes(raw.read(8), "little")
         header = json.loads(raw.read(header_bytes))
         for name, make in new.items():
-            raw.seek(8 + header_bytes + header[name]["data_offsets"][0])
-            raw.write(make().to(dtypes[name]).contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            start, end = header[name]["data_offsets"]
+            content = make().to(dtypes[name]).contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            if len(content) != end - start:  # more would be written over the tensor behind it
+                raise CheckpointError(f"{name} would be of another size", wanted="its stored shape", where=str(file))
+            raw.seek(8 + header_bytes + start)
+            raw.write(content)
 
 
 def _copy_rest(source: Path, target: Path, written: set[str]) -> None:
