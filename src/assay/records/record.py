@@ -72,7 +72,7 @@ class Source(Part):
 
     @property
     def identity(self) -> str:
-        """What tells it from others: its bytes, or its name where they are not known; a copy elsewhere is the same."""
+        """Digest of the bytes, or the name where that is not known: a copy elsewhere is the same source."""
         return self.digest or f"{self.name}@{self.revision}"
 
 
