@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 
 from assay.errors import AdapterError, SettingError, SourceError
@@ -71,7 +72,7 @@ def weighted(tuned: Sequence[tuple[str | Path, float]]) -> list[tuple[str | Path
     for term in tuned:
         if isinstance(term, str) or not isinstance(term, Sequence) or len(term) != 2:
             raise SettingError(f"{term!r} has no weight", wanted=form)
-        if not isinstance(term[1], int | float) or not math.isfinite(term[1]):
+        if not isinstance(term[1], Real) or not math.isfinite(term[1]):
             raise SettingError(f"the weight of {term[0]} is {term[1]!r}", wanted="a finite number")
     return list(tuned)
 
