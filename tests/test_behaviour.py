@@ -15,7 +15,9 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from scipy import stats
 from sklearn.metrics import accuracy_score
-from transformers import LlamaForCausalLM
+from tokenizers import Tokenizer, decoders, models
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from assay.behaviour.batches import by_length
@@ -104,6 +106,15 @@ def test_bytes_leave_out_the_token_that_nothing_predicts(tmp_path: Path) -> None
     path = lines(tmp_path / "prose.jsonl", [{"text": "no b c"}, {"text": "a b"}, {"text": "a"}])
     documents = read_documents(path, TOKENIZER)
     assert [(document.tokens, document.bytes) for document in documents] == [(2, 4), (1, 2)]
+
+
+def test_the_first_token_may_be_a_part_of_a_character(tmp_path: Path) -> None:
+    """A token a byte: of a character of two bytes one is predicted."""
+    inner = Tokenizer(models.BPE(vocab={sign: i for i, sign in enumerate(ByteLevel.alphabet())}, merges=[]))
+    inner.pre_tokenizer, inner.decoder = ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    path = lines(tmp_path / "prose.jsonl", [{"text": text} for text in ("é", "ab", "日本")])
+    documents = read_documents(path, PreTrainedTokenizerFast(tokenizer_object=inner))
+    assert [(document.tokens, document.bytes) for document in documents] == [(1, 1), (1, 1), (5, 5)]
 
 
 def test_forgetting_is_the_token_weighted_difference(tmp_path: Path, text: Path) -> None:

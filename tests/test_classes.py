@@ -18,6 +18,7 @@ from transformers import (
 
 from assay.behaviour.scoring import score
 from assay.errors import InputError, MismatchError, ValuesError
+from assay.training.run import train
 from models_in_miniature import WORDS, bert, letters, lines, llama, tokenizer
 from tiny import rewrite, tensors
 
@@ -85,6 +86,53 @@ def test_two_heads_of_other_classes_are_not_paired(tmp_path: Path) -> None:
     unnamed = score(classifier(tmp_path / "unnamed", 2), one, task=path).task
     assert unnamed is not None
     assert unnamed.base_accuracy == learned.tuned_accuracy
+
+
+SPEC = """
+base = "head"
+[data]
+kind = "classification"
+path = "rows.jsonl"
+max_length = 16
+[training]
+steps = 2
+batch_size = 4
+save_at = [1]
+[method]
+name = "lora"
+rank = 2
+lr = 1e-9
+"""
+
+
+@pytest.mark.parametrize(
+    ("head", "labels"),
+    [
+        (12, [str(i) for i in range(12)]),  # sorted as text, 10 and 11 would come before 2
+        (["z", "k"], ["k", "z"]),  # the head's own order, not that of the data
+        ([str(i) for i in range(12)], ["0", "2", "11"]),  # a head that knows more than the data have
+    ],
+)
+def test_a_stored_head_keeps_its_classes_where_it_learns_more(
+    head: list[str] | int, labels: list[str], tmp_path: Path
+) -> None:
+    base, path = classifier(tmp_path / "head", head), labelled(tmp_path / "rows.jsonl", labels)
+    (tmp_path / "spec.toml").write_text(SPEC, encoding="utf8")
+    record = train(tmp_path / "spec.toml", tmp_path / "tuned")
+    assert record.labels == (tuple(head) if isinstance(head, list) else tuple(labels))
+    # At a rate of next to nothing the tuned model, and its snapshot, answer as the base does.
+    for place in (tmp_path / "tuned", tmp_path / "tuned/steps/1"):
+        learned = score(base, place, task=path).task
+        assert learned is not None
+        assert learned.tuned_accuracy == learned.base_accuracy == own_accuracy(base, path)
+
+
+def test_a_head_of_other_classes_is_not_named_anew(tmp_path: Path) -> None:
+    classifier(tmp_path / "head", ["bad", "good"])
+    labelled(tmp_path / "rows.jsonl", ["k", "z"])
+    (tmp_path / "spec.toml").write_text(SPEC, encoding="utf8")
+    with pytest.raises(MismatchError, match="the stored head has the classes bad, good, and the data k, z"):
+        train(tmp_path / "spec.toml", tmp_path / "tuned")
 
 
 def test_an_adapter_from_elsewhere_is_asked_by_position(tmp_path: Path) -> None:

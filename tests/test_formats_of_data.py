@@ -16,7 +16,7 @@ from assay.behaviour.tasks.task import Asking
 from assay.data.columns import called, kind_by_columns, resolved, unread
 from assay.data.examples import IGNORED, Loaded
 from assay.data.kinds import Chat, Pairs, PromptAnswer, Thumbs
-from assay.data.tables import rows
+from assay.data.tables import raw_rows, rows
 from assay.errors import InputError, SettingError, SourceError
 from assay.training.spec import read_spec
 from models_in_miniature import lines, tokenizer
@@ -201,6 +201,25 @@ def test_messages_in_a_csv_are_json(tmp_path: Path) -> None:
     assert said(Chat(kind="chat", path="", max_length=32).load(tmp_path / "chats.csv", made), made)[0][1] == (
         "yes d <end> no <end>"
     )
+
+
+def test_a_conversational_prompt_in_a_csv_is_a_chat(tmp_path: Path) -> None:
+    row = {"prompt": CHAT[:1], "completion": CHAT[1:2]}
+    with (tmp_path / "rows.csv").open("w", encoding="utf8", newline="") as file:
+        csv.writer(file).writerows([list(row), [json.dumps(cell) for cell in row.values()]])
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf8")
+    assert raw_rows(tmp_path / "rows.csv")[0][1] == raw_rows(tmp_path / "rows.jsonl")[0][1] == row
+
+
+def test_json_lines_may_begin_with_a_mark(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n', encoding="utf-8-sig")
+    assert raw_rows(tmp_path / "rows.jsonl") == [("rows.jsonl, line 1", {"text": "a"})]
+
+
+def test_a_chat_that_begins_with_the_assistant_is_refused_for_that(tmp_path: Path) -> None:
+    lines(tmp_path / "chats.jsonl", [{"messages": CHAT[1:]}])
+    with pytest.raises(InputError, match="begins with the assistant"):
+        Chat(kind="chat", path="", max_length=32).load(tmp_path / "chats.jsonl", speaking())
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from assay.behaviour.masked import MaskedDocument, masked_reading, read_masked_d
 from assay.behaviour.scoring import score
 from assay.errors import InputError, MismatchError
 from assay.models.loading import find, load, positions_of
-from assay.settings import Generation
+from assay.settings import Batches, Generation
 from assay.training.run import train
 from models_in_miniature import bert, letters, lines, llama, masked_bert, masking_tokenizer, other_family
 
@@ -78,6 +78,19 @@ def test_a_long_document_is_scored_in_the_windows_that_the_model_takes(tmp_path:
     by_hand = sum(naive(model, list(ids)) for ids in document.windows(8))
     assert lost.documents[0].base == pytest.approx(by_hand, abs=1e-4)
     assert lost.base_bits_per_byte == pytest.approx(lost.base_loss * lost.tokens / lost.bytes / math.log(2))
+
+
+def test_answers_in_other_windows_are_not_taken_over(tmp_path: Path) -> None:
+    base = masked_bert(tmp_path / "base", positions=32)
+    path = lines(tmp_path / "long.jsonl", [{"text": letters(24, 24, seed)} for seed in range(3)])
+    asked = {"text": path, "keep": tmp_path / "answers"}
+    wide, narrow = (score(base, base, **asked, batches=Batches(window, 4)).forgetting for window in (26, 10))
+    fresh = score(base, base, text=path, batches=Batches(10, 4)).forgetting
+    assert wide is not None
+    assert narrow is not None
+    assert fresh is not None
+    assert narrow.base_loss == pytest.approx(fresh.base_loss, abs=1e-6)
+    assert abs(narrow.base_loss - wide.base_loss) > 1e-4
 
 
 SPEC = """

@@ -118,6 +118,20 @@ def test_a_reward_model_learns_and_is_scored_as_it_judges(place: Path, method: s
     assert sum(matrix.relative_norm for matrix in audit(place / "base", place / "runs/run").matrices) > 0
 
 
+def test_a_reward_adapter_on_a_base_without_padding_is_scored(place: Path) -> None:
+    """As GPT-2 and Llama are published: the text ends where a model that takes one at a time sees it end."""
+    config = place / "base/config.json"
+    config.write_text(config.read_text().replace('"pad_token_id": 0', '"pad_token_id": null'), encoding="utf8")
+    train(write(place, "run", 'name = "lora"\nrank = 2'))
+    found = score(place / "base", place / "runs/run", task=place / "pairs.jsonl").reward
+    assert found is not None
+    model = load(find(place / "runs/run"), "sequence-classification", ("reward",))
+    assert model.config.pad_token_id is None
+    texts = [letters(2, 9, seed) for seed in range(24)]
+    scored = [scores_one_by_one(model, place / "base", [f"{text} {end}" for text in texts]) for end in ("yes", "no")]
+    assert found.margins == pytest.approx([one - other for one, other in zip(*scored, strict=True)], abs=1e-4)
+
+
 def test_thumbs_learn_by_logistic_loss(place: Path) -> None:
     record = train(write(place, "run", LORA, kind="thumbs", steps=40))
     assert record.losses[0] != pytest.approx(0)

@@ -67,6 +67,13 @@ def test_an_option_of_another_method_is_unknown_here() -> None:
         ({"validation": ""}, "'validation' is empty"),
         ({"seed": 2**32}, "'seed' is 4294967296: input should be less than 4294967296"),
         ({"training": {"steps": 0, "batch_size": 2}}, "'training.steps' is 0"),
+        (
+            {
+                "method": {"name": "prefix-layer", "lr": 1e-3},
+                "training": {"steps": 1, "batch_size": 2, "gradient_checkpointing": True},
+            },
+            "'training.gradient_checkpointing' is for other methods",
+        ),
     ],
 )
 def test_what_cannot_be_is_said(tables: dict[str, object], said: str) -> None:

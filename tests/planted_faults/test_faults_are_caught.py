@@ -66,6 +66,24 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         'f"^{name}"',
         "tests/repairs/test_files.py::test_an_adapter_of_other_names_is_repaired_under_them",
     ),
+    "a stored head whose classes are put in the data's order": (
+        "training/loaded.py",
+        "    if found <= set(theirs):\n        return theirs",
+        "    if found <= set(theirs):\n        return ()",
+        "tests/test_classes.py::test_a_stored_head_keeps_its_classes_where_it_learns_more",
+    ),
+    "a snapshot that does not know its classes": (
+        "models/loading.py",
+        'if place.folder.parent.name == "steps" else place.folder',
+        "if False else place.folder",
+        "tests/test_classes.py::test_a_stored_head_keeps_its_classes_where_it_learns_more",
+    ),
+    "answers of another window taken over": (
+        "behaviour/masked.py",
+        'digest_of("pseudo-loss", mask, sequences, places, batches)',
+        'digest_of("pseudo-loss", mask, batches)',
+        "tests/test_masked.py::test_answers_in_other_windows_are_not_taken_over",
+    ),
     "a character that XML cannot hold": (
         "render/junit.py",
         'return _NO_XML.sub("\\ufffd", text)',

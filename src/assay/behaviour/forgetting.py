@@ -105,10 +105,19 @@ def read_documents(path: Reference, tokenizer: Any, column: str = "text") -> tup
         if len(ids) < 2:
             continue
         begins = ids[0] == tokenizer.bos_token_id and tokenizer(text, add_special_tokens=False).input_ids[0] != ids[0]
-        unscored = 0 if begins else len(tokenizer.decode(ids[:1]).encode())
+        unscored = 0 if begins else _bytes_of(tokenizer, ids[0])
         read.append(Document(ids, len(text.encode()) - unscored))
     refuse_few(len(read), path)
     return tuple(read)
+
+
+def _bytes_of(tokenizer: Any, token: int) -> int:
+    """Bytes of a token; of a part of a character, which cannot be shown, a sign of its name stands for each."""
+    text = tokenizer.decode([token])
+    if "\ufffd" not in text:
+        return len(text.encode())
+    name = str(tokenizer.convert_ids_to_tokens(token))
+    return 1 if name.startswith("<0x") else len(name)
 
 
 def refuse_few(documents: int, path: Reference) -> None:

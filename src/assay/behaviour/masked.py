@@ -110,7 +110,7 @@ def masked_reading(
     asked = Pass(
         what=what,
         head="masked-lm",
-        digest=digest_of("pseudo-loss", mask, [(document.ids, document.before) for document in documents], batches),
+        digest=digest_of("pseudo-loss", mask, sequences, places, batches),
         batches=batches,
         costs=tuple(width(sequences, batch) for batch in batches),
         ask=lambda model, batch: _nats(model, [sequences[i] for i in batch], [places[i] for i in batch], mask),

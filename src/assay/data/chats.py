@@ -143,6 +143,12 @@ def learned(tokenizer: Any, messages: Sequence[Message], where: str, first: int 
     for turn, message in enumerate(messages):
         if message["role"] != "assistant" or turn < first:
             continue
+        if not turn:
+            raise InputError(
+                "the chat begins with the assistant, and the template does not mark what the assistant says",
+                wanted="a turn of the user or the system before it, or a template with {% generation %}",
+                where=where,
+            )
         start = len(_beginning(tokenizer, messages[:turn], whole, where, asks=True))
         stop = len(_beginning(tokenizer, messages[: turn + 1], whole, where))
         # What a template writes behind the end of a turn, most often a line break, is never generated.
@@ -157,9 +163,10 @@ def _beginning(tokenizer: Any, messages: Sequence[Message], whole: Ids, where: s
     found = chat_ids(tokenizer, messages, where, asks)
     if whole[: len(found)] != found:
         raise InputError(
-            f"the chat template does not write the chat turn after turn: the first {len(messages)} messages alone "
-            "are no beginning of the whole",
-            wanted="a template that does, or one with {% generation %} around what the assistant says",
+            f"the chat template does not write the chat turn after turn: the tokens of the first {len(messages)} "
+            "messages alone are no beginning of the whole's",
+            wanted="a template that does, and no turn whose first line breaks join the template's in one token; or a "
+            "template with {% generation %} around what the assistant says",
             remedy="name such a template as data.template",
             where=where,
         )

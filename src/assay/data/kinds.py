@@ -163,7 +163,7 @@ class Classification(Data):
             InputError: one class alone, a label that is none of the classes, or a text without a token.
         """
         read = placed_rows(path, self.text, self.label)
-        found = sorted({row[self.label] for _, row in read})
+        found = _in_order({row[self.label] for _, row in read})
         if not labels and len(found) < 2:
             raise InputError(
                 f"all rows have the label {found[0]!r}", wanted="at least two classes", where=name_of(path)
@@ -315,6 +315,12 @@ def learnable(ids: Sequence[int], labels: Sequence[int], where: str) -> Example:
 def _targets(ids: tuple[int, ...], says: Sequence[bool]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Tokens, and a target for each that is learned."""
     return ids, tuple(token if said else IGNORED for token, said in zip(ids, says, strict=True))
+
+
+def _in_order(labels: set[str]) -> list[str]:
+    """Labels in order: 10 comes behind 9 where all are numbers."""
+    numbers = all(label.isascii() and label.isdecimal() for label in labels)
+    return sorted(labels, key=lambda label: (int(label), label)) if numbers else sorted(labels)
 
 
 def _replies(

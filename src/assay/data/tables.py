@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -165,7 +166,8 @@ def _from_hub(reference: str, name: str, revision: str | None, config: str | Non
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The JSON objects of a file with the numbers of their lines."""
     try:
-        lines = path.read_text(encoding="utf8").split("\n")  # splitlines would cut at separators inside of a text
+        # Some begin with a mark, as CSV does; splitlines would cut at separators inside of a text.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, type(error).__name__) from None
     for number, line in enumerate(lines, start=1):
@@ -187,6 +189,17 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, row
 
 
+def _cell(text: str) -> Any:
+    """A cell of a CSV file: its text, or the messages of a chat that are written in it as JSON."""
+    if not text.startswith("["):
+        return text
+    with contextlib.suppress(ValueError):
+        found = json.loads(text)
+        if isinstance(found, list) and found and all(isinstance(one, dict) and "role" in one for one in found):
+            return found
+    return text
+
+
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of a CSV file by the names in its first line, with the numbers of the lines on which they end."""
     csv.field_size_limit(_LONGEST_CELL)
@@ -205,7 +218,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                         remedy="put text with commas or line breaks into double quotes",
                         where=f"{path.name}, line {read.line_num}",
                     )
-                yield read.line_num, dict(zip(names, cells, strict=True))
+                yield read.line_num, dict(zip(names, map(_cell, cells), strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = str(error) if isinstance(error, csv.Error) else type(error).__name__
         raise _unreadable(path, reason) from None

@@ -21,6 +21,7 @@ from assay.models.loading import Place, find, head_for, load_tokenizer
 from assay.records import Estimate, Provenance
 from assay.records.estimate import Fit
 from assay.training.conditions import in_steps, with_template
+from assay.training.loaded import load_data
 from assay.training.run import check_positions
 from assay.training.spec import Spec, read_spec
 from assay.training.trainers import width_of
@@ -63,7 +64,7 @@ def estimate(spec: str | Path | Spec, memory: str | None = None, device: str = "
     check_positions(settings, place)
     tokenizer = load_tokenizer(place)
     with_template(tokenizer, settings.data, start)
-    loaded = settings.data.load(data_file, tokenizer)
+    loaded = load_data(settings.data, data_file, tokenizer, place)
     width = _widest(settings, loaded)
     model = _on_meta(settings, place, loaded.labels)
     pad = padding_id(tokenizer)
@@ -119,7 +120,8 @@ def classes_of(spec: Spec) -> tuple[str, ...]:
     Raises:
         InputError: the base or the data cannot be used.
     """
-    return spec.data.load(Path(spec.data.path), load_tokenizer(find(spec.base))).labels
+    place = find(spec.base)
+    return load_data(spec.data, Path(spec.data.path), load_tokenizer(place), place).labels
 
 
 def disk_of(spec: Spec, classes: tuple[str, ...]) -> tuple[int, int]:

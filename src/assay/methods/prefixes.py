@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from assay.errors import SettingError
 from assay.methods.method import Method, head_modules, save_adapter
 
 
@@ -34,7 +35,11 @@ class AbstractPrefix(Method):
         return self.tokens
 
     def prepare(self, model: Any) -> Any:
-        """Freeze the model; train the positions and the head."""
+        """Freeze the model; train the positions and the head.
+
+        Raises:
+            SettingError: a model whose sizes PEFT does not find in its configuration.
+        """
         from peft import get_peft_model
 
         head = head_modules(model)
@@ -43,7 +48,14 @@ class AbstractPrefix(Method):
             modules_to_save=head or None,
             task_type="SEQ_CLS" if head else "CAUSAL_LM",
         )
-        return get_peft_model(model, config)
+        try:
+            return get_peft_model(model, config)
+        except ValueError as error:
+            why = str(error).splitlines()[0].rstrip(".")
+            raise SettingError(
+                f"PEFT refuses {self.name} on a {model.config.model_type} model: {why}",
+                wanted="a model that PEFT's prefixes take, such as BERT, RoBERTa or Llama",
+            ) from None
 
     def save(self, model: Any, folder: Path, base: str, revision: str | None) -> None:
         """A PEFT adapter's folder."""

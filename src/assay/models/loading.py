@@ -283,8 +283,11 @@ def labels_of(place: Place) -> tuple[str, ...] | None:
     """
     if stored_objective(place) != "sequence-classification":
         return None
-    if (place.folder / "run.json").exists():
-        return Run.read(place.folder / "run.json").labels
+    # What a run stored on the way lies in `steps/N` of its folder.
+    home = place.folder.parent.parent if place.folder.parent.name == "steps" else place.folder
+    for record in (place.folder / "run.json", home / "run.json"):
+        if record.exists():
+            return Run.read(record).labels
     if (place.folder / "repair.json").exists() and (kept := Repair.read(place.folder / "repair.json").labels):
         return kept
     if place.is_adapter:

@@ -204,8 +204,11 @@ def load_reward(place: Place, device: str = "cpu") -> Any:
 
 
 def text_scores(model: Any, texts: Sequence[Ids]) -> torch.Tensor:
-    """The score of every text, in one batch, float32 on the CPU."""
-    batch = collate([Example(ids, 0) for ids in texts], model.config.pad_token_id)
+    """The score of every text, in one batch, float32 on the CPU; a model without a padding token takes one by one."""
+    pad = model.config.pad_token_id
+    if pad is None and len(texts) > 1:
+        return torch.cat([text_scores(model, [ids]) for ids in texts])
+    batch = collate([Example(ids, 0) for ids in texts], pad or 0)
     device = next(iter(model.parameters())).device
     with torch.inference_mode():
         scores = model(batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device)).logits

@@ -20,7 +20,6 @@ from assay.data.tables import Reference, located, source_of
 from assay.errors import SettingError
 from assay.io import digests
 from assay.linalg.devices import device_of
-from assay.methods import Full
 from assay.models.loading import Place, find, load_tokenizer, positions_of
 from assay.models.precision import check_bitsandbytes
 from assay.records import Provenance, Run, Setting
@@ -30,6 +29,7 @@ from assay.settings import deadline
 from assay.training.accounting import PeakMemory, by_pattern
 from assay.training.conditions import arm_of, conditions_of, in_steps, with_reward, with_template
 from assay.training.folders import RECORD, SCRATCH, check_name, done_before, is_taken, partial_of, whole
+from assay.training.loaded import load_data
 from assay.training.loop import Fitted, Job, Progress, cost_of
 from assay.training.policy import constant_from, policy_run
 from assay.training.processes import Processes
@@ -103,7 +103,7 @@ def train(
     tokenizer = load_tokenizer(given.base)
     with_template(tokenizer, settings.data, start)
     settings = given.spec
-    loaded = settings.data.load(given.data, tokenizer)
+    loaded = load_data(settings.data, given.data, tokenizer, given.base)
     asked = given.held_out and HeldOut.load(settings, given.held_out, tokenizer, loaded.labels)
     # What was stored on the way goes with the checkpoint: with other snapshots a run begins anew.
     key = pair_key({**named, "torch": torch.__version__, "save_at": str(settings.training.save_at)})
@@ -274,8 +274,6 @@ def _numbers(spec: Spec) -> tuple[str, ...]:
             f"The base was held in {spec.method.bits} bits while the adapter learned; an audit and a score are of the "
             "adapter on the base as it is stored."
         )
-    if spec.training.precision == "bf16-weights" and isinstance(spec.method, Full):
-        found.append("Weights of 8 bits' precision learned: a step below 2^-9 of a weight is lost.")
     return tuple(found)
 
 
@@ -283,6 +281,8 @@ def _notes(fitted: Fitted, spec: Spec, policy: PolicyRun | None) -> tuple[str, .
     """Remarks on parameters that did not learn, on losses that are no numbers, and on a run in pieces."""
     stacked = by_pattern((name, value) for name, value in fitted.model.named_parameters() if value.ndim > 2)
     notes = [*_numbers(spec)]
+    if any(value.requires_grad and value.dtype == torch.bfloat16 for value in fitted.model.parameters()):
+        notes.append("Weights of 8 bits' precision learned: a step below 2^-9 of a weight is lost.")
     notes += [f"Several matrices in one tensor (fused experts) did not learn: {', '.join(stacked)}."] if stacked else []
     losses = fitted.noted.losses
     if wrong := [step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)]:

@@ -159,6 +159,8 @@ def _disagreements(spec: Spec) -> Iterator[str]:
         yield f"'method.dropout' is {dropped}: a policy learns from the replies of the model as it is"
     if learned == "policy":
         yield from _refused_of_policies(spec)
+    if spec.method.name == "prefix-layer" and spec.training.gradient_checkpointing:
+        yield "'training.gradient_checkpointing' is for other methods: it drops the keys and values of prefix-layer"
     if learned in ("reward", "policy") and spec.validation is not None:
         yield f"'validation' is for the model's own loss, which the objective {learned!r} does not have"
 
