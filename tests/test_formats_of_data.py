@@ -86,6 +86,16 @@ def test_chats_need_a_template_and_messages_their_parts(tmp_path: Path) -> None:
         data.load(lines(tmp_path / "asked.jsonl", [{"messages": CHAT[:1]}]), speaking())
 
 
+def test_of_several_templates_the_default_is_the_models(tmp_path: Path) -> None:
+    data, path = Chat(kind="chat", path="", max_length=32), lines(tmp_path / "chats.jsonl", [{"messages": CHAT}])
+    several = speaking()
+    several.chat_template = {"default": ASKING, "tools": "{{ messages }}"}
+    assert data.load(path, several).examples == data.load(path, speaking()).examples
+    several.chat_template = {"tools": ASKING}
+    with pytest.raises(SettingError, match="no chat template"):
+        data.load(path, several)
+
+
 def test_a_conversational_prompt_is_not_learned(tmp_path: Path) -> None:
     path = lines(tmp_path / "rows.jsonl", [{"prompt": CHAT[:3], "completion": CHAT[3:]}])
     data = resolved(PromptAnswer(kind="prompt-answer", path="", max_length=32), path)

@@ -534,6 +534,12 @@ def test_wins_are_paired_and_equal_rewards_count_half(place: Path) -> None:
     assert win_rate(Source(name="few.jsonl"), contest, judge, base, [(yes,)] * 4).constant
 
 
+def test_a_column_that_no_row_need_fill_is_not_asked_for(place: Path) -> None:
+    rows = [{"prompt": "a", "notes": "", "answer": "yes"}, {"prompt": "b", "notes": "b", "answer": "no"}]
+    contest = read_contest(lines(place / "odd.jsonl", rows), Asking(tokenizer(), max_tokens=2, window=64), 1.0)
+    assert [set(prompt.columns) for prompt in contest.prompts] == [{"answer"}] * 2
+
+
 def test_a_win_at_every_prompt_is_not_a_certain_one(place: Path) -> None:
     contest = read_contest(place / "prompts.jsonl", Asking(tokenizer(), max_tokens=2, window=64), 1.0)
     yes, other = tokenizer().convert_tokens_to_ids(["yes", "z"])

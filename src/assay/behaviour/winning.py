@@ -71,13 +71,18 @@ def read_contest(path: Reference, asking: Asking, temperature: float) -> Contest
     raw = raw_rows(path)
     refuse_one(len(raw), path)
     column = prompt_column(raw[0][1])
-    others = sorted(name for name, value in raw[0][1].items() if name != column and isinstance(value, str | int))
+    others = sorted(name for name in raw[0][1] if name != column and all(_is_told(row.get(name)) for _, row in raw))
     read = rows(path, column, *others)
     fitted, truncated = asking.prompts(path, asking.max_tokens)
     prompts = tuple(
         Prompt(ids, row[column], {name: row[name] for name in others}) for ids, row in zip(fitted, read, strict=True)
     )
     return Contest(prompts, truncated, temperature, asking)
+
+
+def _is_told(value: Any) -> bool:
+    """True of a cell that a reward can be given: text that is not empty, or a whole number."""
+    return isinstance(value, str | int) and value != ""
 
 
 def win_rate(

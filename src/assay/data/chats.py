@@ -50,13 +50,15 @@ def template_of(tokenizer: Any) -> str:
     Raises:
         SettingError: it has none.
     """
-    if not isinstance(tokenizer.chat_template, str) or not tokenizer.chat_template:
+    template = tokenizer.chat_template
+    if isinstance(template, dict):  # several by name, of which transformers takes this one
+        template = template.get("default")
+    if not isinstance(template, str) or not template:
         raise SettingError(
             "the tokenizer has no chat template, and the data are chats",
             wanted="one: a model's own decides how a chat becomes tokens",
             remedy="name a Jinja file as data.template, or put chat_template.jinja beside the tokenizer",
         )
-    template: str = tokenizer.chat_template
     return template
 
 
