@@ -33,14 +33,13 @@ SENTENCES: tuple[tuple[str, tuple[Said, ...]], ...] = (
         ),
     ),
     (
-        "Try a lower rate before another method: LoRA of rank 8 at 3e-4 forgot {} beside full fine-tuning at 1e-4, "
-        "which learned more, but {} beside full at 3e-5, whose score can't be told from its own, and {} at 1e-3; over "
-        "ranks and rates the size of the update goes with forgetting (Spearman {}; two seeds, three of the pair at "
-        "3e-4 and 3e-5).",
+        "Try a lower rate before another method: LoRA of rank 8 at 3e-4 forgot {} beside full fine-tuning at 3e-5, "
+        "whose score can't be told from its own, and {} at 1e-3; beside full at 1e-4, which learned more, one can't tell "
+        "({}; three seeds). Over ranks and rates the size of the update goes with forgetting (Spearman {}).",
         (
-            Said(FORGETS_LESS, "64 steps: LoRA r 8 at 0.0003 less full at 0.0001", "agrees"),
             Said(FORGETS_LESS, "r 8 at 0.0003 less full at 3e-05", "disagrees"),
             Said(FORGETS_LESS, "r 8 at 0.001 less full at 3e-05", "disagrees"),
+            Said(FORGETS_LESS, "64 steps: LoRA r 8 at 0.0003 less full at 0.0001", CANT_TELL),
             Said("The size of the update goes with forgetting", "learning rates: forgetting", "agrees"),
         ),
     ),
