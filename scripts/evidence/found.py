@@ -34,8 +34,8 @@ SENTENCES: tuple[tuple[str, tuple[Said, ...]], ...] = (
     ),
     (
         "Try a lower rate before another method: LoRA of rank 8 at 3e-4 forgot {} beside full fine-tuning at 3e-5, "
-        "whose score can't be told from its own, and {} at 1e-3; beside full at 1e-4, which learned more, one can't tell "
-        "({}; three seeds). Over ranks and rates the size of the update goes with forgetting (Spearman {}).",
+        "whose score can't be told from its own, and {} at 1e-3; beside full at 1e-4, which learned more, one can't "
+        "tell ({}; three seeds). Over ranks and rates the size of the update goes with forgetting (Spearman {}).",
         (
             Said(FORGETS_LESS, "r 8 at 0.0003 less full at 3e-05", "disagrees"),
             Said(FORGETS_LESS, "r 8 at 0.001 less full at 3e-05", "disagrees"),
