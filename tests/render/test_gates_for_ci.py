@@ -204,7 +204,7 @@ def a_study(folder: Path) -> Path:
         given = {"task": "t", "method": made.method, "arm": made.arm, "rate": "fixed", "steps": 5, "seed": seed}
         entries.append(StudyRun(key=f"run-{seed}", stages=stages, **given))
         made.save(folder / f"run-{seed}/model/run.json")
-        source = audit().tuned[0].model_copy(update={"name": f"run-{seed}"})
+        source = audit().tuned[0].model_copy(update={"name": "model"})
         audit().model_copy(update={"tuned": (source,)}).save(folder / f"run-{seed}/audit.json")
     Study(provenance=PROVENANCE, plan="plan", runs=tuple(entries)).save(folder / "study.json")
     return folder

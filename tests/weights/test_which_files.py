@@ -20,7 +20,6 @@ from assay.errors import AdapterError, CheckpointError, InputError, MismatchErro
 from assay.models.loading import find, load, load_tokenizer
 from assay.repairs.run import repair
 from assay.weights.bases import refuse_other_base
-from assay.weights.checkpoints import locate
 from assay.weights.model_files import model_files
 from assay.weights.pairing import pair
 from models_in_miniature import llama
@@ -242,9 +241,3 @@ def test_more_tokens_than_embeddings_is_a_mismatch(base: Path, adapter: Path) ->
 def test_the_rule_reads_no_tensor(base: Path) -> None:
     (base / "model.safetensors").write_bytes(b"")
     assert [file.name for file in model_files(base).weights] == ["model.safetensors"]
-
-
-def test_a_model_of_a_study_is_named_by_its_run(tmp_path: Path) -> None:
-    places = ("0123456789abcdef/model", "mine/model", "0123456789abcdef/other")
-    named = [locate(llama(tmp_path / place))[1].name for place in places]
-    assert named == ["0123456789abcdef", "model", "other"]

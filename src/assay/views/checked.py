@@ -28,10 +28,10 @@ class Checked:
 
     @property
     def model(self) -> str:
-        """The tuned model, or all models of a sum; of a study's run that was not audited, the run."""
-        if self.audit is None:
-            return Path(self.file).parent.name
-        return " + ".join(source.name for source in self.audit.tuned)
+        """The tuned model, or all models of a sum; of a study's run, whose model has no name of its own, the run."""
+        file = Path(self.file)
+        names = "model" if self.audit is None else " + ".join(source.name for source in self.audit.tuned)
+        return file.parent.name if names == "model" and file.suffix == ".json" else names
 
     @property
     def title(self) -> str:

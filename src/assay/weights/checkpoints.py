@@ -29,7 +29,6 @@ from assay.weights.quantised import refuse_quantised
 
 # What an adapter's configuration says of where and by what it was saved; the rest says what its factors do.
 _TOLD_OF_PLACE = ("base_model_name_or_path", "revision", "inference_mode", "peft_version", "auto_mapping")
-_RUN_OF_STUDY = re.compile(r"^[0-9a-f]{16}$")
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -153,7 +152,7 @@ def locate(source: str | Path) -> tuple[Path, Source]:
     """
     path = Path(source).expanduser()
     if path.is_dir():
-        return _model_in(path), Source(name=_called(path.resolve()))
+        return _model_in(path), Source(name=path.resolve().name)
     if path.exists():
         raise SourceError("is a file", wanted="a checkpoint folder", remedy="name the folder it is in", where=str(path))
     text = str(source)
@@ -161,12 +160,6 @@ def locate(source: str | Path) -> tuple[Path, Source]:
         raise SourceError("there is no such folder", wanted="a checkpoint folder or a hub id", where=text)
     name, _, revision = text.partition("@")
     return _download(name, revision or None, _HUB_FILES)
-
-
-def _called(folder: Path) -> str:
-    """A folder's name; that of a study's run for its model, since all of them are called `model`."""
-    is_of_study = folder.name == "model" and _RUN_OF_STUDY.match(folder.parent.name)
-    return folder.parent.name if is_of_study else folder.name
 
 
 def _model_in(folder: Path) -> Path:
