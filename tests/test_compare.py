@@ -107,7 +107,7 @@ def test_it_ends_with_a_table_and_words_and_then_does_nothing(place: Path) -> No
     assert {verdict.what for verdict in record.verdicts} >= {"keeping"}
     page = (place / "out/report.html").read_text()
     assert "Which arm to take?" in page
-    assert "model (2)" not in page
+    assert "full and lora r=2, side by side" in page
     assert len(records_of(place / "out")) == 7
     weights = {path: path.stat().st_mtime_ns for path in (place / "out").rglob("*.safetensors")}
     assert CliRunner().invoke(app, command).exit_code == 0
