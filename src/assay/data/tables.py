@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from assay.data.chats import is_chat
 from assay.errors import InputError, SourceError
 from assay.io import digests
 from assay.records import Source
@@ -195,7 +196,7 @@ def _cell(text: str) -> Any:
         return text
     with contextlib.suppress(ValueError):
         found = json.loads(text)
-        if isinstance(found, list) and found and all(isinstance(one, dict) and "role" in one for one in found):
+        if is_chat(found) and all("role" in one for one in found):
             return found
     return text
 

@@ -23,15 +23,14 @@ def load_data(data: AnyData, path: Reference, tokenizer: Any, place: Place) -> L
         InputError: as for the data's own `load`.
         MismatchError: the stored head has other classes than the data.
     """
-    if not isinstance(data, Classification):
+    if not isinstance(data, Classification) or not (theirs := labels_of(place)):
         return data.load(path, tokenizer)
-    return data.load(path, tokenizer, _of_head(place, {row[data.label] for row in rows(path, data.label)}, path))
+    return data.load(path, tokenizer, _of_head(theirs, {row[data.label] for row in rows(path, data.label)}, path))
 
 
-def _of_head(place: Place, found: set[str], path: Reference) -> tuple[str, ...]:
-    """The classes of a stored head, where they are those of the data; none where it has none or does not name them."""
-    theirs = labels_of(place) or ()
-    if len(found) < 2 or not theirs:
+def _of_head(theirs: tuple[str, ...], found: set[str], path: Reference) -> tuple[str, ...]:
+    """The classes of a stored head, where they are those of the data; none where it does not name them."""
+    if len(found) < 2:
         return ()
     if found <= set(theirs):
         return theirs
